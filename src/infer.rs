@@ -1,0 +1,67 @@
+//! Infer: a window in, probabilities out.
+//!
+//! Every model, from the persistence rule to the MMSense network, is a [`Predictor`]; nothing above it changes when
+//! another one takes its place.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::frame::Window;
+use crate::sample::UeId;
+
+/// Which model concluded something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ModelInfo {
+    /// Name of the model, with the hash of its parameters where it has some.
+    pub id: String,
+    /// False when the model has parameters that were never fitted to data. A rule has none and counts as trained.
+    pub trained: bool,
+}
+
+/// What a model says of one UE.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct UePrediction {
+    /// Probability per beam of the codebook that it is the best one at the frame's instant; sums to 1.
+    /// `None` when the model knows nothing of this UE's beam.
+    pub beam: Option<Vec<f32>>,
+    /// Probability that the link is blocked within each configured horizon, non-decreasing over the horizons
+    /// (sorted, the first may be 0 = now). `None` when the model knows nothing of this UE's link.
+    pub blockage: Option<Vec<f32>>,
+}
+
+/// What a model says of one frame.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Prediction {
+    /// Per UE of the frame.
+    pub ues: BTreeMap<UeId, UePrediction>,
+}
+
+/// Why a model gave no prediction.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ModelError {
+    /// A probability is NaN or infinite.
+    #[error("the model returned a non-finite {what} for ue `{ue}`")]
+    NonFinite {
+        /// `beam` or `blockage`.
+        what: &'static str,
+        /// The UE.
+        ue: UeId,
+    },
+    /// The model broke.
+    #[error("the model failed: {0}")]
+    Failed(String),
+}
+
+/// A model: a window in, probabilities out.
+pub trait Predictor: Send {
+    /// Who concludes.
+    fn info(&self) -> ModelInfo;
+
+    /// Predicts for one window per unit, all in one forward pass; one prediction per window, in order.
+    ///
+    /// # Errors
+    /// [`ModelError`] when the model as a whole failed.
+    fn predict(&mut self, windows: &[Window]) -> Result<Vec<Prediction>, ModelError>;
+}
