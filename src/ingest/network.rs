@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn every_shipped_configuration_is_one_that_zenoh_reads() {
-        for name in ["peer", "client", "router"] {
+        for name in ["peer", "client", "router", "replay"] {
             let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("config/zenoh-{name}.json5"));
             let config = read_config(&file).unwrap();
             let get = |key: &str| config.get_json(key).unwrap();
