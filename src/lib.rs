@@ -6,6 +6,7 @@ pub mod decode;
 pub mod frame;
 pub mod infer;
 pub mod message;
+pub mod percentile;
 pub mod recording;
 pub mod sample;
 pub mod time;
