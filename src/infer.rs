@@ -11,6 +11,15 @@ use serde::{Deserialize, Serialize};
 use crate::frame::Window;
 use crate::sample::UeId;
 
+pub mod baseline;
+pub mod check;
+pub mod extrapolation;
+pub mod persistence;
+pub mod power_trend;
+pub mod spread;
+
+pub use baseline::Baseline;
+
 /// Which model concluded something.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ModelInfo {
@@ -48,6 +57,30 @@ pub enum ModelError {
         what: &'static str,
         /// The UE.
         ue: UeId,
+    },
+    /// A vector of probabilities has the wrong length.
+    #[error("the model returned {found} {what} probabilities for ue `{ue}`: {expected} are wanted")]
+    Length {
+        /// `beam` or `blockage`.
+        what: &'static str,
+        /// The UE.
+        ue: UeId,
+        /// Number returned.
+        found: usize,
+        /// Number of beams or of horizons.
+        expected: usize,
+    },
+    /// A finite vector that is no probability.
+    #[error("the model returned {what} {found} for ue `{ue}`: {allowed}")]
+    Improbable {
+        /// `beam` or `blockage`.
+        what: &'static str,
+        /// The UE.
+        ue: UeId,
+        /// The number that cannot be, as text.
+        found: String,
+        /// What is allowed.
+        allowed: &'static str,
     },
     /// The model broke.
     #[error("the model failed: {0}")]

@@ -303,6 +303,27 @@ pub struct BlockageScore {
     pub lead_time_ms: Option<f64>,
 }
 
+/// What became of the link reports that decisions are scored against: `seen` is the sum of the others and of those
+/// that still wait for their frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("additionalProperties" = false))]
+pub struct ReportCounts {
+    /// Reports that arrived.
+    pub seen: u64,
+    /// Scored for our decision and both rules.
+    pub scored: u64,
+    /// The decision for their instant was unknown.
+    pub undecided: u64,
+    /// A rule had no report before this one to go by.
+    pub incomparable: u64,
+    /// No decision lies near their instant that could not have seen them.
+    pub unmatched: u64,
+    /// No power above zero was measured.
+    pub silent: u64,
+    /// Not newer than the report before.
+    pub late: u64,
+}
+
 /// `ue/<ue>/score`: decisions against measured truth, as it arrives.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ScoreMessage {
@@ -311,8 +332,11 @@ pub struct ScoreMessage {
     pub header: Header,
     /// The UE.
     pub ue: UeId,
-    /// Share of the codebook that the last report measured, 0…1.
-    pub coverage: f64,
+    /// Share of the codebook that the last report measured, 0…1; null before the first report.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub coverage: Option<f64>,
+    /// What became of the link reports so far.
+    pub reports: ReportCounts,
     /// Our decisions.
     pub beam: BeamScore,
     /// "The best beam of the last report" on the same truth.

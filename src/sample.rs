@@ -31,6 +31,7 @@ macro_rules! name_type {
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
         #[serde(try_from = "String", into = "String")]
         #[schemars(with = "String")]
+        #[schemars(extend("pattern" = "^[A-Za-z0-9_-]{1,64}$"))]
         pub struct $name(Arc<str>);
 
         impl $name {

@@ -1,0 +1,103 @@
+//! A running percentile over the last readings.
+
+use std::collections::VecDeque;
+
+/// Percentile of the last `capacity` values by nearest rank: the `⌈q·n⌉`-th smallest of n.
+///
+/// The window is what makes it *running*: the best power of a link falls with distance too, and a percentile over
+/// every report ever seen would call a far user blocked.
+#[derive(Clone, Debug)]
+pub struct RunningPercentile {
+    quantile: f64,
+    capacity: usize,
+    recent: VecDeque<f64>,
+    sorted: Vec<f64>,
+}
+
+impl RunningPercentile {
+    /// Values that [`RunningPercentile::p90`] looks back on: ten seconds of reports at 10 Hz.
+    pub const REPORTS: usize = 100;
+
+    /// The percentile `quantile` (0…1, clamped; NaN counts as 0) of the last `capacity` (at least one) values.
+    #[must_use]
+    pub fn new(quantile: f64, capacity: usize) -> Self {
+        let quantile = if quantile.is_nan() { 0.0 } else { quantile.clamp(0.0, 1.0) };
+        Self { quantile, capacity: capacity.max(1), recent: VecDeque::new(), sorted: Vec::new() }
+    }
+
+    /// The 90th percentile of the last [`RunningPercentile::REPORTS`] values: the reference against which a link
+    /// counts as blocked.
+    #[must_use]
+    pub fn p90() -> Self {
+        Self::new(0.9, Self::REPORTS)
+    }
+
+    /// Takes a value in and returns the percentile with it; NaN is left out. `None` while there is no value.
+    pub fn push(&mut self, value: f64) -> Option<f64> {
+        if !value.is_nan() {
+            if self.recent.len() == self.capacity
+                && let Some(oldest) = self.recent.pop_front()
+            {
+                let at = self.sorted.partition_point(|&x| x.total_cmp(&oldest).is_lt());
+                self.sorted.remove(at);
+            }
+            self.recent.push_back(value);
+            let at = self.sorted.partition_point(|&x| x.total_cmp(&value).is_le());
+            self.sorted.insert(at, value);
+        }
+        self.value()
+    }
+
+    /// The percentile of what is there; `None` while nothing is.
+    #[must_use]
+    pub fn value(&self) -> Option<f64> {
+        let rank = (self.quantile * self.sorted.len() as f64).ceil() as usize;
+        self.sorted.get(rank.saturating_sub(1)).copied()
+    }
+
+    /// Forgets every value, as after a gap.
+    pub fn clear(&mut self) {
+        self.recent.clear();
+        self.sorted.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn nearest_rank_by_hand() {
+        let mut percentile = RunningPercentile::new(0.9, 10);
+        assert_eq!(percentile.value(), None);
+        assert_eq!(percentile.push(f64::NAN), None);
+        assert_eq!(percentile.push(5.0), Some(5.0));
+        for value in [1.0, 2.0, 3.0, 4.0, 6.0, 7.0, 8.0, 9.0] {
+            percentile.push(value);
+        }
+        // ⌈0.9 · 9⌉ = 9th of 1…9, then the 9th of 1…10.
+        assert_eq!(percentile.value(), Some(9.0));
+        assert_eq!(percentile.push(10.0), Some(9.0));
+        // The 5 that came first leaves: 1 2 3 4 6 7 8 9 10 0.
+        assert_eq!(percentile.push(0.0), Some(9.0));
+        percentile.clear();
+        assert_eq!(percentile.value(), None);
+    }
+
+    proptest! {
+        #[test]
+        fn equals_a_sort_of_the_last_values(values in prop::collection::vec(-200.0..50.0f64, 1..60),
+                                            capacity in 1..20usize) {
+            let mut percentile = RunningPercentile::new(0.9, capacity);
+            for end in 1..=values.len() {
+                let found = percentile.push(values[end - 1]);
+                let mut window = values[end.saturating_sub(capacity)..end].to_vec();
+                window.sort_by(f64::total_cmp);
+                let rank = (0.9 * window.len() as f64).ceil() as usize;
+                prop_assert_eq!(found, Some(window[rank.max(1) - 1]));
+            }
+        }
+    }
+}
