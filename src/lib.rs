@@ -8,4 +8,5 @@ pub mod infer;
 pub mod message;
 pub mod recording;
 pub mod sample;
+pub mod space;
 pub mod time;
