@@ -13,12 +13,14 @@ use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::RecordingInput;
 use crate::sample::{BeamPower, CaptureSource, Format, Modality, Stream, UeId, UnitId};
 use crate::time::{CaptureTime, Span};
 
 mod arrays;
 mod columns;
 mod deepsense;
+mod feed;
 pub mod info;
 mod labels;
 mod mat;
@@ -27,6 +29,7 @@ mod stamp;
 pub mod structure;
 mod timeline;
 
+pub use feed::{Feed, fill_in};
 pub use payload::LoadError;
 
 /// How a recording is read.
@@ -41,6 +44,12 @@ pub struct Options {
 }
 
 impl Options {
+    /// What a pipeline file says.
+    #[must_use]
+    pub fn of(input: &RecordingInput) -> Self {
+        Self { rate_hz: input.rate_hz, ..Self::new(input.unit.clone()) }
+    }
+
     /// 10 rows per second from the Unix epoch on.
     #[must_use]
     pub const fn new(unit: UnitId) -> Self {
@@ -359,6 +368,18 @@ impl Recording {
             }
             _ => Ok(BeamPower { linear }),
         }
+    }
+
+    /// The unit that the samples are of.
+    #[must_use]
+    pub const fn unit(&self) -> &UnitId {
+        &self.unit
+    }
+
+    /// Median time from row to row within a sequence; the configured period where there are no time stamps.
+    #[must_use]
+    pub const fn period(&self) -> Span {
+        self.period
     }
 
     /// Number of beams: what most of the first readable power files have.

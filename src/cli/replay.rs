@@ -130,16 +130,17 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
 /// The samples that the arguments ask for, in capture order.
 fn select(recording: &Recording, arguments: &Arguments) -> Result<Vec<RecordedSample>, Failure> {
     let wanted = |modality| arguments.topics.is_empty() || arguments.topics.contains(&modality);
-    let all: Vec<RecordedSample> = recording.samples().collect();
+    let all = recording.samples();
     let Some(first) = all.first().map(|sample| sample.capture) else {
         return Err(Failure::Usage(format!("{}: the recording is empty", arguments.recording.display())));
     };
     let from = first + Span::from_secs_f64(arguments.start);
     let until = arguments.duration.map(|seconds| from + Span::from_secs_f64(seconds));
     let selected: Vec<RecordedSample> = all
-        .into_iter()
+        .iter()
         .filter(|sample| wanted(sample.stream.modality()))
         .filter(|sample| sample.capture >= from && until.is_none_or(|until| sample.capture < until))
+        .cloned()
         .collect();
     if selected.is_empty() {
         let message = format!(
@@ -269,7 +270,7 @@ impl Replay<'_> {
             }
             Err(error) => {
                 *self.summary.unreadable.entry(modality).or_default() += 1;
-                if self.reported.len() < 8 && self.reported.insert(sample.path.clone()) {
+                if self.reported.len() < 8 && self.reported.insert(sample.path().to_owned()) {
                     tracing::warn!("{error}");
                 }
                 None

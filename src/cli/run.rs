@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{Failure, Format, Outcome, shutdown, text};
 use crate::config;
-use crate::infer::baseline;
+use crate::infer::Baseline;
 use crate::ingest::network;
 use crate::observe::Metrics;
 use crate::publish::DecisionLog;
@@ -74,7 +74,7 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
         (None, Some(session)) => Source::Network(session.clone()),
         (None, None) => unreachable!("config::load asks for a zenoh configuration"),
     };
-    let predictor = baseline::load(&pipeline);
+    let predictor = Baseline::new(&pipeline.model, &pipeline.codebook, &pipeline.decide);
     let parts = Parts {
         pipeline,
         predictor: Box::new(predictor),

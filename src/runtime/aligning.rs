@@ -135,7 +135,7 @@ impl Aligning {
         let modality = sample.stream.modality();
         let truth = matches!(modality, Modality::Link | Modality::Blocked).then(|| sample.clone());
         match self.unit(&decoded.unit).aligner.push(sample, now) {
-            PushOutcome::Accepted => {}
+            PushOutcome::Kept | PushOutcome::Passed => {}
             PushOutcome::Dropped(reason) => {
                 SampleTurnedAway { unit: &decoded.unit, modality, reason: reason.name() }.emit(&self.metrics);
                 return true;

@@ -56,7 +56,7 @@ impl Deciding {
                     let now = decider.mode();
                     if now != *mode {
                         let reasons = decider.mode_reasons();
-                        ModeChanged { unit: &frame.unit, from: *mode, to: now, reasons: &reasons }.emit();
+                        ModeChanged { unit: &frame.unit, from: *mode, to: now, reasons }.emit();
                         *mode = now;
                         // Full means that the monitor has not yet looked at the last news: it will see both.
                         let _ = self.news.try_send(());
@@ -73,6 +73,10 @@ impl Deciding {
                 }
                 Sent::Closed => return,
             }
+        }
+        for (unit, (decider, _)) in &mut deciders {
+            decider.finish();
+            self.status.scored(unit, decider.score_totals());
         }
     }
 }

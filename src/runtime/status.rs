@@ -73,7 +73,7 @@ pub(super) struct Board(Mutex<BTreeMap<UnitId, UnitStatus>>);
 
 impl Board {
     /// Notes the decisions of a frame.
-    pub(super) fn decided(&self, frame: &Frame, mode: Mode, reasons: Vec<String>, messages: &[Message]) {
+    pub(super) fn decided(&self, frame: &Frame, mode: Mode, reasons: &[String], messages: &[Message]) {
         let mut board = lock(&self.0);
         let status = board.entry(frame.unit.clone()).or_insert_with(|| UnitStatus {
             mode,
@@ -85,7 +85,7 @@ impl Board {
             score: ScoreTotals::default(),
         });
         status.mode = mode;
-        status.reasons = reasons;
+        status.reasons = reasons.to_vec();
         status.capture = frame.time;
         status.sequence = frame.sequence;
         *status.frames.entry(frame.reference).or_default().entry(mode).or_default() += 1;

@@ -99,7 +99,7 @@ fn every_rejection_is_counted_by_reason_and_the_good_ones_get_through() {
 #[test]
 fn a_model_that_fails_makes_the_unit_hold_and_say_so() {
     use mmsense::frame::Window;
-    use mmsense::infer::{ModelError, ModelInfo, Prediction, Predictor, baseline};
+    use mmsense::infer::{ModelError, ModelInfo, Prediction, Predictor, Baseline};
 
     /// Works for a while, then panics, then returns NaN.
     struct Breaking(Box<dyn Predictor>, usize);
@@ -120,7 +120,7 @@ fn a_model_that_fails_makes_the_unit_hold_and_say_so() {
         }
     }
     let pipeline = live("[decide]\nhold_ttl_ms = 500\n");
-    let predictor = Breaking(Box::new(baseline::load(&pipeline)), 0);
+    let predictor = Breaking(Box::new(Baseline::new(&pipeline.model, &pipeline.codebook, &pipeline.decide)), 0);
     let unit = Unit::start_with(pipeline, Box::new(predictor));
     let client = Client::connect(unit.port);
     let beams = client.subscribe("mmsense/u/v1/ue/0/beam");

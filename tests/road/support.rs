@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 use mmsense::config::{self, Pipeline};
-use mmsense::infer::{Predictor, baseline};
+use mmsense::infer::{Predictor, Baseline};
 use mmsense::ingest::Attachment;
 use mmsense::ingest::clock::system_time;
 use mmsense::observe::Metrics;
@@ -66,7 +66,7 @@ pub struct Unit {
 
 impl Unit {
     pub fn start(pipeline: Pipeline) -> Self {
-        let predictor = baseline::load(&pipeline);
+        let predictor = Baseline::new(&pipeline.model, &pipeline.codebook, &pipeline.decide);
         Self::start_with(pipeline, Box::new(predictor))
     }
 
@@ -109,7 +109,7 @@ pub fn run_feed(
     feed: impl Iterator<Item = mmsense::sample::RawSample> + Send + 'static,
     log: Option<&Path>,
 ) -> Summary {
-    let predictor = baseline::load(&pipeline);
+    let predictor = Baseline::new(&pipeline.model, &pipeline.codebook, &pipeline.decide);
     let running = runtime::start(Parts {
         pipeline,
         predictor: Box::new(predictor),

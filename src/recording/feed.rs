@@ -7,7 +7,7 @@ use crate::config::{Pipeline, Site};
 use crate::observe::Metrics;
 use crate::observe::event::FileUnreadable;
 use super::{LoadError, RecordedSample, Recording};
-use crate::sample::{RawSample, Stamps, UnitId};
+use crate::sample::{RawSample, Stamps};
 use crate::time::{CaptureTime, Moment, Span};
 
 /// Takes from the recording what the pipeline file leaves open: the number of beams and where the unit stands.
@@ -26,8 +26,7 @@ pub fn fill_in(pipeline: &mut Pipeline, recording: &Recording) {
 /// over; an unreadable one is reported and counted.
 pub struct Feed {
     recording: Recording,
-    samples: std::vec::IntoIter<RecordedSample>,
-    unit: UnitId,
+    next: usize,
     rate: f64,
     latency: Span,
     started: Option<(Instant, CaptureTime)>,
@@ -37,9 +36,7 @@ pub struct Feed {
 impl Feed {
     /// A feed at `rate` times the recording's own speed; 0 is as fast as possible.
     pub fn new(recording: Recording, rate: f64, latency: Span, metrics: Arc<Metrics>) -> Self {
-        let samples = recording.samples().collect::<Vec<_>>().into_iter();
-        let unit = recording.unit().clone();
-        Self { recording, samples, unit, rate, latency, started: None, metrics }
+        Self { recording, next: 0, rate, latency, started: None, metrics }
     }
 
     fn pace(&mut self, capture: CaptureTime) {
@@ -57,25 +54,27 @@ impl Iterator for Feed {
 
     fn next(&mut self) -> Option<RawSample> {
         loop {
-            let recorded = self.samples.next()?;
-            let (format, bytes) = match self.recording.load(&recorded) {
+            let recorded = self.recording.samples().get(self.next)?;
+            self.next += 1;
+            let (format, bytes) = match self.recording.load(recorded) {
                 Ok(loaded) => loaded,
                 Err(LoadError::Absent { .. }) => continue,
                 Err(error) => {
                     let modality = recorded.stream.modality();
-                    FileUnreadable { path: &recorded.path, modality, detail: &error }.emit(&self.metrics);
+                    FileUnreadable { path: recorded.path(), modality, detail: &error }.emit(&self.metrics);
                     continue;
                 }
             };
-            self.pace(recorded.capture);
+            let RecordedSample { row, stream, capture, capture_source, .. } = recorded.clone();
+            self.pace(capture);
             return Some(RawSample {
-                unit: self.unit.clone(),
-                stream: recorded.stream,
+                unit: self.recording.unit().clone(),
+                stream,
                 stamps: Stamps {
-                    capture: recorded.capture,
-                    capture_source: recorded.capture_source,
-                    sequence: u64::try_from(recorded.row).ok(),
-                    arrival: Moment::at(recorded.capture + self.latency),
+                    capture,
+                    capture_source,
+                    sequence: u64::try_from(row).ok(),
+                    arrival: Moment::at(capture + self.latency),
                     transport_ns: None,
                 },
                 format: Some(format),
