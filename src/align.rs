@@ -293,8 +293,7 @@ impl Aligner {
             }
             (Stream::Position(ue), _) => {
                 let ue = self.ues.speak(ue, now).ok_or(DropReason::UeLimit)?;
-                let (kept, released) =
-                    ue.position.insert(sample, floor, now, self.counters.of_mut(modality));
+                let (kept, released) = ue.position.insert(sample, floor, now, self.counters.of_mut(modality));
                 (kept.map(|capture| (capture, true)), released)
             }
             _ => {
@@ -334,7 +333,9 @@ impl Aligner {
                 return self.sensor(modality).map(|track| track.pace.period_or_tick());
             };
             let pace = |ue: &ue::Ue| match modality {
-                Modality::Position => (ue.position.pace.is_live(now.monotonic), ue.position.pace.period_or_tick()),
+                Modality::Position => {
+                    (ue.position.pace.is_live(now.monotonic), ue.position.pace.period_or_tick())
+                }
                 _ => (ue.link.pace.is_live(now.monotonic), ue.link.pace.period_or_tick()),
             };
             let leader = self.ues.iter().find(|ue| pace(ue).0)?;
@@ -480,8 +481,7 @@ impl Aligner {
 
         // Ticks bridge a silence with frames, but not with anything that a window may mix with what comes after it.
         let gap_since = |earlier: Option<CaptureTime>| earlier.is_some_and(|at| time - at > self.timing.gap);
-        let after_gap =
-            self.timeline_changed || gap_since(self.closed) || (sensed && gap_since(self.sensed));
+        let after_gap = self.timeline_changed || gap_since(self.closed) || (sensed && gap_since(self.sensed));
         self.timeline_changed = false;
         if sensed {
             self.sensed = Some(time);

@@ -370,18 +370,6 @@ impl Recording {
         }
     }
 
-    /// The unit that the samples are of.
-    #[must_use]
-    pub const fn unit(&self) -> &UnitId {
-        &self.unit
-    }
-
-    /// Median time from row to row within a sequence; the configured period where there are no time stamps.
-    #[must_use]
-    pub const fn period(&self) -> Span {
-        self.period
-    }
-
     /// Number of beams: what most of the first readable power files have.
     #[must_use]
     pub fn beams(&self) -> Option<usize> {

@@ -357,9 +357,10 @@ impl Input {
         self.threads.push(spawn("feed", move || {
             for (ticket, raw) in (0..).zip(feed) {
                 metrics.received(raw.stream.modality());
-                if stopping.load(Ordering::Relaxed)
-                    || raw_in.send((ticket, Instant::now(), raw)) == queue::Sent::Closed
-                {
+                if stopping.load(Ordering::Relaxed) {
+                    break;
+                }
+                if let queue::Sent::Closed = raw_in.send((ticket, Instant::now(), raw)) {
                     break;
                 }
             }

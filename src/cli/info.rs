@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{Failure, Format, Outcome, text};
-use crate::config::RecordingInput;
 use crate::config::Pipeline;
+use crate::config::RecordingInput;
 use crate::decode::Decoder;
-use crate::recording::{Options, RecordedSample};
 use crate::recording::info::info_path;
+use crate::recording::{Options, RecordedSample};
 use crate::sample::{RawSample, Stamps};
 use crate::time::Moment;
 

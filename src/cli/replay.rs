@@ -158,7 +158,8 @@ fn connect(arguments: &Arguments, stop: &Receiver<()>) -> Result<Option<Session>
         Some(file) => (network::read_config(file).map_err(Failure::usage)?, file.display().to_string()),
         None => {
             let text = include_str!("../../config/zenoh-client.json5");
-            let config = zenoh::Config::from_json5(text).map_err(|error| Failure::Failed(error.to_string()))?;
+            let config =
+                zenoh::Config::from_json5(text).map_err(|error| Failure::Failed(error.to_string()))?;
             (config, "built-in client configuration".to_owned())
         }
     };
@@ -211,13 +212,19 @@ impl Replay<'_> {
     }
 
     /// Gives a pipeline two seconds to be there; without one, publishing goes on unheard, and that is said.
-    fn wait_for_subscriber(&mut self, samples: &[RecordedSample], stop: &Receiver<()>) -> Result<(), Failure> {
+    fn wait_for_subscriber(
+        &mut self,
+        samples: &[RecordedSample],
+        stop: &Receiver<()>,
+    ) -> Result<(), Failure> {
         let Some(first) = samples.first() else { return Ok(()) };
         let key = format!("mmsense/{}/v1/{}", self.unit, first.stream.key());
         let publisher = self.publisher(&first.stream)?;
         for _ in 0..40 {
-            let status =
-                publisher.matching_status().wait().map_err(|error| Failure::Failed(format!("zenoh: {error}")))?;
+            let status = publisher
+                .matching_status()
+                .wait()
+                .map_err(|error| Failure::Failed(format!("zenoh: {error}")))?;
             if status.matching() || stop.recv_timeout(Duration::from_millis(50)).is_ok() {
                 return Ok(());
             }
@@ -328,7 +335,8 @@ impl Drop for Progress {
 
 fn show(summary: &Summary) {
     let list = |counts: &BTreeMap<Modality, u64>| {
-        let parts: Vec<String> = counts.iter().map(|(modality, count)| format!("{modality} {count}")).collect();
+        let parts: Vec<String> =
+            counts.iter().map(|(modality, count)| format!("{modality} {count}")).collect();
         if parts.is_empty() { "none".to_owned() } else { parts.join(", ") }
     };
     text::result(format!("published     {} in {:.1} s", list(&summary.published), summary.seconds));

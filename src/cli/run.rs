@@ -49,7 +49,9 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
             return Err(Failure::Usage(message));
         }
         (None, false) => {
-            let message = format!("{file}: input.zenoh is false, so samples come from a recording: name it with --recording");
+            let message = format!(
+                "{file}: input.zenoh is false, so samples come from a recording: name it with --recording"
+            );
             return Err(Failure::Usage(message));
         }
     };

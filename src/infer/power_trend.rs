@@ -91,7 +91,8 @@ impl Trend {
         let count = points.len() as f64;
         let centre = median(points.iter().map(|(x, y)| y - raw_slope * x).collect())?;
         let deviation = median(points.iter().map(|(x, y)| (y - raw_slope * x - centre).abs()).collect())?;
-        let spread_var = (PRIOR_REPORTS * PRIOR_SPREAD_DB.powi(2) + count * (MAD_TO_SIGMA * deviation).powi(2))
+        let spread_var = (PRIOR_REPORTS * PRIOR_SPREAD_DB.powi(2)
+            + count * (MAD_TO_SIGMA * deviation).powi(2))
             / (PRIOR_REPORTS + count);
         let mean = points.iter().map(|point| point.0).sum::<f64>() / count;
         let lever: f64 = points.iter().map(|point| (point.0 - mean).powi(2)).sum();
@@ -130,8 +131,9 @@ fn normal_cdf(z: f64) -> f64 {
     }
     let x = z.abs() / std::f64::consts::SQRT_2;
     let k = 1.0 / (0.327_591_1 * x + 1.0);
-    let series =
-        k * (0.254_829_592 + k * (-0.284_496_736 + k * (1.421_413_741 + k * (-1.453_152_027 + k * 1.061_405_429))));
+    let series = k
+        * (0.254_829_592
+            + k * (-0.284_496_736 + k * (1.421_413_741 + k * (-1.453_152_027 + k * 1.061_405_429))));
     let tail = (0.5 * series * (-x * x).exp()).clamp(0.0, 0.5);
     if z > 0.0 { 1.0 - tail } else { tail }
 }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::{LoadError, RecordedSample, Recording};
 use crate::config::{Pipeline, Site};
 use crate::observe::Metrics;
 use crate::observe::event::FileUnreadable;
-use super::{LoadError, RecordedSample, Recording};
 use crate::sample::{RawSample, Stamps};
 use crate::time::{CaptureTime, Moment, Span};
 

@@ -170,7 +170,8 @@ impl Aligning {
             }
             Sent::Displaced(Aligned::Truth(sample)) => {
                 let modality = sample.stream.modality();
-                SampleTurnedAway { unit: &sample.unit, modality, reason: "truth_overrun" }.emit(&self.metrics);
+                SampleTurnedAway { unit: &sample.unit, modality, reason: "truth_overrun" }
+                    .emit(&self.metrics);
                 true
             }
             Sent::Closed => false,

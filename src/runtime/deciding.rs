@@ -37,8 +37,7 @@ impl Deciding {
                 Inferred::Truth(sample) => &sample.unit,
             };
             let (decider, mode) = deciders.entry(unit.clone()).or_insert_with(|| {
-                let decider =
-                    Decider::new(unit.clone(), &self.decide, &self.codebook, self.model.clone());
+                let decider = Decider::new(unit.clone(), &self.decide, &self.codebook, self.model.clone());
                 (decider, Mode::Unknown)
             });
             let outgoing = match item {

@@ -10,7 +10,7 @@ use super::Outgoing;
 use super::queue::Sender;
 use super::status::{Board, UnitStatus};
 use crate::infer::ModelInfo;
-use crate::message::{HealthMessage, Header, Message, Nanos, StageLatency};
+use crate::message::{Header, HealthMessage, Message, Nanos, StageLatency};
 use crate::observe::Metrics;
 use crate::sample::UnitId;
 

@@ -54,7 +54,8 @@ fn roadside(folder: &Path) -> (PathBuf, u16) {
     let zenoh = std::fs::read_to_string(top.join("config/zenoh-peer.json5")).unwrap();
     std::fs::write(folder.join("peer.json5"), zenoh.replace("7447", &port.to_string())).unwrap();
     let pipeline = std::fs::read_to_string(top.join("pipelines/roadside.toml")).unwrap();
-    let pipeline = pipeline.replace("../config/zenoh-peer.json5", "peer.json5").replace("beams = 64", "beams = 8");
+    let pipeline =
+        pipeline.replace("../config/zenoh-peer.json5", "peer.json5").replace("beams = 64", "beams = 8");
     let file = folder.join("roadside.toml");
     std::fs::write(&file, pipeline).unwrap();
     (file, port)
@@ -83,7 +84,10 @@ fn what_the_user_got_wrong_is_one_clear_line_and_exit_code_2() {
     std::fs::write(&bad, "[align]\nmax_wait_ms = -5\nspeed = 3\n[decide]\nsweep = 0\n").unwrap();
     let bad = bad.to_str().unwrap();
     let cases: [(&[&str], &[&str]); 6] = [
-        (&["run", bad], &["align.max_wait_ms: found -5, allowed is 0 to 10000", "align.speed", "decide.sweep"]),
+        (
+            &["run", bad],
+            &["align.max_wait_ms: found -5, allowed is 0 to 10000", "align.speed", "decide.sweep"],
+        ),
         (&["validate", bad], &["align.max_wait_ms"]),
         (&["run", "pipelines/nowhere.toml"], &["pipelines/nowhere.toml"]),
         (&["run", "pipelines/replay.toml", "--recording", "/nowhere"], &["/nowhere"]),
@@ -143,7 +147,9 @@ fn a_recording_replayed_from_another_process_is_decided() {
     let recording = folder.path().join("recording");
     small_recording(&recording);
     let (unit, port) = start_unit(folder.path());
-    let client = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config/zenoh-client.json5")).unwrap();
+    let client =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config/zenoh-client.json5"))
+            .unwrap();
     let client_file = folder.path().join("client.json5");
     std::fs::write(&client_file, client.replace("7447", &port.to_string())).unwrap();
     let output = mmsense()
@@ -171,7 +177,9 @@ fn replay_waits_for_a_unit_and_ends_on_interrupt() {
     let recording = folder.path().join("recording");
     small_recording(&recording);
     let config = folder.path().join("client.json5");
-    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config/zenoh-client.json5")).unwrap();
+    let text =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config/zenoh-client.json5"))
+            .unwrap();
     std::fs::write(&config, text.replace("7447", &free_port().to_string())).unwrap();
     let mut child = mmsense()
         .args(["replay", recording.to_str().unwrap(), "--zenoh", config.to_str().unwrap()])

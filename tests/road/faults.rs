@@ -51,7 +51,11 @@ fn every_rejection_is_counted_by_reason_and_the_good_ones_get_through() {
         ("sensor/lidar", Format::Pcd, pcd()[..100].to_vec()),
         ("sensor/lidar", Format::Pcd, compressed_pcd(1000, 13, 12)),
         ("sensor/lidar", Format::Pcd, compressed_pcd(1, u32::MAX, u32::MAX)),
-        ("sensor/lidar", Format::Ply, b"ply\nformat ascii 1.0\nelement vertex 4000000000\nend_header\n".to_vec()),
+        (
+            "sensor/lidar",
+            Format::Ply,
+            b"ply\nformat ascii 1.0\nelement vertex 4000000000\nend_header\n".to_vec(),
+        ),
     ];
     bad.push(("ue/0/position", Format::Json, vec![b' '; 70_000]));
     for (key, format, payload) in &bad {
@@ -61,7 +65,12 @@ fn every_rejection_is_counted_by_reason_and_the_good_ones_get_through() {
     // Not ours, and stamps that lie.
     client.session.put("mmsense/u/v1/sensor/sonar", "x").wait().unwrap();
     client.session.delete("mmsense/u/v1/sensor/camera").wait().unwrap();
-    client.session.put("mmsense/u/v1/sensor/camera", image.clone()).attachment([1u8, 2].as_slice()).wait().unwrap();
+    client
+        .session
+        .put("mmsense/u/v1/sensor/camera", image.clone())
+        .attachment([1u8, 2].as_slice())
+        .wait()
+        .unwrap();
     client.put_at("sensor/camera", Format::Jpeg, &image, system_time() + Span::from_secs(3600));
 
     for _ in 0..12 {
@@ -99,7 +108,7 @@ fn every_rejection_is_counted_by_reason_and_the_good_ones_get_through() {
 #[test]
 fn a_model_that_fails_makes_the_unit_hold_and_say_so() {
     use mmsense::frame::Window;
-    use mmsense::infer::{ModelError, ModelInfo, Prediction, Predictor, Baseline};
+    use mmsense::infer::{Baseline, ModelError, ModelInfo, Prediction, Predictor};
 
     /// Works for a while, then panics, then returns NaN.
     struct Breaking(Box<dyn Predictor>, usize);
@@ -120,7 +129,8 @@ fn a_model_that_fails_makes_the_unit_hold_and_say_so() {
         }
     }
     let pipeline = live("[decide]\nhold_ttl_ms = 500\n");
-    let predictor = Breaking(Box::new(Baseline::new(&pipeline.model, &pipeline.codebook, &pipeline.decide)), 0);
+    let predictor =
+        Breaking(Box::new(Baseline::new(&pipeline.model, &pipeline.codebook, &pipeline.decide)), 0);
     let unit = Unit::start_with(pipeline, Box::new(predictor));
     let client = Client::connect(unit.port);
     let beams = client.subscribe("mmsense/u/v1/ue/0/beam");

@@ -107,7 +107,9 @@ fn on_the_wire_each_step_is_said() {
                 client.put(key, *format, payload);
             }
             std::thread::sleep(Duration::from_millis(100));
-            if let Some((_, message)) = health.drain().into_iter().find(|(_, message)| message["mode"] == mode) {
+            if let Some((_, message)) =
+                health.drain().into_iter().find(|(_, message)| message["mode"] == mode)
+            {
                 return message;
             }
         }

@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use mmsense::config::Pose;
-use mmsense::decode::RangeAngleAxes;
+use mmsense::decode::radar::RangeAngleAxes;
 use mmsense::frame::{Frame, Window};
 use mmsense::infer::{ModelError, ModelInfo, Prediction, Predictor};
 use mmsense::ingest::clock::system_time;
 use mmsense::sample::{Data, Format, Modality};
 use mmsense::time::{CaptureTime, Span};
+use nalgebra::Point3;
 
 use crate::support::{Client, Unit, live, npy_f32, shared};
 
@@ -92,7 +92,8 @@ fn three_real_sensors_align_over_zenoh_with_the_skews_of_their_stamps() {
 
     let frames = Arc::new(Mutex::new(Vec::new()));
     let pipeline = live(PIPELINE);
-    let axes = RangeAngleAxes::new(&pipeline.radar);
+    let axes = RangeAngleAxes::new(&pipeline.radar, pipeline.radar.map_angle, 576, 400);
+    let mount = mmsense::space::mount_to_unit(&pipeline.pose.radar);
     let unit = Unit::start_with(pipeline, Box::new(Tap(Arc::clone(&frames))));
     let client = Client::connect(unit.port);
     let messages = client.subscribe("mmsense/u/v1/frame");
@@ -131,11 +132,14 @@ fn three_real_sensors_align_over_zenoh_with_the_skews_of_their_stamps() {
     }
     assert_eq!(complete, 14, "radar 4 to 17 have all three sensors");
 
-    registration(&frames, shift, &radar, &axes);
+    registration(&frames, shift, &radar, &|point| axes.cell_of(point, &mount));
 }
 
+/// The map cell of a point of the unit frame.
+type CellOf<'a> = &'a dyn Fn(&Point3<f64>) -> Option<(usize, usize)>;
+
 /// Mean radar power where the LiDAR sees something, at the true turn and at wrong ones: radar 3, 8 and 14.
-fn registration(frames: &[Arc<Frame>], shift: Span, radar: &[(i64, PathBuf)], axes: &RangeAngleAxes) {
+fn registration(frames: &[Arc<Frame>], shift: Span, radar: &[(i64, PathBuf)], cell_of: CellOf<'_>) {
     for (number, right, wrong) in [(3usize, 39.0, 26.0), (8, 45.0, 22.0), (14, 72.0, 24.0)] {
         let t = radar[number - 1].0;
         let frame = frames.iter().find(|frame| (frame.time - shift).as_nanos() == t).unwrap();
@@ -146,8 +150,7 @@ fn registration(frames: &[Arc<Frame>], shift: Span, radar: &[(i64, PathBuf)], ax
             let (sin, cos) = turn_deg.to_radians().sin_cos();
             let cells = cloud.points.iter().filter_map(|[x, y, z]| {
                 let (x, y) = (f64::from(*x), f64::from(*y));
-                let turned = [(x * cos - y * sin) as f32, (x * sin + y * cos) as f32, *z];
-                axes.cell_of(turned, &Pose::default(), map.dim())
+                cell_of(&Point3::new(x * cos - y * sin, x * sin + y * cos, f64::from(*z)))
             });
             let powers: Vec<f64> = cells.map(|cell| f64::from(map[cell])).collect();
             powers.iter().sum::<f64>() / powers.len() as f64

@@ -27,7 +27,8 @@ pub fn small_recording(folder: &Path) {
         if row != 7 {
             std::fs::write(images.join(format!("image_BS1_{row}_10_00_00.jpg")), jpeg(32, 24)).unwrap();
         }
-        let lines: String = (0..8).map(|beam: usize| format!("{:e}\n", 1.0 / (1 + beam.abs_diff(best)) as f64)).collect();
+        let lines: String =
+            (0..8).map(|beam: usize| format!("{:e}\n", 1.0 / (1 + beam.abs_diff(best)) as f64)).collect();
         std::fs::write(powers.join(format!("mmWave_power_{row}.txt")), lines).unwrap();
     }
     std::fs::write(folder.join("scenario99.csv"), csv).unwrap();
@@ -73,7 +74,8 @@ fn a_missing_image_is_normal_and_a_broken_one_is_counted() {
     small_recording(folder.path());
     let summary = run(folder.path(), 2, None);
     assert!(!summary.data_lost, "{:?}", summary.drops);
-    std::fs::write(folder.path().join("unit1/camera_data/image_BS1_9_10_00_00.jpg"), b"\xff\xd8\xff broken").unwrap();
+    std::fs::write(folder.path().join("unit1/camera_data/image_BS1_9_10_00_00.jpg"), b"\xff\xd8\xff broken")
+        .unwrap();
     let summary = run(folder.path(), 2, None);
     assert!(summary.data_lost);
     assert_eq!(summary.drops.values().sum::<u64>(), 1, "{:?}", summary.drops);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 use mmsense::config::{self, Pipeline};
-use mmsense::infer::{Predictor, Baseline};
+use mmsense::infer::{Baseline, Predictor};
 use mmsense::ingest::Attachment;
 use mmsense::ingest::clock::system_time;
 use mmsense::observe::Metrics;
@@ -53,7 +53,9 @@ pub fn free_port() -> u16 {
 }
 
 fn zenoh_config(more: &str) -> zenoh::Config {
-    let text = format!("{{ scouting: {{ multicast: {{ enabled: false }}, gossip: {{ enabled: false }} }}, {more} }}");
+    let text = format!(
+        "{{ scouting: {{ multicast: {{ enabled: false }}, gossip: {{ enabled: false }} }}, {more} }}"
+    );
     zenoh::Config::from_json5(&text).unwrap()
 }
 
@@ -266,7 +268,9 @@ pub fn pcd() -> Vec<u8> {
     let mut bytes = b"VERSION .7\nFIELDS x y z\nSIZE 4 4 4\nTYPE F F F\nCOUNT 1 1 1\nWIDTH 3\nHEIGHT 1\n\
         VIEWPOINT 0 0 0 1 0 0 0\nPOINTS 3\nDATA binary\n"
         .to_vec();
-    bytes.extend([1f32, 10.0, 0.0, -2.0, 20.0, 1.0, 3.0, 30.0, 2.0].iter().flat_map(|value| value.to_le_bytes()));
+    bytes.extend(
+        [1f32, 10.0, 0.0, -2.0, 20.0, 1.0, 3.0, 30.0, 2.0].iter().flat_map(|value| value.to_le_bytes()),
+    );
     bytes
 }
 

@@ -110,8 +110,9 @@ fn a_late_subscriber_gets_the_last_value_and_the_unit_stands_alive() {
         assert!(all.contains_key(&format!("mmsense/u/v1/{key}")), "{key} is not among {:?}", all.keys());
     }
     let alive = late.session.liveliness().get("mmsense/*/v1/alive").wait().unwrap();
-    let tokens: Vec<String> =
-        std::iter::from_fn(|| alive.recv().ok()).map(|reply| reply.result().unwrap().key_expr().to_string()).collect();
+    let tokens: Vec<String> = std::iter::from_fn(|| alive.recv().ok())
+        .map(|reply| reply.result().unwrap().key_expr().to_string())
+        .collect();
     assert_eq!(tokens, ["mmsense/u/v1/alive"]);
     let port = unit.port;
     unit.finish();
@@ -127,12 +128,15 @@ fn beams_are_decided_from_past_reports_only_and_scored_against_the_next() {
         publish_all(&client, 6);
         std::thread::sleep(Duration::from_millis(100));
     }
-    let beam = messages.wait_for("a decided beam", |key, beam| key.ends_with("beam") && beam["source"] == "model");
+    let beam =
+        messages.wait_for("a decided beam", |key, beam| key.ends_with("beam") && beam["source"] == "model");
     assert_eq!(beam["best"]["index"], 6);
     assert_eq!(beam["age_ms"], 0.0);
     let sweep = beam["sweep"].as_array().unwrap();
     assert_eq!(sweep.len(), 5);
-    assert!(sweep.is_sorted_by(|a: &Value, b: &Value| a["probability"].as_f64() >= b["probability"].as_f64()));
+    assert!(
+        sweep.is_sorted_by(|a: &Value, b: &Value| a["probability"].as_f64() >= b["probability"].as_f64())
+    );
     let score = messages.wait_for("a score", |key, score| {
         key.ends_with("score") && score["beam"]["count"].as_u64() > Some(2)
     });

@@ -104,7 +104,11 @@ impl fmt::Display for Summary<'_> {
         }
         let received: Vec<String> =
             summary.received.iter().map(|(modality, count)| format!("{modality} {count}")).collect();
-        writeln!(f, "samples       {}", if received.is_empty() { "none".to_owned() } else { received.join(", ") })?;
+        writeln!(
+            f,
+            "samples       {}",
+            if received.is_empty() { "none".to_owned() } else { received.join(", ") }
+        )?;
         if summary.drops.is_empty() {
             writeln!(f, "dropped       nothing")?;
         }
@@ -125,7 +129,8 @@ impl fmt::Display for Summary<'_> {
 }
 
 fn write_score(f: &mut fmt::Formatter<'_>, score: &crate::decide::ScoreTotals) -> fmt::Result {
-    let percent = |share: Option<f64>| share.map_or("  -   ".to_owned(), |share| format!("{:5.1} %", share * 100.0));
+    let percent =
+        |share: Option<f64>| share.map_or("  -   ".to_owned(), |share| format!("{:5.1} %", share * 100.0));
     let row = |f: &mut fmt::Formatter<'_>, name: &str, score: &BeamScore| {
         let loss = score.power_loss_db.map_or("   -".to_owned(), |loss| format!("{loss:.2} dB"));
         writeln!(
