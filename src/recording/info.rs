@@ -8,7 +8,7 @@ pub use super::arrays::{ArrayFile, ArrayInfo, WindowInfo};
 pub use super::labels::{BeamLabelFit, BlockageShift};
 use super::{
     LoadError, MalformedRow, Options, RecordedSample, Recording, RecordingError, Stamps, arrays, deepsense,
-    labels, payload, slot,
+    labels, slot,
 };
 use crate::sample::{BeamPower, CaptureSource, Format, Modality};
 use crate::time::Span;

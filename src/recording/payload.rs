@@ -175,7 +175,7 @@ fn text_power(bytes: &[u8]) -> Result<Vec<f64>, String> {
 }
 
 /// Powers of a `.npy` file of one dimension, float32 or float64.
-pub(super) fn npy_power(bytes: &[u8]) -> Result<Vec<f64>, String> {
+fn npy_power(bytes: &[u8]) -> Result<Vec<f64>, String> {
     let (header, values) = structure::npy(bytes)?;
     if header.shape().len() != 1 {
         return Err(format!("shape {:?}; one dimension is allowed", header.shape()));
