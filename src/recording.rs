@@ -342,15 +342,22 @@ impl Recording {
         if modality == Modality::Blocked {
             return payload::load(modality, self.label_paths(sample));
         }
-        let (format, bytes) = payload::load(modality, &sample.paths)?;
         if modality == Modality::Link {
-            let found = payload::npy_power(&bytes).map_or(0, |powers| powers.len());
-            if let Some(beams) = self.beams().filter(|&beams| beams != found) {
-                let reason = format!("{found} powers where the recording has {beams} beams");
-                return Err(LoadError::Unreadable { path: sample.path().to_owned(), reason });
-            }
+            return payload::power_payload(sample.path(), &self.powers(sample)?);
         }
-        Ok((format, bytes))
+        payload::load(modality, &sample.paths)
+    }
+
+    /// Powers of a link sample, as many as the recording has beams.
+    fn powers(&self, sample: &RecordedSample) -> Result<Vec<f64>, LoadError> {
+        let powers = payload::power(&sample.paths)?;
+        match self.beams() {
+            Some(beams) if beams != powers.len() => {
+                let reason = format!("{} powers where the recording has {beams} beams", powers.len());
+                Err(LoadError::Unreadable { path: sample.path().to_owned(), reason })
+            }
+            _ => Ok(powers),
+        }
     }
 
     /// Measured powers at a row.
@@ -360,14 +367,7 @@ impl Recording {
     pub fn power(&self, row: usize) -> Result<BeamPower, LoadError> {
         let sample = self.sample(row, Modality::Link);
         let sample = sample.ok_or_else(|| LoadError::Absent { path: PathBuf::new() })?;
-        let linear = payload::power(&sample.paths)?;
-        match self.beams() {
-            Some(beams) if beams != linear.len() => {
-                let reason = format!("{} powers where the recording has {beams} beams", linear.len());
-                Err(LoadError::Unreadable { path: sample.path().to_owned(), reason })
-            }
-            _ => Ok(BeamPower { linear }),
-        }
+        Ok(BeamPower { linear: self.powers(sample)? })
     }
 
     /// Number of beams: what most of the first readable power files have.

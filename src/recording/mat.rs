@@ -66,7 +66,7 @@ pub(super) fn read(bytes: &[u8], wanted: &str) -> Result<MatArray, MatError> {
         };
         let variable = match kind {
             COMPRESSED => {
-                let variable = inflate(element)?;
+                let variable = inflate(element, LIMIT)?;
                 tag(&variable, 0, little).is_some_and(|(kind, _)| kind == MATRIX).then_some(variable)
             }
             MATRIX => bytes.get(at..start + size).map(<[u8]>::to_vec),
@@ -98,14 +98,13 @@ fn tag(bytes: &[u8], at: usize, little: bool) -> Option<(u32, usize)> {
     Some((word(at)?, usize::try_from(word(at + 4)?).ok()?))
 }
 
-fn inflate(element: &[u8]) -> Result<Vec<u8>, MatError> {
+fn inflate(element: &[u8], limit: usize) -> Result<Vec<u8>, MatError> {
     let mut variable = Vec::new();
-    let limit = u64::try_from(LIMIT).unwrap_or(u64::MAX);
     ZlibDecoder::new(element)
-        .take(limit + 1)
+        .take(limit as u64 + 1)
         .read_to_end(&mut variable)
         .map_err(|error| MatError::Inflate(error.to_string()))?;
-    if variable.len() > LIMIT { Err(MatError::TooLarge) } else { Ok(variable) }
+    if variable.len() > limit { Err(MatError::TooLarge) } else { Ok(variable) }
 }
 
 enum Found {
@@ -150,5 +149,85 @@ fn widen(data: &NumericData) -> (Vec<f64>, Option<Vec<f64>>) {
         NumericData::UInt64 { real, imag } => widen!(real, imag),
         NumericData::Single { real, imag } => widen!(real, imag),
         NumericData::Double { real, imag } => widen!(real, imag),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn element(kind: u32, content: &[u8]) -> Vec<u8> {
+        let mut bytes = [kind, u32::try_from(content.len()).unwrap()].map(u32::to_le_bytes).concat();
+        bytes.extend(content);
+        bytes.resize(bytes.len().next_multiple_of(8), 0);
+        bytes
+    }
+
+    /// A double array as MATLAB writes it.
+    fn matrix(name: &str, shape: &[i32], real: &[f64], imaginary: Option<&[f64]>) -> Vec<u8> {
+        let flags = [6u32 | if imaginary.is_some() { 0x800 } else { 0 }, 0].map(u32::to_le_bytes).concat();
+        let mut content = element(6, &flags);
+        content.extend(element(5, &shape.iter().flat_map(|side| side.to_le_bytes()).collect::<Vec<u8>>()));
+        content.extend(element(1, name.as_bytes()));
+        for part in [Some(real), imaginary].into_iter().flatten() {
+            content
+                .extend(element(9, &part.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>()));
+        }
+        element(MATRIX, &content)
+    }
+
+    fn file(elements: &[Vec<u8>]) -> Vec<u8> {
+        let mut bytes = b"MATLAB 5.0 MAT-file".to_vec();
+        bytes.resize(124, b' ');
+        bytes.extend(b"\x00\x01IM");
+        bytes.extend(elements.concat());
+        bytes
+    }
+
+    fn compressed(content: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(content).unwrap();
+        let body = encoder.finish().unwrap();
+        [[COMPRESSED, u32::try_from(body.len()).unwrap()].map(u32::to_le_bytes).concat(), body].concat()
+    }
+
+    #[test]
+    fn complex_arrays_are_read_plain_and_compressed() {
+        let other = matrix("other", &[1, 1], &[7.0], None);
+        let data = matrix("data", &[1, 2], &[1.0, 2.0], Some(&[3.0, 4.0]));
+        let expected = MatArray { shape: vec![1, 2], real: vec![1.0, 2.0], imaginary: Some(vec![3.0, 4.0]) };
+        assert_eq!(read(&file(&[other.clone(), data.clone()]), "data"), Ok(expected.clone()));
+        assert_eq!(read(&file(&[compressed(&other), compressed(&data)]), "data"), Ok(expected));
+        let missing = read(&file(&[other]), "data").unwrap_err();
+        assert_eq!(
+            missing,
+            MatError::NoVariable { wanted: "data".to_owned(), found: vec!["other".to_owned()] }
+        );
+    }
+
+    #[test]
+    fn hostile_files_are_refused() {
+        let bomb = compressed(&vec![0; 1 << 20]);
+        assert!(bomb.len() < 1 << 13);
+        assert_eq!(inflate(&bomb[8..], (1 << 20) - 1), Err(MatError::TooLarge));
+        assert_eq!(inflate(&bomb[8..], 1 << 20).map(|bytes| bytes.len()), Ok(1 << 20));
+        let refused =
+            |shape: &[i32]| read(&file(&[matrix("data", shape, &[1.0], None)]), "data").unwrap_err();
+        for shape in [&[1 << 30, 1 << 30][..], &[-1, -1], &[2, 3], &[i32::MAX, 2]] {
+            assert!(matches!(refused(shape), MatError::Broken { .. }), "{shape:?}");
+        }
+        let whole = file(&[matrix("data", &[1, 1], &[1.0], None)]);
+        for length in 0..whole.len() {
+            assert!(read(&whole[..length], "data").is_err(), "{length}");
+        }
+        // Every byte of the element wrong in turn: an error or some array, never a panic.
+        for at in HEADER..whole.len() {
+            let mut broken = whole.clone();
+            broken[at] ^= 0xff;
+            let _ = read(&broken, "data");
+        }
+        assert_eq!(read(b"\x89HDF\r\n\x1a\n", "data"), Err(MatError::Hdf5));
     }
 }

@@ -55,20 +55,19 @@ impl LoadError {
     }
 }
 
-/// Reads the files of one sample (several only for the powers of several arrays) and turns them into wire format.
+/// Reads the file of one sample of a sensor, a position or a label, and turns it into wire format.
 pub(super) fn load(modality: Modality, paths: &[PathBuf]) -> Result<(Format, Vec<u8>), LoadError> {
-    if modality == Modality::Link {
-        let powers = power(paths)?;
-        let path = paths.first().map(PathBuf::as_path).unwrap_or_else(|| Path::new(""));
-        return write_npy(&[powers.len()], &powers)
-            .map(|bytes| (Format::Npy, bytes))
-            .map_err(|reason| LoadError::unreadable(path, reason));
-    }
     let Some(path) = paths.first() else {
         return Err(LoadError::Absent { path: PathBuf::new() });
     };
     let bytes = read_file(path)?;
     convert(modality, &extension(path), bytes).map_err(|reason| LoadError::unreadable(path, reason))
+}
+
+/// Powers in wire format.
+pub(super) fn power_payload(path: &Path, powers: &[f64]) -> Result<(Format, Vec<u8>), LoadError> {
+    let bytes = write_npy(&[powers.len()], powers);
+    bytes.map(|bytes| (Format::Npy, bytes)).map_err(|reason| LoadError::unreadable(path, reason))
 }
 
 /// Linear power per beam; the arrays of several files follow each other.
@@ -176,15 +175,16 @@ fn text_power(bytes: &[u8]) -> Result<Vec<f64>, String> {
 }
 
 /// Powers of a `.npy` file of one dimension, float32 or float64.
-pub(super) fn npy_power(bytes: &[u8]) -> Result<Vec<f64>, String> {
-    let (header, _) = structure::npy(bytes)?;
+fn npy_power(bytes: &[u8]) -> Result<Vec<f64>, String> {
+    let (header, values) = structure::npy(bytes)?;
     if header.shape().len() != 1 {
         return Err(format!("shape {:?}; one dimension is allowed", header.shape()));
     }
-    let file = || npyz::NpyFile::new(bytes).map_err(|error| error.to_string());
-    let powers = match header.dtype().descr().as_str() {
-        "'<f8'" => file()?.into_vec::<f64>(),
-        "'<f4'" => file()?.into_vec::<f32>().map(|values| values.into_iter().map(f64::from).collect()),
+    let kind = header.dtype().descr();
+    let file = npyz::NpyFile::with_header(header, values);
+    let powers = match kind.as_str() {
+        "'<f8'" => file.into_vec::<f64>(),
+        "'<f4'" => file.into_vec::<f32>().map(|values| values.into_iter().map(f64::from).collect()),
         other => return Err(format!("values {other}; '<f8' or '<f4' are allowed")),
     };
     linear_power(powers.map_err(|error| error.to_string())?)

@@ -147,7 +147,8 @@ fn median_interval(sequences: &[Vec<Option<i64>>]) -> Option<i64> {
         })
         .collect();
     intervals.sort_unstable();
-    intervals.get(intervals.len() / 2).copied()
+    // The lower median: gaps only make intervals longer.
+    intervals.get(intervals.len().checked_sub(1)? / 2).copied()
 }
 
 /// Makes the times of one sequence strictly grow; returns offsets from its first row.
