@@ -19,6 +19,14 @@ use crate::sample::{BeamIndex, CaptureSource, Modality, UeId, UnitId};
 #[schemars(extend("pattern" = "^-?[0-9]+$"))]
 pub struct Nanos(pub i64);
 
+impl Nanos {
+    /// Whether this is the epoch itself: a time that has not been set.
+    #[must_use]
+    pub const fn is_zero(&self) -> bool {
+        self.0 == 0
+    }
+}
+
 impl From<Nanos> for String {
     fn from(nanos: Nanos) -> Self {
         nanos.0.to_string()
@@ -41,7 +49,9 @@ pub struct Header {
     pub unit: UnitId,
     /// Capture time of the frame's reference.
     pub capture_ns: Nanos,
-    /// When the message was handed to the transport, on our clock.
+    /// When the message was handed to the transport, on our clock. Left out of the decision log, where it would differ
+    /// from run to run.
+    #[serde(skip_serializing_if = "Nanos::is_zero")]
     pub issued_ns: Nanos,
     /// Running number of the unit's frames.
     pub sequence: u64,

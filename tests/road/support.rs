@@ -98,17 +98,32 @@ impl Unit {
     }
 }
 
-/// The recording in `folder` as a feed as fast as possible.
-pub fn feed_of(folder: &Path, pipeline: &mut Pipeline) -> Feed {
+/// Runs the recording in `folder` through `pipelines/replay.toml`, as fast as possible, not onto zenoh.
+pub fn run_recording(folder: &Path, decode_threads: usize, log: Option<&Path>) -> Summary {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/replay.toml");
+    let mut pipeline = config::load(&file).unwrap();
+    pipeline.output.zenoh_config = None;
+    pipeline.input.decode_threads = decode_threads;
     let recording = Recording::open(folder, &Options::of(&pipeline.input.recording)).unwrap();
-    fill_in(pipeline, &recording);
-    Feed::new(recording, 0.0, config::millis(pipeline.input.recording.latency_ms), Arc::default())
+    fill_in(&mut pipeline, &recording);
+    let metrics = Arc::new(Metrics::default());
+    let feed = Feed::new(recording, 0.0, mmsense::time::Span::ZERO, Arc::clone(&metrics));
+    run_with(pipeline, feed, metrics, log)
 }
 
 /// Runs a feed through a pipeline on the virtual clock.
 pub fn run_feed(
     pipeline: Pipeline,
     feed: impl Iterator<Item = mmsense::sample::RawSample> + Send + 'static,
+    log: Option<&Path>,
+) -> Summary {
+    run_with(pipeline, feed, Arc::default(), log)
+}
+
+fn run_with(
+    pipeline: Pipeline,
+    feed: impl Iterator<Item = mmsense::sample::RawSample> + Send + 'static,
+    metrics: Arc<Metrics>,
     log: Option<&Path>,
 ) -> Summary {
     let predictor = Baseline::new(&pipeline.model, &pipeline.codebook, &pipeline.decide);
@@ -118,7 +133,7 @@ pub fn run_feed(
         source: Source::Feed(Box::new(feed)),
         session: None,
         log: log.map_or_else(DecisionLog::hash_only, |path| DecisionLog::create(path).unwrap()),
-        metrics: Arc::new(Metrics::default()),
+        metrics,
         on_snapshot: Box::new(|_| {}),
     })
     .unwrap();
@@ -178,8 +193,10 @@ impl Client {
             .session
             .declare_subscriber(key)
             .callback(move |sample| {
-                let value = serde_json::from_slice(&sample.payload().to_bytes()).unwrap();
-                let _ = sender.try_send((sample.key_expr().to_string(), value));
+                // Inputs match `**` too; only messages are JSON.
+                if let Ok(value) = serde_json::from_slice(&sample.payload().to_bytes()) {
+                    let _ = sender.try_send((sample.key_expr().to_string(), value));
+                }
             })
             .wait()
             .unwrap();
