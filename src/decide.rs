@@ -199,9 +199,8 @@ impl Decider {
                 (BeamSource::Model, Some(choice), Some(Span::ZERO))
             }
             None => {
-                let alive = |held: &Held| {
-                    held.age(frame.time, self.hold_ttl).map(|age| (held.choice.clone(), age))
-                };
+                let alive =
+                    |held: &Held| held.age(frame.time, self.hold_ttl).map(|age| (held.choice.clone(), age));
                 match held.as_ref().and_then(alive) {
                     Some((choice, age)) => (BeamSource::Hold, Some(choice), Some(age)),
                     None => {

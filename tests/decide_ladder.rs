@@ -136,10 +136,7 @@ fn the_configured_codebook_says_how_many_beams() {
     let mut decider = Decider::new(unit(), &RULES(), &codebook, scenes::rule());
     decider.decide(&one(0), Ok(&good()));
     assert_eq!(decider.mode(), Mode::Unknown);
-    assert_eq!(
-        decider.mode_reasons(),
-        ["the model returned 3 beam probabilities for ue `a`: 64 are wanted"]
-    );
+    assert_eq!(decider.mode_reasons(), ["the model returned 3 beam probabilities for ue `a`: 64 are wanted"]);
 }
 
 /// Whether (beam, blockage) are actionable.
@@ -183,11 +180,8 @@ fn one_of_several_users_that_nothing_tells_apart_is_unknown() {
     let calm = || Some(vec![0.0, 0.0, 0.1, 0.2]);
     let prediction = says(&[("a", law(), calm()), ("b", law(), calm()), ("c", law(), calm())]);
     let mut decider = decider(&RULES());
-    let frame = frame(
-        0,
-        0,
-        &[("a", view(0, &link, false)), ("b", view(0, &[], true)), ("c", UeView::default())],
-    );
+    let frame =
+        frame(0, 0, &[("a", view(0, &link, false)), ("b", view(0, &[], true)), ("c", UeView::default())]);
     let messages = decider.decide(&frame, Ok(&prediction));
     let keys: Vec<String> = messages.iter().map(Message::key).collect();
     assert_eq!(
@@ -195,10 +189,7 @@ fn one_of_several_users_that_nothing_tells_apart_is_unknown() {
         ["frame", "ue/a/blockage", "ue/a/beam", "ue/b/blockage", "ue/b/beam", "ue/c/blockage", "ue/c/beam"]
     );
     let told: Vec<_> = beams(&messages).iter().map(|beam| (beam.source, beam.actionable)).collect();
-    assert_eq!(
-        told,
-        [(BeamSource::Model, true), (BeamSource::Model, true), (BeamSource::Unknown, false)]
-    );
+    assert_eq!(told, [(BeamSource::Model, true), (BeamSource::Model, true), (BeamSource::Unknown, false)]);
     let known: Vec<_> = blockages(&messages).iter().map(|blockage| blockage.known).collect();
     assert_eq!(known, [true, true, false]);
     assert_eq!(decider.mode(), Mode::Full, "that is no fault of the unit");

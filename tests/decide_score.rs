@@ -106,15 +106,8 @@ fn the_nearest_decision_is_scored_once_and_the_rest_is_accounted_for() {
     decider.observe(&power("a", 580, &[0.0, 0.0, 0.0, 0.0]));
     measure(&mut decider, 400);
     decider.finish();
-    let expected = ReportCounts {
-        seen: 7,
-        scored: 2,
-        undecided: 1,
-        incomparable: 1,
-        unmatched: 1,
-        silent: 1,
-        late: 1,
-    };
+    let expected =
+        ReportCounts { seen: 7, scored: 2, undecided: 1, incomparable: 1, unmatched: 1, silent: 1, late: 1 };
     assert_eq!(decider.score_totals().reports, expected);
 }
 

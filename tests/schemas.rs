@@ -1,11 +1,12 @@
 //! The schema files say what the message structs say, take what a decider says, and refuse what is wrong.
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use jsonschema::Validator;
 use mmsense::config;
-use mmsense::message::{HealthMessage, Header, Message, Mode, Nanos, StageLatency, schema};
+use mmsense::message::{Header, HealthMessage, Message, Mode, Nanos, StageLatency, schema};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

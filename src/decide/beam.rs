@@ -20,17 +20,16 @@ impl Choice {
     #[must_use]
     pub fn from_probabilities(probabilities: &[f32], most: usize) -> Option<Self> {
         let mut ranked: Vec<(u16, f32)> = (0u16..=u16::MAX).zip(probabilities.iter().copied()).collect();
-        let likelier = |a: &(u16, f32), b: &(u16, f32)| -> Ordering { b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)) };
+        let likelier =
+            |a: &(u16, f32), b: &(u16, f32)| -> Ordering { b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)) };
         let wanted = most.max(1);
         if wanted < ranked.len() {
             ranked.select_nth_unstable_by(wanted, likelier);
             ranked.truncate(wanted);
         }
         ranked.sort_unstable_by(likelier);
-        let candidate = |(index, p): (u16, f32)| BeamCandidate {
-            index: BeamIndex(index),
-            probability: f64::from(p),
-        };
+        let candidate =
+            |(index, p): (u16, f32)| BeamCandidate { index: BeamIndex(index), probability: f64::from(p) };
         let ranked: Vec<BeamCandidate> = ranked.into_iter().map(candidate).collect();
         ranked.first().copied().map(|best| Self { best, ranked })
     }

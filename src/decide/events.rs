@@ -163,11 +163,9 @@ mod tests {
             events.read(BlockageTruth::Label, at(ms), blocked, GAP);
         };
         // Raised at 100, blocked 300…400, cleared at 600: a hit with 200 ms of lead.
-        for (ms, state) in [
-            (100, WarningState::Raised),
-            (300, WarningState::Active),
-            (600, WarningState::Cleared),
-        ] {
+        for (ms, state) in
+            [(100, WarningState::Raised), (300, WarningState::Active), (600, WarningState::Cleared)]
+        {
             events.warned(at(ms), &warning(1, state));
         }
         for (ms, blocked) in [(100, false), (300, true), (400, true), (500, false), (600, false)] {

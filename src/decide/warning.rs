@@ -194,12 +194,9 @@ mod tests {
 
     #[test]
     fn one_life() {
-        let frames = [
-            CALM, EXPECTED, EXPECTED, EXPECTED, BLOCKED, BLOCKED, CALM, CALM, CALM, CALM, CALM,
-        ];
-        let expected = [
-            Nothing, Nothing, Raised, Raised, Active, Active, Active, Active, Cleared, Nothing, Nothing,
-        ];
+        let frames = [CALM, EXPECTED, EXPECTED, EXPECTED, BLOCKED, BLOCKED, CALM, CALM, CALM, CALM, CALM];
+        let expected =
+            [Nothing, Nothing, Raised, Raised, Active, Active, Active, Active, Cleared, Nothing, Nothing];
         assert_eq!(states(&RULES, &frames), expected);
     }
 
@@ -268,7 +265,11 @@ mod tests {
         for (ms, frame) in (0..).step_by(100).zip(frames) {
             let outlook = frame.and_then(|(now, later)| Outlook::new(&[(0, now), (500, later)], 0.5));
             let warning = life.step(at(ms), outlook, &RULES);
-            told.push((warning.id, warning.since_ns.map(|since| since.0 / 1_000_000), warning.expected_in_ms));
+            told.push((
+                warning.id,
+                warning.since_ns.map(|since| since.0 / 1_000_000),
+                warning.expected_in_ms,
+            ));
         }
         assert_eq!(told[0], (None, None, None));
         // 0.1 now, 0.6 in 500 ms: 0.5 is crossed at 400 ms.

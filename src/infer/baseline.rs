@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{ModelError, ModelInfo, Prediction, Predictor, UePrediction, extrapolation, persistence, power_trend};
+use super::{
+    ModelError, ModelInfo, Prediction, Predictor, UePrediction, extrapolation, persistence, power_trend,
+};
 use crate::config::{BeamRule, Codebook, Decide, Model};
 use crate::frame::{LinkReport, UeView, Window};
 use crate::time::CaptureTime;

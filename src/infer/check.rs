@@ -30,12 +30,18 @@ pub fn check(
             probabilities("beam", ue, beam, expected)?;
             let sum: f64 = beam.iter().map(|&p| f64::from(p)).sum();
             if (sum - 1.0).abs() > SUM_TOLERANCE {
-                return Err(improbable("beam", ue, format!("probabilities of sum {sum}"), "they must sum to 1"));
+                return Err(improbable(
+                    "beam",
+                    ue,
+                    format!("probabilities of sum {sum}"),
+                    "they must sum to 1",
+                ));
             }
         }
         if let Some(blockage) = &said.blockage {
             probabilities("blockage", ue, blockage, horizons)?;
-            if let Some((earlier, later)) = blockage.iter().zip(blockage.iter().skip(1)).find(|(a, b)| a > b) {
+            if let Some((earlier, later)) = blockage.iter().zip(blockage.iter().skip(1)).find(|(a, b)| a > b)
+            {
                 let found = format!("probability {later} after {earlier}");
                 return Err(improbable("blockage", ue, found, "it cannot fall with the horizon"));
             }
