@@ -76,17 +76,17 @@ fn benches(criterion: &mut Criterion) {
         let mut baseline = Baseline::new(&Model::default(), &codebook, &rules);
         let mut decider = Decider::new(unit.clone(), &rules, &codebook, baseline.info());
         let mut ms = 0;
-        let next = || {
-            ms += 100;
-            window(&unit, &ues, ms)
-        };
-        let mut decide = |window: Window| {
-            let outcome = baseline.predict(std::slice::from_ref(&window)).map(|mut all| all.swap_remove(0));
-            decider.decide(&window.frame, outcome.as_ref())
-        };
         group.bench_function(BenchmarkId::new("predict and decide", count), |bencher| {
-            let mut next = next;
-            bencher.iter_batched(&mut next, |window| black_box(decide(window)), BatchSize::SmallInput);
+            let next = || {
+                ms += 100;
+                window(&unit, &ues, ms)
+            };
+            let step = |window: Window| {
+                let outcome =
+                    baseline.predict(std::slice::from_ref(&window)).map(|mut all| all.swap_remove(0));
+                black_box(decider.decide(&window.frame, outcome.as_ref()))
+            };
+            bencher.iter_batched(next, step, BatchSize::SmallInput);
         });
 
         let mut baseline = Baseline::new(&Model::default(), &codebook, &rules);

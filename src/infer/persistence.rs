@@ -105,7 +105,7 @@ pub(crate) mod tests {
         silent.power = Arc::new(BeamPower { linear: vec![0.0; 4] });
         silent.best_db = f64::NEG_INFINITY;
         let silent = Arc::new(silent);
-        assert_eq!(predict(&[silent.clone()], at(0), false), None);
+        assert_eq!(predict(std::slice::from_ref(&silent), at(0), false), None);
         // A silent report does not hide what was heard before it.
         assert_eq!(argmax(&predict(&[report(0, 2, 4), silent], at(200), false).unwrap()), 2);
     }
