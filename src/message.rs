@@ -153,7 +153,8 @@ pub struct Warning {
     pub id: Option<u64>,
     /// Capture time of the frame at which this state began; null when there is none.
     pub since_ns: Option<Nanos>,
-    /// Expected time to blockage: 0 when active, null when none is expected within the longest horizon.
+    /// Expected time to blockage, where its probability crosses `raise_at`: 0 when active, null when it does not within
+    /// the longest horizon or is not known.
     #[schemars(range(min = 0.0))]
     pub expected_in_ms: Option<f64>,
 }

@@ -116,7 +116,7 @@ impl Scorer {
         score.settle(frame_period, false);
     }
 
-    /// Takes in a link report; whether it counted (false: too many UEs, or not newer than the last one).
+    /// Takes in a link report; false when there are too many UEs to keep a score of this one.
     pub(super) fn measured(&mut self, ue: &UeId, capture: CaptureTime, power: &Arc<BeamPower>) -> bool {
         let (circular, hold_ttl, blockage_db) = (self.circular, self.hold_ttl, self.blockage_db);
         let frame_period = self.frames.median();
@@ -126,7 +126,7 @@ impl Scorer {
         true
     }
 
-    /// Takes in a label; whether it counted.
+    /// Takes in a label; false when there are too many UEs to keep a score of this one.
     pub(super) fn labelled(&mut self, ue: &UeId, capture: CaptureTime, blocked: bool) -> bool {
         let hold_ttl = self.hold_ttl;
         let Some(score) = self.ue(ue) else { return false };
