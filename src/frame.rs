@@ -10,7 +10,7 @@ use crate::sample::{BeamIndex, BeamPower, Modality, Sample, UeId, UnitId};
 use crate::time::{CaptureTime, Moment, Span};
 
 /// Where a frame's instant comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum FrameReference {
     /// A sample of this modality.

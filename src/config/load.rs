@@ -1,9 +1,16 @@
 //! Reading a pipeline file: every problem at once.
+//!
+//! serde stops at the first wrong value. Here the value it stopped at is noted, cut out of the document (its default
+//! takes its place) and the rest is read again, until nothing is wrong any more; the ranges are checked last.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::Pipeline;
+use serde::de::DeserializeOwned;
+use serde_path_to_error::Segment;
+
+use super::{AngleAxis, Pipeline, Pose};
+use crate::sample::Modality;
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,14 +21,16 @@ pub struct Problem {
     pub message: String,
 }
 
-/// A pipeline file that cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+/// A pipeline file that cannot be used: one line per problem.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     /// The file.
     pub file: PathBuf,
     /// Everything that is wrong with it.
     pub problems: Vec<Problem>,
 }
+
+impl std::error::Error for ConfigError {}
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -39,16 +48,21 @@ impl fmt::Display for ConfigError {
     }
 }
 
-/// Reads and checks a pipeline file.
+/// Reads and checks a pipeline file. Paths in it are taken relative to its folder.
 ///
 /// # Errors
 /// [`ConfigError`] with every problem.
 pub fn load(path: &Path) -> Result<Pipeline, ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|error| ConfigError {
         file: path.to_owned(),
-        problems: vec![Problem { key: String::new(), message: error.to_string() }],
+        problems: vec![Problem { key: String::new(), message: format!("cannot read the pipeline: {error}") }],
     })?;
-    parse(path, &text)
+    let mut pipeline = parse(path, &text)?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    for file in [&mut pipeline.output.zenoh_config, &mut pipeline.output.decision_log].into_iter().flatten() {
+        *file = folder.join(&*file);
+    }
+    Ok(pipeline)
 }
 
 /// Parses and checks the text of a pipeline file; `path` only names it in errors.
@@ -56,8 +70,276 @@ pub fn load(path: &Path) -> Result<Pipeline, ConfigError> {
 /// # Errors
 /// [`ConfigError`] with every problem.
 pub fn parse(path: &Path, text: &str) -> Result<Pipeline, ConfigError> {
-    toml::from_str(text).map_err(|error| ConfigError {
-        file: path.to_owned(),
-        problems: vec![Problem { key: String::new(), message: error.to_string() }],
-    })
+    let fail = |problems| Err(ConfigError { file: path.to_owned(), problems });
+    let table: toml::Table = match text.parse() {
+        Ok(table) => table,
+        Err(error) => {
+            let message = error.to_string().trim_end().to_owned();
+            return fail(vec![Problem { key: String::new(), message }]);
+        }
+    };
+    let (pipeline, mut problems) = read_tolerantly::<Pipeline>(table);
+    let Some(pipeline) = pipeline else { return fail(problems) };
+    check_ranges(&pipeline, &mut problems);
+    if problems.is_empty() { Ok(pipeline) } else { fail(problems) }
+}
+
+/// Reads a value, cutting out and noting whatever does not fit. `None` when what is left cannot be read at all.
+fn read_tolerantly<T: DeserializeOwned>(mut table: toml::Table) -> (Option<T>, Vec<Problem>) {
+    let mut problems = Vec::new();
+    loop {
+        match serde_path_to_error::deserialize::<_, T>(toml::Value::Table(table.clone())) {
+            Ok(value) => return (Some(value), problems),
+            Err(error) => {
+                let path: Vec<String> = error
+                    .path()
+                    .iter()
+                    .filter_map(|segment| match segment {
+                        Segment::Map { key } => Some(key.clone()),
+                        Segment::Seq { index } => Some(index.to_string()),
+                        Segment::Enum { .. } | Segment::Unknown => None,
+                    })
+                    .collect();
+                let message = error.inner().to_string().trim_end().to_owned();
+                let unknown = message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
+                let cut = match unknown {
+                    Some(field) if path.last().map(String::as_str) != Some(field) => {
+                        let mut whole = path.clone();
+                        whole.push(field.to_owned());
+                        cut_out(&mut table, &whole).or_else(|| cut_out(&mut table, &path))
+                    }
+                    _ => cut_out(&mut table, &path),
+                };
+                problems.push(Problem { key: cut.clone().unwrap_or_else(|| path.join(".")), message });
+                if cut.is_none() {
+                    return (None, problems);
+                }
+            }
+        }
+    }
+}
+
+/// Removes the deepest table entry on `path`; returns its dotted key.
+fn cut_out(table: &mut toml::Table, path: &[String]) -> Option<String> {
+    let (first, rest) = path.split_first()?;
+    if let Some(toml::Value::Table(inner)) = table.get_mut(first)
+        && !rest.is_empty()
+        && let Some(key) = cut_out(inner, rest)
+    {
+        return Some(format!("{first}.{key}"));
+    }
+    table.remove(first).map(|_| first.clone())
+}
+
+/// A value that must lie between two others.
+fn within<T: PartialOrd + fmt::Display>(problems: &mut Vec<Problem>, key: &str, value: T, low: T, high: T) {
+    // Written so that NaN is out of range.
+    if !(value >= low && value <= high) {
+        let message = format!("found {value}, allowed is {low} to {high}");
+        problems.push(Problem { key: key.to_owned(), message });
+    }
+}
+
+fn check_ranges(pipeline: &Pipeline, problems: &mut Vec<Problem>) {
+    check_input(pipeline, problems);
+    check_space(pipeline, problems);
+    check_align(pipeline, problems);
+    check_decide(pipeline, problems);
+}
+
+fn check_input(pipeline: &Pipeline, problems: &mut Vec<Problem>) {
+    let input = &pipeline.input;
+    let units_ok = input.units == "*" || crate::sample::UnitId::new(&input.units).is_ok();
+    if !units_ok {
+        let message = format!(
+            "found `{}`, allowed is one unit name (letters, digits, `-`, `_`) or `*` for every unit",
+            input.units
+        );
+        problems.push(Problem { key: "input.units".to_owned(), message });
+    }
+    within(problems, "input.max_units", input.max_units, 1, 1024);
+    within(problems, "input.decode_threads", input.decode_threads, 1, 64);
+    within(problems, "input.mailbox_items", input.mailbox_items, 1, 4096);
+    within(problems, "input.mailbox_bytes", input.mailbox_bytes, 1 << 16, 4 << 30);
+    within(problems, "input.recording.rate_hz", input.recording.rate_hz, 0.01, 1000.0);
+    within(problems, "input.recording.latency_ms", input.recording.latency_ms, 0.0, 10_000.0);
+    let limits = &pipeline.limits;
+    for (key, value) in [
+        ("limits.camera_bytes", limits.camera_bytes),
+        ("limits.radar_bytes", limits.radar_bytes),
+        ("limits.lidar_bytes", limits.lidar_bytes),
+        ("limits.ue_bytes", limits.ue_bytes),
+        ("limits.image_decoded_bytes", limits.image_decoded_bytes),
+    ] {
+        within(problems, key, value, 1, 1 << 30);
+    }
+    within(problems, "limits.image_side", limits.image_side, 1, 16_384);
+    within(problems, "limits.points", limits.points, 1, 16 << 20);
+    within(problems, "output.queue", pipeline.output.queue, 16, 1 << 20);
+    if let Some(beams) = pipeline.codebook.beams {
+        within(problems, "codebook.beams", beams, 1, 4096);
+    } else if input.zenoh {
+        problems.push(Problem {
+            key: "codebook.beams".to_owned(),
+            message: "not given, but samples come from zenoh: say how many beams the unit has (1 to 4096)"
+                .to_owned(),
+        });
+    }
+    if input.zenoh && pipeline.output.zenoh_config.is_none() {
+        problems.push(Problem {
+            key: "output.zenoh_config".to_owned(),
+            message: "not given, but samples come from zenoh: name the zenoh configuration file".to_owned(),
+        });
+    }
+}
+
+fn check_space(pipeline: &Pipeline, problems: &mut Vec<Problem>) {
+    if let Some(site) = &pipeline.site {
+        within(problems, "site.latitude", site.latitude, -90.0, 90.0);
+        within(problems, "site.longitude", site.longitude, -180.0, 180.0);
+        within(problems, "site.altitude_m", site.altitude_m, -500.0, 10_000.0);
+        within(problems, "site.heading_deg", site.heading_deg, -360.0, 360.0);
+    }
+    let poses: [(&str, &Pose); 3] = [
+        ("pose.camera", &pipeline.pose.camera),
+        ("pose.radar", &pipeline.pose.radar),
+        ("pose.lidar", &pipeline.pose.lidar),
+    ];
+    for (name, pose) in poses {
+        for metres in pose.position_m {
+            within(problems, &format!("{name}.position_m"), metres, -1000.0, 1000.0);
+        }
+        for (key, degrees) in
+            [("yaw_deg", pose.yaw_deg), ("pitch_deg", pose.pitch_deg), ("roll_deg", pose.roll_deg)]
+        {
+            within(problems, &format!("{name}.{key}"), degrees, -360.0, 360.0);
+        }
+    }
+    let radar = &pipeline.radar;
+    within(problems, "radar.wavelength_m", radar.wavelength_m, 1e-4, 1.0);
+    within(problems, "radar.rx_spacing_m", radar.rx_spacing_m, 1e-5, 1.0);
+    within(problems, "radar.range_bin_m", radar.range_bin_m, 1e-4, 100.0);
+    within(problems, "radar.chirp_period_s", radar.chirp_period_s, 1e-7, 1.0);
+    within(problems, "radar.angle_bins", radar.angle_bins, 2, 4096);
+    within(problems, "radar.max_peaks", radar.max_peaks, 1, 65_536);
+    if let AngleAxis::Degrees { first, step } = radar.map_angle {
+        within(problems, "radar.map_angle.degrees.first", first, -360.0, 360.0);
+        within(problems, "radar.map_angle.degrees.step", step.abs(), 1e-3, 180.0);
+    }
+}
+
+fn check_align(pipeline: &Pipeline, problems: &mut Vec<Problem>) {
+    let align = &pipeline.align;
+    for modality in &align.reference {
+        if *modality == Modality::Blocked {
+            problems.push(Problem {
+                key: "align.reference".to_owned(),
+                message:
+                    "found `blocked`, allowed are camera, radar, lidar, position, link: truth opens no frame"
+                        .to_owned(),
+            });
+        }
+    }
+    within(problems, "align.tick_ms", align.tick_ms, 1.0, 60_000.0);
+    within(problems, "align.max_wait_ms", align.max_wait_ms, 0.0, 10_000.0);
+    if let Some(lag) = align.link_lag_ms {
+        within(problems, "align.link_lag_ms", lag, 0.0, 60_000.0);
+    }
+    within(problems, "align.link_reports", align.link_reports, 1, 256);
+    within(problems, "align.link_max_age_ms", align.link_max_age_ms, 1.0, 600_000.0);
+    within(problems, "align.max_ues", align.max_ues, 1, 4096);
+    if align.ues.len() > align.max_ues {
+        problems.push(Problem {
+            key: "align.ues".to_owned(),
+            message: format!("found {} UEs, allowed are {} (align.max_ues)", align.ues.len(), align.max_ues),
+        });
+    }
+    within(problems, "align.ue_ttl_s", align.ue_ttl_s, 0.1, 86_400.0);
+    within(problems, "align.window", align.window, 1, 64);
+    within(problems, "align.stride_ms", align.stride_ms, 1.0, 60_000.0);
+    within(problems, "align.gap_ms", align.gap_ms, 1.0, 600_000.0);
+    for modality in [Modality::Camera, Modality::Radar, Modality::Lidar, Modality::Position] {
+        let Some(rules) = align.rules(modality) else { continue };
+        let key = |name: &str| format!("align.{modality}.{name}");
+        within(problems, &key("offset_ms"), rules.offset_ms, -10_000.0, 10_000.0);
+        within(problems, &key("tolerance_ms"), rules.tolerance_ms, 0.0, 10_000.0);
+        within(problems, &key("max_age_ms"), rules.max_age_ms, 0.0, 60_000.0);
+        within(problems, &key("capacity_items"), rules.capacity_items, 2, 4096);
+        within(problems, &key("capacity_bytes"), rules.capacity_bytes, 1 << 16, 16 << 30);
+    }
+}
+
+fn check_decide(pipeline: &Pipeline, problems: &mut Vec<Problem>) {
+    let decide = &pipeline.decide;
+    let horizons = &decide.horizons_ms;
+    if horizons.is_empty() || horizons.len() > 32 || !horizons.is_sorted_by(|a, b| a < b) {
+        problems.push(Problem {
+            key: "decide.horizons_ms".to_owned(),
+            message: format!("found {horizons:?}, allowed are 1 to 32 horizons in ascending order, 0 = now"),
+        });
+    }
+    within(problems, "decide.sweep", decide.sweep, 1, 4096);
+    within(problems, "decide.hold_ttl_ms", decide.hold_ttl_ms, 0.0, 600_000.0);
+    within(problems, "decide.recover_frames", decide.recover_frames, 1, 1000);
+    within(problems, "decide.raise_at", decide.raise_at, 0.0, 1.0);
+    within(problems, "decide.clear_at", decide.clear_at, 0.0, decide.raise_at);
+    within(problems, "decide.raise_frames", decide.raise_frames, 1, 1000);
+    within(problems, "decide.clear_frames", decide.clear_frames, 1, 1000);
+    within(problems, "decide.blockage_db", decide.blockage_db, 0.1, 100.0);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(text: &str) -> Vec<(String, String)> {
+        let error = parse(Path::new("p.toml"), text).unwrap_err();
+        error.problems.into_iter().map(|problem| (problem.key, problem.message)).collect()
+    }
+
+    #[test]
+    fn an_empty_file_lacks_only_what_has_no_default() {
+        let keys: Vec<String> = problems("").into_iter().map(|(key, _)| key).collect();
+        assert_eq!(keys, ["codebook.beams", "output.zenoh_config"]);
+        assert_eq!(parse(Path::new("p.toml"), "[input]\nzenoh = false").unwrap().align.window, 5);
+    }
+
+    #[test]
+    fn every_problem_is_told_at_once() {
+        let found = problems(
+            "[input]\nzenoh = false\nclock = \"sundial\"\nunits = \"a/b\"\nsped = 1\n\
+             [align]\nmax_wait_ms = -1\nreference = [\"camera\", \"sonar\"]\n\
+             [align.camera]\ntolerance_ms = \"wide\"\n[nonsense]\nx = 1\n\
+             [decide]\nhorizons_ms = [100, 0]\nraise_at = nan\n",
+        );
+        let key = |key: &str| {
+            found
+                .iter()
+                .find(|(found, _)| found == key)
+                .unwrap_or_else(|| panic!("{key} is not among {found:#?}"))
+                .1
+                .clone()
+        };
+        assert!(key("input.clock").contains("`system` or `recorded`"), "{}", key("input.clock"));
+        assert!(key("input.units").contains("a/b"));
+        assert!(key("input.sped").contains("unknown field `sped`, expected one of"));
+        assert!(key("align.max_wait_ms").contains("allowed is 0 to 10000"));
+        assert!(key("align.reference").contains("sonar"));
+        assert!(key("align.camera.tolerance_ms").contains("expected f64"));
+        assert!(key("nonsense").contains("unknown field"));
+        assert!(key("decide.horizons_ms").contains("ascending"));
+        assert!(key("decide.raise_at").contains("NaN"));
+    }
+
+    #[test]
+    fn a_syntax_error_names_its_line() {
+        let found = problems("[input]\nzenoh = maybe\n");
+        assert!(found[0].1.contains("line 2"), "{found:?}");
+    }
+
+    #[test]
+    fn the_file_is_named_in_every_line() {
+        let error = parse(Path::new("dir/p.toml"), "a = 1\nb = 2\n").unwrap_err();
+        assert!(error.to_string().lines().all(|line| line.starts_with("dir/p.toml: ")), "{error}");
+    }
 }

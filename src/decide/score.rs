@@ -16,6 +16,8 @@ use std::sync::Arc;
 use super::beam::Choice;
 use super::events::Events;
 use super::tally::{BlockageTally, Tally};
+use serde::Serialize;
+
 use crate::config;
 use crate::frame::{Frame, LinkReport};
 use crate::infer::{extrapolation, persistence};
@@ -44,7 +46,7 @@ const FIRST_TOLERANCE: Span = Span::from_millis(50);
 const UE_TTL: Span = Span::from_secs(10);
 
 /// Scores summed over every UE that the unit has served.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct ScoreTotals {
     /// What became of the link reports.
     pub reports: ReportCounts,

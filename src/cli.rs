@@ -1,0 +1,126 @@
+//! Commands: arguments → command → exit code.
+//!
+//! Results go to stdout; logs and progress to stderr. Exit codes:
+//!
+//! | code | meaning |
+//! |---|---|
+//! | 0 | done |
+//! | 1 | failed |
+//! | 2 | wrong usage: arguments, configuration, a missing recording, a port in use |
+//! | 3 | done, but data was lost or skipped |
+
+mod info;
+mod replay;
+mod run;
+mod shutdown;
+mod text;
+mod validate;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+/// Streaming ISAC sensor fusion for mmWave roadside units: camera, radar and LiDAR in, beam choices and blockage
+/// warnings out.
+#[derive(Debug, Parser)]
+#[command(name = "mmsense", version, max_term_width = 110)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// How results are printed
+    #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For a person
+    Text,
+    /// One JSON object per line
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a pipeline: sensors (or a recording) in, decisions out
+    Run(run::Arguments),
+    /// Publish a recording on the input keys, for a unit in another process
+    Replay(replay::Arguments),
+    /// Say what a recording holds
+    Info(info::Arguments),
+    /// Check a pipeline file
+    Validate(validate::Arguments),
+}
+
+/// How a command ended when it did not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Done,
+    DoneWithLoss,
+}
+
+/// A command that failed.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// The user has to change something: exit code 2.
+    #[error("{0}")]
+    Usage(String),
+    /// It broke on the way: exit code 1.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl Failure {
+    fn usage(error: impl std::fmt::Display) -> Self {
+        Self::Usage(error.to_string())
+    }
+
+    fn failed(error: impl std::fmt::Display) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+/// Reads the arguments, runs the command and gives its exit code.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let log = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,mmsense=info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(log)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+        .with_target(false)
+        .init();
+    let result = match &arguments.command {
+        Command::Run(run) => run::run(run, arguments.format),
+        Command::Replay(replay) => replay::run(replay, arguments.format),
+        Command::Info(info) => info::run(info, arguments.format),
+        Command::Validate(validate) => validate::run(validate, arguments.format),
+    };
+    match result {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::DoneWithLoss) => ExitCode::from(3),
+        Err(error) => {
+            text::error(&error);
+            ExitCode::from(match error {
+                Failure::Failed(_) => 1,
+                Failure::Usage(_) => 2,
+            })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

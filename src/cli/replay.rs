@@ -1,0 +1,349 @@
+//! `replay RECORDING`: publishes a recording on the input keys, for a unit in another process.
+//!
+//! One constant is added to all stamps of the recording (first = now; each loop adds its length and one period), so
+//! that the offsets between the sensors stay exact.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use serde::Serialize;
+use zenoh::bytes::Encoding;
+use zenoh::pubsub::Publisher;
+use zenoh::qos::CongestionControl;
+use zenoh::{Session, Wait};
+
+use super::{Failure, Format, Outcome, shutdown, text};
+use crate::config::RecordingInput;
+use crate::ingest::clock::system_time;
+use crate::ingest::{Attachment, network};
+use crate::recording::{LoadError, Options, RecordedSample, Recording};
+use crate::sample::{Modality, Stream, UnitId};
+use crate::time::{CaptureTime, Span};
+
+/// Arguments of `replay`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Recording (a folder in DeepSense 6G layout, or its CSV)
+    recording: PathBuf,
+    /// Speed: 1 as it was, 0 as fast as possible. At a rate other than 1 the pipeline needs clock = "recorded"
+    #[arg(long, value_name = "RATE", default_value_t = 1.0, value_parser = rate)]
+    rate: f64,
+    /// Start again at the end, until Ctrl-C
+    #[arg(long = "loop")]
+    repeat: bool,
+    /// Skip this much of the recording, seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 0.0, value_parser = seconds)]
+    start: f64,
+    /// Publish only so much of the recording, seconds
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    duration: Option<f64>,
+    /// Publish only these
+    #[arg(long, value_name = "TOPIC,...", value_delimiter = ',', value_parser = topic)]
+    topics: Vec<Modality>,
+    /// Unit that the samples are published for
+    #[arg(long, value_name = "NAME", default_value = "unit1", value_parser = UnitId::new)]
+    unit: UnitId,
+    /// Rows per second of a recording without time stamps, Hz
+    #[arg(long, value_name = "HZ", default_value_t = 10.0, value_parser = row_rate)]
+    row_rate: f64,
+    /// zenoh configuration file [default: a client of tcp/127.0.0.1:7447]
+    #[arg(long, value_name = "FILE")]
+    zenoh: Option<PathBuf>,
+}
+
+/// A replay speed: 0 or more.
+pub(super) fn rate(text: &str) -> Result<f64, String> {
+    number(text, 0.0, 1e6)
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    number(text, 0.0, 1e9)
+}
+
+fn row_rate(text: &str) -> Result<f64, String> {
+    number(text, 0.01, 1000.0)
+}
+
+fn number(text: &str, low: f64, high: f64) -> Result<f64, String> {
+    let value: f64 = text.parse().map_err(|_| format!("`{text}` is not a number"))?;
+    if (low..=high).contains(&value) { Ok(value) } else { Err(format!("allowed is {low} to {high}")) }
+}
+
+fn topic(text: &str) -> Result<Modality, String> {
+    Modality::ALL.into_iter().find(|modality| modality.name() == text).ok_or_else(|| {
+        let names: Vec<&str> = Modality::ALL.into_iter().map(Modality::name).collect();
+        format!("allowed are {}", names.join(", "))
+    })
+}
+
+/// What a replay published.
+#[derive(Debug, Default, Serialize)]
+struct Summary {
+    published: BTreeMap<Modality, u64>,
+    absent: BTreeMap<Modality, u64>,
+    unreadable: BTreeMap<Modality, u64>,
+    loops: u64,
+    seconds: f64,
+}
+
+pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Failure> {
+    let input = RecordingInput {
+        unit: arguments.unit.clone(),
+        rate_hz: arguments.row_rate,
+        ..RecordingInput::default()
+    };
+    let recording = Recording::open(&arguments.recording, &Options::of(&input)).map_err(Failure::usage)?;
+    let samples = select(&recording, arguments)?;
+
+    // From here on Ctrl-C ends the replay, also while it waits for a unit to connect to.
+    let (stop_now, stop) = crossbeam_channel::bounded::<()>(1);
+    shutdown::on_signal(move || {
+        let _ = stop_now.try_send(());
+    })
+    .map_err(Failure::failed)?;
+    let Some(session) = connect(arguments, &stop)? else { return Ok(Outcome::DoneWithLoss) };
+    let mut replay = Replay {
+        recording: &recording,
+        session: &session,
+        unit: &arguments.unit,
+        publishers: BTreeMap::new(),
+        reported: BTreeSet::new(),
+        sequence: 0,
+        summary: Summary::default(),
+    };
+    let started = Instant::now();
+    replay.wait_for_subscriber(&samples, &stop)?;
+    replay.publish_all(&samples, arguments, &stop)?;
+    let mut summary = std::mem::take(&mut replay.summary);
+    drop(replay);
+    summary.seconds = started.elapsed().as_secs_f64();
+    session.close().wait().map_err(|error| Failure::Failed(format!("zenoh: {error}")))?;
+    match format {
+        Format::Json => text::json(&summary)?,
+        Format::Text => show(&summary),
+    }
+    Ok(if summary.unreadable.is_empty() { Outcome::Done } else { Outcome::DoneWithLoss })
+}
+
+/// The samples that the arguments ask for, in capture order.
+fn select(recording: &Recording, arguments: &Arguments) -> Result<Vec<RecordedSample>, Failure> {
+    let wanted = |modality| arguments.topics.is_empty() || arguments.topics.contains(&modality);
+    let all = recording.samples();
+    let Some(first) = all.first().map(|sample| sample.capture) else {
+        return Err(Failure::Usage(format!("{}: the recording is empty", arguments.recording.display())));
+    };
+    let from = first + Span::from_secs_f64(arguments.start);
+    let until = arguments.duration.map(|seconds| from + Span::from_secs_f64(seconds));
+    let selected: Vec<RecordedSample> = all
+        .iter()
+        .filter(|sample| wanted(sample.stream.modality()))
+        .filter(|sample| sample.capture >= from && until.is_none_or(|until| sample.capture < until))
+        .cloned()
+        .collect();
+    if selected.is_empty() {
+        let message = format!(
+            "{}: nothing to publish: no sample has the given --topics between --start and --duration",
+            arguments.recording.display()
+        );
+        return Err(Failure::Usage(message));
+    }
+    Ok(selected)
+}
+
+/// Opens the session; `None` when Ctrl-C came first.
+fn connect(arguments: &Arguments, stop: &Receiver<()>) -> Result<Option<Session>, Failure> {
+    let (config, origin) = match &arguments.zenoh {
+        Some(file) => (network::read_config(file).map_err(Failure::usage)?, file.display().to_string()),
+        None => {
+            let text = include_str!("../../config/zenoh-client.json5");
+            let config =
+                zenoh::Config::from_json5(text).map_err(|error| Failure::Failed(error.to_string()))?;
+            (config, "built-in client configuration".to_owned())
+        }
+    };
+    let endpoints = config.get_json("connect/endpoints").unwrap_or_default();
+    let (opened_in, opened) = crossbeam_channel::bounded(1);
+    std::thread::Builder::new()
+        .name("connect".to_owned())
+        .spawn(move || {
+            let _ = opened_in.send(network::open_config(config, &origin));
+        })
+        .map_err(Failure::failed)?;
+    let mut said = false;
+    loop {
+        crossbeam_channel::select! {
+            recv(opened) -> session => {
+                let session = session.map_err(Failure::failed)?;
+                return session.map(Some).map_err(Failure::usage);
+            }
+            recv(stop) -> _ => return Ok(None),
+            default(Duration::from_secs(1)) => if !said {
+                text::progress(format!("waiting for a unit or a router at {endpoints}"));
+                said = true;
+            }
+        }
+    }
+}
+
+struct Replay<'a> {
+    recording: &'a Recording,
+    session: &'a Session,
+    unit: &'a UnitId,
+    publishers: BTreeMap<Stream, Publisher<'static>>,
+    reported: BTreeSet<PathBuf>,
+    sequence: u64,
+    summary: Summary,
+}
+
+impl Replay<'_> {
+    fn publisher(&mut self, stream: &Stream) -> Result<&Publisher<'static>, Failure> {
+        if !self.publishers.contains_key(stream) {
+            let publisher = self
+                .session
+                .declare_publisher(format!("mmsense/{}/v1/{}", self.unit, stream.key()))
+                .congestion_control(CongestionControl::Block)
+                .wait()
+                .map_err(|error| Failure::Failed(format!("zenoh: {error}")))?;
+            self.publishers.insert(stream.clone(), publisher);
+        }
+        self.publishers.get(stream).ok_or_else(|| Failure::Failed("no publisher".to_owned()))
+    }
+
+    /// Gives a pipeline two seconds to be there; without one, publishing goes on unheard, and that is said.
+    fn wait_for_subscriber(
+        &mut self,
+        samples: &[RecordedSample],
+        stop: &Receiver<()>,
+    ) -> Result<(), Failure> {
+        let Some(first) = samples.first() else { return Ok(()) };
+        let key = format!("mmsense/{}/v1/{}", self.unit, first.stream.key());
+        let publisher = self.publisher(&first.stream)?;
+        for _ in 0..40 {
+            let status = publisher
+                .matching_status()
+                .wait()
+                .map_err(|error| Failure::Failed(format!("zenoh: {error}")))?;
+            if status.matching() || stop.recv_timeout(Duration::from_millis(50)).is_ok() {
+                return Ok(());
+            }
+        }
+        text::progress(format!("nobody subscribes to {key}: publishing all the same"));
+        Ok(())
+    }
+
+    fn publish_all(
+        &mut self,
+        samples: &[RecordedSample],
+        arguments: &Arguments,
+        stop: &Receiver<()>,
+    ) -> Result<(), Failure> {
+        let (Some(first), Some(last)) = (samples.first(), samples.last()) else { return Ok(()) };
+        let (first, length) = (first.capture, last.capture - first.capture + self.recording.period());
+        let (begun, shift) = (Instant::now(), system_time() - first);
+        let mut progress = Progress::new(samples.len());
+        loop {
+            let lap = length * i64::try_from(self.summary.loops).unwrap_or(i64::MAX);
+            for sample in samples {
+                let Some((format, bytes)) = self.load(sample) else { continue };
+                let since_first = sample.capture - first + lap;
+                let due = if arguments.rate > 0.0 {
+                    begun + Duration::from_secs_f64((since_first.as_secs_f64() / arguments.rate).max(0.0))
+                } else {
+                    begun
+                };
+                match stop.recv_deadline(due) {
+                    Ok(()) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                    Err(RecvTimeoutError::Timeout) => {}
+                }
+                self.publish(sample, sample.capture + shift + lap, format, bytes)?;
+                progress.show(&self.summary);
+            }
+            self.summary.loops += 1;
+            if !arguments.repeat {
+                return Ok(());
+            }
+        }
+    }
+
+    fn load(&mut self, sample: &RecordedSample) -> Option<(crate::sample::Format, Vec<u8>)> {
+        let modality = sample.stream.modality();
+        match self.recording.load(sample) {
+            Ok(loaded) => Some(loaded),
+            Err(LoadError::Absent { .. }) => {
+                *self.summary.absent.entry(modality).or_default() += 1;
+                None
+            }
+            Err(error) => {
+                *self.summary.unreadable.entry(modality).or_default() += 1;
+                if self.reported.len() < 8 && self.reported.insert(sample.path().to_owned()) {
+                    tracing::warn!("{error}");
+                }
+                None
+            }
+        }
+    }
+
+    fn publish(
+        &mut self,
+        sample: &RecordedSample,
+        capture: CaptureTime,
+        format: crate::sample::Format,
+        bytes: Vec<u8>,
+    ) -> Result<(), Failure> {
+        let attachment = Attachment { capture, sequence: self.sequence }.to_bytes();
+        self.publisher(&sample.stream)?
+            .put(bytes)
+            .encoding(Encoding::from(format.media_type()))
+            .attachment(attachment.as_slice())
+            .wait()
+            .map_err(|error| Failure::Failed(format!("zenoh: {error}")))?;
+        self.sequence += 1;
+        *self.summary.published.entry(sample.stream.modality()).or_default() += 1;
+        Ok(())
+    }
+}
+
+/// A bar on a terminal, a line every five seconds elsewhere.
+struct Progress {
+    bar: indicatif::ProgressBar,
+    last_line: Instant,
+}
+
+impl Progress {
+    fn new(length: usize) -> Self {
+        Self { bar: indicatif::ProgressBar::new(length as u64), last_line: Instant::now() }
+    }
+
+    fn show(&mut self, summary: &Summary) {
+        let published: u64 = summary.published.values().sum();
+        if !self.bar.is_hidden() {
+            self.bar.set_position(published);
+        } else if self.last_line.elapsed() >= Duration::from_secs(5) {
+            self.last_line = Instant::now();
+            text::progress(format!("published {published} samples, {} loops", summary.loops));
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+fn show(summary: &Summary) {
+    let list = |counts: &BTreeMap<Modality, u64>| {
+        let parts: Vec<String> =
+            counts.iter().map(|(modality, count)| format!("{modality} {count}")).collect();
+        if parts.is_empty() { "none".to_owned() } else { parts.join(", ") }
+    };
+    text::result(format!("published     {} in {:.1} s", list(&summary.published), summary.seconds));
+    if !summary.absent.is_empty() {
+        text::result(format!("absent        {}", list(&summary.absent)));
+    }
+    if !summary.unreadable.is_empty() {
+        text::result(format!("unreadable    {}", list(&summary.unreadable)));
+    }
+}

@@ -1,0 +1,165 @@
+//! How `run` shows what it does: a live line per second, a summary at the end.
+
+use std::fmt;
+
+use crate::message::{BeamScore, BeamSource, Mode, WarningState};
+use crate::runtime::{self, Snapshot, UeStatus};
+
+const fn mode_name(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Full => "full",
+        Mode::Degraded => "degraded",
+        Mode::Hold => "hold",
+        Mode::Unknown => "unknown",
+    }
+}
+
+/// One line per unit.
+pub(super) struct Live<'a>(pub(super) &'a Snapshot);
+
+impl fmt::Display for Live<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.units.is_empty() {
+            return write!(f, "no frame yet");
+        }
+        for (index, (unit, status)) in self.0.units.iter().enumerate() {
+            if index > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "{unit} {:<8} {:>6} frames", mode_name(status.mode), self.0.frames)?;
+            if let Some((ue, last)) = status.ues.first_key_value() {
+                write!(f, " | ue {ue}")?;
+                if status.ues.len() > 1 {
+                    write!(f, " (+{})", status.ues.len() - 1)?;
+                }
+                write_ue(f, last)?;
+            }
+            let shown = ["decode", "align", "infer", "decide", "publish", "total"];
+            let latencies: Vec<String> = shown
+                .iter()
+                .filter_map(|stage| {
+                    let latency = self.0.stages.get(*stage)?;
+                    Some(format!("{stage} {:.2}/{:.2}", latency.p50_ms, latency.p99_ms))
+                })
+                .collect();
+            if !latencies.is_empty() {
+                write!(f, " | ms p50/p99: {}", latencies.join(" "))?;
+            }
+            let dropped: u64 = self.0.drops.values().sum();
+            if dropped > 0 {
+                write!(f, " | dropped {dropped}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn write_ue(f: &mut fmt::Formatter<'_>, ue: &UeStatus) -> fmt::Result {
+    match ue.beam.as_ref().map(|beam| (beam, beam.best)) {
+        Some((beam, Some(best))) => {
+            write!(f, " beam {:>2} {:>3.0} %", best.index.0, best.probability * 100.0)?;
+            if beam.source == BeamSource::Hold {
+                write!(f, " held {:.0} ms", beam.age_ms.unwrap_or_default())?;
+            }
+        }
+        Some((_, None)) | None => write!(f, " beam unknown")?,
+    }
+    let Some(blockage) = &ue.blockage else { return Ok(()) };
+    if !blockage.known {
+        return write!(f, " blockage unknown");
+    }
+    write!(f, " blocked")?;
+    for horizon in &blockage.horizons {
+        let percent = horizon.probability * 100.0;
+        match horizon.horizon_ms {
+            0 => write!(f, " now {percent:.0} %")?,
+            millis => write!(f, ", {millis} ms {percent:.0} %")?,
+        }
+    }
+    match blockage.warning.state {
+        WarningState::None => Ok(()),
+        WarningState::Raised => write!(f, " WARNING"),
+        WarningState::Active => write!(f, " BLOCKED"),
+        WarningState::Cleared => write!(f, " cleared"),
+    }
+}
+
+/// What a run did, for a person.
+pub(super) struct Summary<'a>(pub(super) &'a runtime::Summary);
+
+impl fmt::Display for Summary<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let summary = self.0;
+        for (unit, unit_summary) in &summary.units {
+            let total: u64 = unit_summary.frames.values().flat_map(|modes| modes.values()).sum();
+            writeln!(f, "{unit}: {total} frames in {:.1} s", summary.seconds)?;
+            for (reference, modes) in &unit_summary.frames {
+                let count: u64 = modes.values().sum();
+                let by_mode: Vec<String> =
+                    modes.iter().map(|(mode, count)| format!("{} {count}", mode_name(*mode))).collect();
+                let reference = format!("{reference:?}").to_lowercase();
+                writeln!(f, "  opened by {reference:<9} {count:>6}   {}", by_mode.join(", "))?;
+            }
+            write_score(f, &unit_summary.score)?;
+        }
+        let received: Vec<String> =
+            summary.received.iter().map(|(modality, count)| format!("{modality} {count}")).collect();
+        writeln!(
+            f,
+            "samples       {}",
+            if received.is_empty() { "none".to_owned() } else { received.join(", ") }
+        )?;
+        if summary.drops.is_empty() {
+            writeln!(f, "dropped       nothing")?;
+        }
+        for (index, (reason, count)) in summary.drops.iter().enumerate() {
+            let title = if index == 0 { "dropped" } else { "" };
+            writeln!(f, "{title:<13} {reason} {count}")?;
+        }
+        for (index, stage) in
+            ["decode", "align", "infer", "decide", "publish", "total"].into_iter().enumerate()
+        {
+            let Some(latency) = summary.stages.get(stage) else { continue };
+            let title = if index == 0 { "latency, ms" } else { "" };
+            let (p50, p99) = (latency.p50_ms, latency.p99_ms);
+            writeln!(f, "{title:<13} {stage:<8} p50 {p50:>8.3}   p99 {p99:>8.3}   n {}", latency.count)?;
+        }
+        write!(f, "decisions     sha256 {}", summary.decisions_sha256)
+    }
+}
+
+fn write_score(f: &mut fmt::Formatter<'_>, score: &crate::decide::ScoreTotals) -> fmt::Result {
+    let percent =
+        |share: Option<f64>| share.map_or("  -   ".to_owned(), |share| format!("{:5.1} %", share * 100.0));
+    let row = |f: &mut fmt::Formatter<'_>, name: &str, score: &BeamScore| {
+        let loss = score.power_loss_db.map_or("   -".to_owned(), |loss| format!("{loss:.2} dB"));
+        writeln!(
+            f,
+            "  {name:<24} top-1 {}   top-3 {}   power loss {loss}   n {}",
+            percent(score.top1),
+            percent(score.top3),
+            score.count
+        )
+    };
+    row(f, "beam, decided", &score.beam)?;
+    row(f, "beam, persistence", &score.persistence)?;
+    row(f, "beam, extrapolation", &score.extrapolation)?;
+    let blockage = &score.blockage;
+    if blockage.count > 0 {
+        let lead = blockage.lead_time_ms.map_or("-".to_owned(), |lead| format!("{lead:.0} ms"));
+        writeln!(
+            f,
+            "  blockage ({})         hits {}   misses {}   false alarms {}   mean lead {lead}   blocked {} of {}",
+            match blockage.truth {
+                Some(crate::message::BlockageTruth::Label) => "by label",
+                Some(crate::message::BlockageTruth::Power) | None => "by power",
+            },
+            blockage.hits,
+            blockage.misses,
+            blockage.false_alarms,
+            percent(blockage.prevalence).trim(),
+            blockage.count
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,26 @@
+//! `validate PIPELINE`: everything that is wrong with a pipeline file, at once.
+
+use std::path::PathBuf;
+
+use super::{Failure, Format, Outcome, text};
+use crate::config;
+use crate::ingest::network;
+
+/// Arguments of `validate`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Pipeline file (TOML)
+    pipeline: PathBuf,
+}
+
+pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Failure> {
+    let pipeline = config::load(&arguments.pipeline).map_err(Failure::usage)?;
+    if let Some(file) = &pipeline.output.zenoh_config {
+        network::read_config(file).map_err(Failure::usage)?;
+    }
+    match format {
+        Format::Json => text::json(&pipeline)?,
+        Format::Text => text::result(format!("{}: ok", arguments.pipeline.display())),
+    }
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,7 @@
+//! The `mmsense` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    mmsense::cli::main()
+}

@@ -1,0 +1,126 @@
+//! NumPy files that are no recording: arrays by name and shape, and sets of labelled windows.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::payload::{self, FILE_LIMIT};
+use super::structure;
+
+/// Most arrays of one `.npz` file.
+const ARRAY_LIMIT: usize = 1000;
+
+/// One array.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArrayInfo {
+    /// Name within its file; empty for a `.npy` file.
+    pub name: String,
+    /// NumPy's name of its type, e.g. `<f4`.
+    pub dtype: String,
+    /// Its shape.
+    pub shape: Vec<u64>,
+}
+
+/// Windows with one label each: `features` (N, frames, beams) and `labels` (N).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WindowInfo {
+    /// Windows.
+    pub windows: u64,
+    /// Frames of each.
+    pub frames: u64,
+    /// Beams of each frame.
+    pub beams: u64,
+    /// Share of windows with a label that is not 0.
+    pub positive_share: f64,
+}
+
+/// One file of arrays.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ArrayFile {
+    /// Its name.
+    pub file: String,
+    /// What it holds, in the order of the file.
+    pub arrays: Vec<ArrayInfo>,
+    /// The same read as labelled windows, if it is that.
+    pub windows: Option<WindowInfo>,
+    /// Why it cannot be read.
+    pub unreadable: Option<String>,
+}
+
+/// Looks into every `.npy` and `.npz` file given.
+pub(super) fn describe(paths: &[PathBuf]) -> Vec<ArrayFile> {
+    paths.iter().map(|path| describe_file(path)).collect()
+}
+
+fn describe_file(path: &Path) -> ArrayFile {
+    let file = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let is_npz = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("npz"));
+    let read = if is_npz { read_npz(path) } else { read_npy(path).map(|array| (vec![array], None)) };
+    match read {
+        Ok((arrays, windows)) => ArrayFile { file, arrays, windows, unreadable: None },
+        Err(reason) => ArrayFile { file, arrays: Vec::new(), windows: None, unreadable: Some(reason) },
+    }
+}
+
+fn array_info(name: &str, bytes: &[u8]) -> Result<ArrayInfo, String> {
+    let (header, _) = structure::npy(bytes)?;
+    let dtype = header.dtype().descr().trim_matches('\'').to_owned();
+    Ok(ArrayInfo { name: name.to_owned(), dtype, shape: header.shape().to_vec() })
+}
+
+fn read_npy(path: &Path) -> Result<ArrayInfo, String> {
+    let bytes = payload::read_file(path).map_err(|error| error.to_string())?;
+    array_info("", &bytes)
+}
+
+fn read_npz(path: &Path) -> Result<(Vec<ArrayInfo>, Option<WindowInfo>), String> {
+    let file = File::open(path).map_err(|error| error.to_string())?;
+    let mut archive = zip::ZipArchive::new(file).map_err(|error| format!("no .npz file: {error}"))?;
+    if archive.len() > ARRAY_LIMIT {
+        return Err(format!("{} arrays; at most {ARRAY_LIMIT} are allowed", archive.len()));
+    }
+    let mut arrays = Vec::new();
+    let mut labels = None;
+    for position in 0..archive.len() {
+        let entry = archive.by_index(position).map_err(|error| error.to_string())?;
+        let name = entry.name().trim_end_matches(".npy").to_owned();
+        let mut bytes = Vec::new();
+        entry.take(FILE_LIMIT + 1).read_to_end(&mut bytes).map_err(|error| format!("{name}: {error}"))?;
+        if bytes.len() as u64 > FILE_LIMIT {
+            return Err(format!("{name}: more than the {FILE_LIMIT} bytes that are allowed"));
+        }
+        arrays.push(array_info(&name, &bytes).map_err(|error| format!("{name}: {error}"))?);
+        if name == "labels" {
+            labels = positive_share(&bytes);
+        }
+    }
+    let features = arrays.iter().find(|array| array.name == "features");
+    let windows = match (features.map(|array| array.shape.as_slice()), labels) {
+        (Some(&[windows, frames, beams]), Some((count, positive_share))) if count as u64 == windows => {
+            Some(WindowInfo { windows, frames, beams, positive_share })
+        }
+        _ => None,
+    };
+    Ok((arrays, windows))
+}
+
+/// Number of labels and the share of those that are not 0.
+fn positive_share(bytes: &[u8]) -> Option<(usize, f64)> {
+    let file = npyz::NpyFile::new(bytes).ok()?;
+    let positive: Vec<bool> = match file.dtype().descr().as_str() {
+        "'<i8'" => file.into_vec::<i64>().ok()?.into_iter().map(|label| label != 0).collect(),
+        "'<i4'" => file.into_vec::<i32>().ok()?.into_iter().map(|label| label != 0).collect(),
+        "'|u1'" => file.into_vec::<u8>().ok()?.into_iter().map(|label| label != 0).collect(),
+        "'<f4'" => file.into_vec::<f32>().ok()?.into_iter().map(|label| label != 0.0).collect(),
+        "'<f8'" => file.into_vec::<f64>().ok()?.into_iter().map(|label| label != 0.0).collect(),
+        "'|b1'" => file.into_vec::<bool>().ok()?,
+        _ => return None,
+    };
+    if positive.is_empty() {
+        return None;
+    }
+    let count = positive.iter().filter(|&&label| label).count();
+    Some((positive.len(), count as f64 / positive.len() as f64))
+}

@@ -1,0 +1,417 @@
+//! Runtime: threads, queues, supervision and shutdown. The only place that knows them.
+//!
+//! ```text
+//!  mailboxes ──▶ decode × n ──▶ align ──▶ infer ──▶ decide ──▶ publish
+//!  (or a recording's feed)                                       ▲
+//!                                        monitor: health, 1 Hz ──┘
+//! ```
+//!
+//! One thread per box and a bounded queue on every arrow. Live, a full queue drops its oldest item and counts it; in a
+//! replay it makes the sender wait, so that nothing is lost. Shutdown runs down the same road: the input closes, each
+//! stage finishes what waits for it and closes the next one, the last one writes what it has.
+
+mod aligning;
+mod deciding;
+mod decoding;
+mod inferring;
+mod monitor;
+mod publishing;
+pub mod queue;
+mod status;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use zenoh::Session;
+
+use crate::config;
+use crate::decode::Decoder;
+use crate::frame::{Frame, Window};
+use crate::infer::{ModelError, Prediction, Predictor};
+use crate::ingest::clock::Clock;
+use crate::ingest::mailbox::{Capacity, Mailboxes};
+use crate::ingest::network::{SessionError, subscribe};
+use crate::ingest::{Gate, network::Subscriptions};
+use crate::message::Message;
+use crate::observe::Metrics;
+use crate::publish::{DecisionLog, Publisher};
+use crate::sample::{RawSample, Sample, UnitId};
+use crate::time::Moment;
+
+pub use monitor::Snapshot;
+pub use status::{Summary, UeStatus, UnitStatus, UnitSummary};
+
+use queue::{WhenFull, queue};
+
+/// A pipeline could not start, or broke.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    /// zenoh refused.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// A thread could not be made.
+    #[error("cannot start thread `{name}`: {source}")]
+    Thread {
+        /// Its name.
+        name: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A stage panicked: a defect of this program.
+    #[error("stage `{stage}` broke: a defect of mmsense; what it printed above belongs in a report")]
+    StageBroke {
+        /// The stage.
+        stage: String,
+    },
+    /// The decision log could not be written.
+    #[error("decision log: {0}")]
+    Log(#[from] std::io::Error),
+}
+
+/// Where samples come from.
+pub enum Source {
+    /// zenoh subscribers on the given session.
+    Network(Session),
+    /// An iterator of samples in the order of their (virtual) arrival, e.g. a recording. The clock is virtual: it
+    /// stands at the arrival of the sample that is being taken in.
+    Feed(Box<dyn Iterator<Item = RawSample> + Send>),
+}
+
+/// Everything a pipeline is started with.
+pub struct Parts {
+    /// The pipeline file.
+    pub pipeline: config::Pipeline,
+    /// What decides.
+    pub predictor: Box<dyn Predictor>,
+    /// Where samples come from.
+    pub source: Source,
+    /// Where messages go; `None`: not to zenoh.
+    pub session: Option<Session>,
+    /// Where decisions are logged.
+    pub log: DecisionLog,
+    /// Shared counters; a source may count into them too.
+    pub metrics: Arc<Metrics>,
+    /// Called about once a second, and at every change of mode, from the monitor's thread.
+    pub on_snapshot: Box<dyn FnMut(&Snapshot) + Send>,
+}
+
+/// A decoded sample, or the news that one could not be decoded.
+struct Decoded {
+    /// Running number in order of arrival: a replay takes samples in exactly this order.
+    ticket: u64,
+    unit: UnitId,
+    arrival: Moment,
+    /// When it reached us on the real clock.
+    received: Instant,
+    sample: Option<Sample>,
+}
+
+/// From align to infer.
+enum Aligned {
+    Window {
+        window: Window,
+        /// When the newest sample of the frame reached us on the real clock.
+        born: Instant,
+    },
+    /// What decisions are scored against.
+    Truth(Sample),
+}
+
+/// From infer to decide.
+enum Inferred {
+    Frame { frame: Arc<Frame>, outcome: Result<Prediction, ModelError>, born: Instant },
+    Truth(Sample),
+}
+
+/// From decide (and the monitor) to publish.
+struct Outgoing {
+    messages: Vec<Message>,
+    queued: Instant,
+    /// Set when these are the decisions of a frame.
+    born: Option<Instant>,
+}
+
+/// How a stage is told the time.
+#[derive(Clone)]
+enum Timing {
+    Real(Arc<Clock>),
+    /// The clock stands at the arrival of the sample that is being taken in.
+    Virtual,
+}
+
+impl Timing {
+    const fn when_full(&self) -> WhenFull {
+        match self {
+            Self::Real(_) => WhenFull::DropOldest,
+            Self::Virtual => WhenFull::Wait,
+        }
+    }
+}
+
+/// A running pipeline.
+pub struct Running {
+    stop: StopHandle,
+    threads: Vec<(String, JoinHandle<()>)>,
+    monitor: (String, JoinHandle<()>),
+    publish: (String, JoinHandle<std::io::Result<String>>),
+    monitor_stop: crossbeam_channel::Sender<()>,
+    status: Arc<status::Board>,
+    metrics: Arc<Metrics>,
+    subscriptions: Option<Subscriptions>,
+    started: Instant,
+}
+
+/// Ends a running pipeline's input; everything that is under way is finished.
+#[derive(Clone)]
+pub struct StopHandle {
+    stopping: Arc<AtomicBool>,
+    mailboxes: Option<Arc<Mailboxes>>,
+}
+
+impl StopHandle {
+    /// Ends the input.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        if let Some(mailboxes) = &self.mailboxes {
+            mailboxes.close();
+        }
+    }
+
+    /// Whether the input has been ended.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+}
+
+fn spawn<T: Send + 'static>(
+    name: &str,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> Result<(String, JoinHandle<T>), RuntimeError> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(body)
+        .map(|handle| (name.to_owned(), handle))
+        .map_err(|source| RuntimeError::Thread { name: name.to_owned(), source })
+}
+
+/// Samples that may wait between decode and align: decoders wait beyond it.
+const DECODED_QUEUE: usize = 64;
+/// Frames that may wait for the model; it takes the newest of each unit.
+const FRAME_QUEUE: usize = 64;
+/// Outcomes that may wait for decide.
+const OUTCOME_QUEUE: usize = 64;
+
+/// Starts a pipeline.
+///
+/// # Errors
+/// [`RuntimeError`] when zenoh or the operating system refuses something.
+pub fn start(parts: Parts) -> Result<Running, RuntimeError> {
+    let Parts { pipeline, predictor, source, session, log, metrics, on_snapshot } = parts;
+    let started = Instant::now();
+    let decoder = Arc::new(Decoder::new(&pipeline));
+    let model = predictor.info();
+    let known_unit = match &source {
+        Source::Network(_) => UnitId::new(&pipeline.input.units).ok(),
+        Source::Feed(_) => Some(pipeline.input.recording.unit.clone()),
+    };
+    let mut publisher = Publisher::new(session, log, Arc::clone(&metrics));
+    if let Some(unit) = &known_unit {
+        publisher.declare_unit(unit)?;
+    }
+
+    let timing = match &source {
+        Source::Network(_) => Timing::Real(Arc::new(Clock::new(pipeline.input.clock))),
+        Source::Feed(_) => Timing::Virtual,
+    };
+    let (decoded_in, decoded) = queue(DECODED_QUEUE, WhenFull::Wait);
+    let (aligned_in, aligned) = queue(FRAME_QUEUE, timing.when_full());
+    let (inferred_in, inferred) = queue(OUTCOME_QUEUE, WhenFull::Wait);
+    let (outgoing_in, outgoing) = queue(pipeline.output.queue, timing.when_full());
+    let status = Arc::new(status::Board::default());
+    let (news, mode_news) = crossbeam_channel::bounded(1);
+    let (monitor_stop, monitor_stopped) = crossbeam_channel::bounded(1);
+
+    let publish = spawn("publish", {
+        let metrics = Arc::clone(&metrics);
+        move || publishing::run(publisher, &outgoing, &metrics)
+    })?;
+    let monitor = spawn("monitor", {
+        let monitor = monitor::Monitor {
+            status: Arc::clone(&status),
+            metrics: Arc::clone(&metrics),
+            outgoing: outgoing_in.clone(),
+            model: model.clone(),
+            device: "cpu".to_owned(),
+            started,
+            on_snapshot,
+        };
+        move || monitor.run(&mode_news, &monitor_stopped)
+    })?;
+
+    let mut threads = Vec::new();
+    threads.push(spawn("decide", {
+        let stage = deciding::Deciding {
+            decide: pipeline.decide.clone(),
+            codebook: pipeline.codebook.clone(),
+            model,
+            outgoing: outgoing_in,
+            status: Arc::clone(&status),
+            metrics: Arc::clone(&metrics),
+            news,
+        };
+        move || stage.run(&inferred)
+    })?);
+    threads.push(spawn("infer", {
+        let metrics = Arc::clone(&metrics);
+        let newest_only = matches!(timing, Timing::Real(_));
+        move || inferring::run(predictor, &aligned, &inferred_in, newest_only, &metrics)
+    })?);
+    threads.push(spawn("align", {
+        let stage =
+            aligning::Aligning::new(&pipeline, known_unit, timing.clone(), aligned_in, Arc::clone(&metrics));
+        move || stage.run(&decoded)
+    })?);
+
+    let stopping = Arc::new(AtomicBool::new(false));
+    let mut input = Input { decoder, decoded: decoded_in, metrics: Arc::clone(&metrics), threads };
+    let (mailboxes, subscriptions) = match (source, timing) {
+        (Source::Network(session), Timing::Real(clock)) => {
+            let (mailboxes, subscriptions) = input.from_network(&session, &pipeline, &clock)?;
+            (Some(mailboxes), Some(subscriptions))
+        }
+        (Source::Feed(feed), _) => {
+            input.from_feed(feed, pipeline.input.decode_threads, Arc::clone(&stopping))?;
+            (None, None)
+        }
+        (Source::Network(_), Timing::Virtual) => unreachable!("network input runs on the real clock"),
+    };
+    let Input { threads, .. } = input;
+    Ok(Running {
+        stop: StopHandle { stopping, mailboxes },
+        threads,
+        monitor,
+        publish,
+        monitor_stop,
+        status,
+        metrics,
+        subscriptions,
+        started,
+    })
+}
+
+/// The first two boxes of the road.
+struct Input {
+    decoder: Arc<Decoder>,
+    decoded: queue::Sender<Decoded>,
+    metrics: Arc<Metrics>,
+    threads: Vec<(String, JoinHandle<()>)>,
+}
+
+impl Input {
+    /// zenoh subscribers, mailboxes, decoders.
+    fn from_network(
+        &mut self,
+        session: &Session,
+        pipeline: &config::Pipeline,
+        clock: &Arc<Clock>,
+    ) -> Result<(Arc<Mailboxes>, Subscriptions), RuntimeError> {
+        let input = &pipeline.input;
+        let mailboxes = Arc::new(Mailboxes::new(Capacity {
+            items: input.mailbox_items,
+            bytes: input.mailbox_bytes,
+            // Camera, radar, LiDAR, and link, position and truth of each UE.
+            streams: input.max_units.saturating_mul(3 + 3 * pipeline.align.max_ues),
+        }));
+        for worker in 0..input.decode_threads {
+            let (mailboxes, clock) = (Arc::clone(&mailboxes), Arc::clone(clock));
+            let samples = std::iter::from_fn(move || mailboxes.pop())
+                .map(move |raw| (0, clock.instant(raw.stamps.arrival.monotonic), raw));
+            self.decode(worker, samples)?;
+        }
+        let gate = Gate::new(
+            pipeline.limits,
+            input.max_units,
+            Arc::clone(clock),
+            Arc::clone(&mailboxes),
+            Arc::clone(&self.metrics),
+        );
+        let subscriptions = subscribe(session, &input.units, &Arc::new(gate))?;
+        Ok((mailboxes, subscriptions))
+    }
+
+    /// A feed, a waiting queue, decoders.
+    fn from_feed(
+        &mut self,
+        feed: Box<dyn Iterator<Item = RawSample> + Send>,
+        workers: usize,
+        stopping: Arc<AtomicBool>,
+    ) -> Result<(), RuntimeError> {
+        let (raw_in, raw) = queue(2 * workers, WhenFull::Wait);
+        for worker in 0..workers {
+            self.decode(worker, raw.clone().into_iter())?;
+        }
+        let metrics = Arc::clone(&self.metrics);
+        self.threads.push(spawn("feed", move || {
+            for (ticket, raw) in (0..).zip(feed) {
+                metrics.received(raw.stream.modality());
+                if stopping.load(Ordering::Relaxed) {
+                    break;
+                }
+                if let queue::Sent::Closed = raw_in.send((ticket, Instant::now(), raw)) {
+                    break;
+                }
+            }
+        })?);
+        Ok(())
+    }
+
+    fn decode(
+        &mut self,
+        worker: usize,
+        samples: impl Iterator<Item = (u64, Instant, RawSample)> + Send + 'static,
+    ) -> Result<(), RuntimeError> {
+        let (decoder, decoded) = (Arc::clone(&self.decoder), self.decoded.clone());
+        let metrics = Arc::clone(&self.metrics);
+        let body = move || decoding::run(samples, &decoder, &decoded, &metrics);
+        self.threads.push(spawn(&format!("decode-{worker}"), body)?);
+        Ok(())
+    }
+}
+
+impl Running {
+    /// A handle that ends the input.
+    #[must_use]
+    pub fn stop_handle(&self) -> StopHandle {
+        self.stop.clone()
+    }
+
+    /// Waits until the input has ended, by itself or by [`StopHandle::stop`], and everything that was under way is on
+    /// the wire.
+    ///
+    /// # Errors
+    /// [`RuntimeError`] when a stage broke or the decision log could not be written.
+    pub fn join(self) -> Result<Summary, RuntimeError> {
+        let mut broken = None;
+        for (stage, thread) in self.threads {
+            if thread.join().is_err() {
+                // The stages after it end by themselves; the input has to be told.
+                self.stop.stop();
+                broken.get_or_insert(stage);
+            }
+        }
+        drop(self.subscriptions);
+        let _ = self.monitor_stop.send(());
+        if self.monitor.1.join().is_err() {
+            broken.get_or_insert(self.monitor.0);
+        }
+        let log = self.publish.1.join();
+        if let Some(stage) = broken {
+            return Err(RuntimeError::StageBroke { stage });
+        }
+        let hash = log.map_err(|_| RuntimeError::StageBroke { stage: self.publish.0 })??;
+        Ok(self.status.summary(&self.metrics, hash, self.started.elapsed()))
+    }
+}

@@ -1,0 +1,34 @@
+//! The publish thread.
+
+use std::time::Instant;
+
+use crossbeam_channel::Receiver;
+
+use super::Outgoing;
+use crate::observe::event::PublishFailed;
+use crate::observe::{Metrics, Stage};
+use crate::publish::Publisher;
+
+/// Publishes what arrives until the queue closes; returns the hash of the decision log.
+pub(super) fn run(
+    mut publisher: Publisher,
+    outgoing: &Receiver<Outgoing>,
+    metrics: &Metrics,
+) -> std::io::Result<String> {
+    for item in outgoing {
+        if let Some(message) = item.messages.first()
+            && let Err(error) = publisher.declare_unit(&message.header().unit)
+        {
+            PublishFailed { key: "declarations", reason: "declare", detail: &error }.emit(metrics);
+        }
+        for message in item.messages {
+            publisher.publish(message);
+        }
+        let done = Instant::now();
+        if let Some(born) = item.born {
+            metrics.took(Stage::Publish, done - item.queued);
+            metrics.took(Stage::Total, done.saturating_duration_since(born));
+        }
+    }
+    publisher.finish()
+}

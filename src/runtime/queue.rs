@@ -1,0 +1,90 @@
+//! The bounded queue between two stages.
+
+use crossbeam_channel::{Receiver, TrySendError, bounded};
+
+/// What a full queue does with one more item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenFull {
+    /// The sender waits: nothing is lost. For replays, and for stages that must not lose.
+    Wait,
+    /// The oldest waiting item makes room: the newest always gets through. For live input.
+    DropOldest,
+}
+
+/// What became of a sent item.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Sent<T> {
+    /// It waits in the queue.
+    Queued,
+    /// It waits in the queue; this older one made room for it.
+    Displaced(T),
+    /// Nobody receives any more.
+    Closed,
+}
+
+/// The sending end of a bounded queue.
+pub struct Sender<T> {
+    items: crossbeam_channel::Sender<T>,
+    // Held only to take the oldest item out of a full queue.
+    oldest: Option<Receiver<T>>,
+}
+
+impl<T> Clone for Sender<T> {
+    fn clone(&self) -> Self {
+        Self { items: self.items.clone(), oldest: self.oldest.clone() }
+    }
+}
+
+/// A queue of at most `capacity` items.
+#[must_use]
+pub fn queue<T>(capacity: usize, when_full: WhenFull) -> (Sender<T>, Receiver<T>) {
+    let (items, receiver) = bounded(capacity.max(1));
+    let oldest = (when_full == WhenFull::DropOldest).then(|| receiver.clone());
+    (Sender { items, oldest }, receiver)
+}
+
+impl<T> Sender<T> {
+    /// Sends an item as the queue's [`WhenFull`] says.
+    pub fn send(&self, mut item: T) -> Sent<T> {
+        let Some(oldest) = &self.oldest else {
+            return match self.items.send(item) {
+                Ok(()) => Sent::Queued,
+                Err(_) => Sent::Closed,
+            };
+        };
+        let mut displaced = None;
+        loop {
+            match self.items.try_send(item) {
+                Ok(()) => return displaced.map_or(Sent::Queued, Sent::Displaced),
+                Err(TrySendError::Disconnected(_)) => return Sent::Closed,
+                Err(TrySendError::Full(returned)) => {
+                    item = returned;
+                    // One send displaces one item: there is one sender per queue that may drop.
+                    displaced = oldest.try_recv().ok().or(displaced);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_live_queue_keeps_the_newest() {
+        let (sender, receiver) = queue(2, WhenFull::DropOldest);
+        assert_eq!(sender.send(1), Sent::Queued);
+        assert_eq!(sender.send(2), Sent::Queued);
+        assert_eq!(sender.send(3), Sent::Displaced(1));
+        assert_eq!(receiver.try_iter().collect::<Vec<_>>(), [2, 3]);
+    }
+
+    #[test]
+    fn a_full_waiting_queue_loses_nothing() {
+        let (sender, receiver) = queue(1, WhenFull::Wait);
+        let writer = std::thread::spawn(move || (0..100).all(|item| sender.send(item) == Sent::Queued));
+        assert_eq!(receiver.iter().collect::<Vec<_>>(), (0..100).collect::<Vec<_>>());
+        assert!(writer.join().unwrap());
+    }
+}

@@ -1,0 +1,137 @@
+//! What the pipeline has concluded last, for the monitor, the live line and the summary.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::decide::ScoreTotals;
+use crate::frame::{Frame, FrameReference};
+use crate::message::{BeamMessage, BlockageMessage, Message, Mode, StageLatency};
+use crate::observe::{Loss, Metrics, lock};
+use crate::sample::{Modality, UeId, UnitId};
+use crate::time::CaptureTime;
+
+/// What was last concluded of one UE.
+#[derive(Clone, Debug, Default)]
+pub struct UeStatus {
+    /// Its last beam message.
+    pub beam: Option<BeamMessage>,
+    /// Its last blockage message.
+    pub blockage: Option<BlockageMessage>,
+}
+
+/// What was last concluded of one unit.
+#[derive(Clone, Debug)]
+pub struct UnitStatus {
+    /// Its mode.
+    pub mode: Mode,
+    /// Why it is not full.
+    pub reasons: Vec<String>,
+    /// Capture time of its last frame.
+    pub capture: CaptureTime,
+    /// Number of its last frame.
+    pub sequence: u64,
+    /// Its UEs at the last frame.
+    pub ues: BTreeMap<UeId, UeStatus>,
+    frames: BTreeMap<FrameReference, BTreeMap<Mode, u64>>,
+    score: ScoreTotals,
+}
+
+/// One unit in the summary of a run.
+#[derive(Clone, Debug, Serialize)]
+pub struct UnitSummary {
+    /// Frames by where their instant came from, then by mode.
+    pub frames: BTreeMap<FrameReference, BTreeMap<Mode, u64>>,
+    /// Decisions against measured truth.
+    pub score: ScoreTotals,
+}
+
+/// What a run did.
+#[derive(Clone, Debug, Serialize)]
+pub struct Summary {
+    /// Per unit.
+    pub units: BTreeMap<UnitId, UnitSummary>,
+    /// Samples that came in, by modality.
+    pub received: BTreeMap<Modality, u64>,
+    /// What was lost or turned away, by `place/modality/reason`.
+    pub drops: BTreeMap<String, u64>,
+    /// Latency per stage.
+    pub stages: BTreeMap<String, StageLatency>,
+    /// Wall-clock time of the run, seconds.
+    pub seconds: f64,
+    /// SHA-256 of the decision log.
+    pub decisions_sha256: String,
+    /// Whether data was lost that was meant to be used.
+    pub data_lost: bool,
+}
+
+/// The latest state of every unit.
+#[derive(Default)]
+pub(super) struct Board(Mutex<BTreeMap<UnitId, UnitStatus>>);
+
+impl Board {
+    /// Notes the decisions of a frame.
+    pub(super) fn decided(&self, frame: &Frame, mode: Mode, reasons: &[String], messages: &[Message]) {
+        let mut board = lock(&self.0);
+        let status = board.entry(frame.unit.clone()).or_insert_with(|| UnitStatus {
+            mode,
+            reasons: Vec::new(),
+            capture: frame.time,
+            sequence: frame.sequence,
+            ues: BTreeMap::new(),
+            frames: BTreeMap::new(),
+            score: ScoreTotals::default(),
+        });
+        status.mode = mode;
+        status.reasons = reasons.to_vec();
+        status.capture = frame.time;
+        status.sequence = frame.sequence;
+        *status.frames.entry(frame.reference).or_default().entry(mode).or_default() += 1;
+        status.ues.retain(|ue, _| frame.ues.contains_key(ue));
+        for message in messages {
+            match message {
+                Message::Beam(beam) => {
+                    status.ues.entry(beam.ue.clone()).or_default().beam = Some(beam.clone());
+                }
+                Message::Blockage(blockage) => {
+                    status.ues.entry(blockage.ue.clone()).or_default().blockage = Some(blockage.clone());
+                }
+                Message::Frame(_) | Message::Health(_) | Message::Score(_) => {}
+            }
+        }
+    }
+
+    /// Notes the score so far.
+    pub(super) fn scored(&self, unit: &UnitId, totals: ScoreTotals) {
+        if let Some(status) = lock(&self.0).get_mut(unit) {
+            status.score = totals;
+        }
+    }
+
+    /// The latest state of every unit.
+    pub(super) fn units(&self) -> BTreeMap<UnitId, UnitStatus> {
+        lock(&self.0).clone()
+    }
+
+    /// What the run did.
+    pub(super) fn summary(&self, metrics: &Metrics, decisions_sha256: String, time: Duration) -> Summary {
+        let losses = metrics.losses();
+        Summary {
+            units: lock(&self.0)
+                .iter()
+                .map(|(unit, status)| {
+                    let summary = UnitSummary { frames: status.frames.clone(), score: status.score.clone() };
+                    (unit.clone(), summary)
+                })
+                .collect(),
+            received: metrics.received_by_modality(),
+            data_lost: losses.keys().any(Loss::is_data_loss),
+            drops: losses.iter().map(|(loss, count)| (loss.key(), *count)).collect(),
+            stages: metrics.since_start(),
+            seconds: time.as_secs_f64(),
+            decisions_sha256,
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The whole road, one file per promise: samples go in over zenoh or from a recording, messages come out.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod command;
+mod faults;
+mod ladder;
+mod radiate;
+mod replay;
+mod scenarios;
+mod support;
+mod users;
+mod wire;
