@@ -191,7 +191,8 @@ impl Decider {
         said: &UePrediction,
         mode: Mode,
     ) -> (BeamMessage, Option<Choice>) {
-        let fresh = said.beam.as_ref().and_then(|law| Choice::from_probabilities(law, self.rules.sweep));
+        let sweep = self.rules.sweep.max(1);
+        let fresh = said.beam.as_ref().and_then(|law| Choice::from_probabilities(law, sweep.max(score::TOP)));
         let (source, choice, age) = match fresh {
             Some(choice) => {
                 *held = Some(Held { choice: choice.clone(), at: frame.time });
@@ -219,7 +220,7 @@ impl Decider {
             ue: ue.clone(),
             source,
             best: choice.as_ref().map(|choice| choice.best),
-            sweep: choice.as_ref().map_or_else(Vec::new, |choice| choice.sweep.clone()),
+            sweep: choice.iter().flat_map(|choice| choice.ranked.iter().take(sweep).copied()).collect(),
             age_ms: age.map(Span::as_millis_f64),
             codebook: self.codebook.id.clone(),
             model: self.model.clone(),

@@ -22,6 +22,7 @@ pub use baseline::Baseline;
 
 /// Which model concluded something.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("additionalProperties" = false))]
 pub struct ModelInfo {
     /// Name of the model, with the hash of its parameters where it has some.
     pub id: String,

@@ -12,11 +12,13 @@ use crate::frame::{CloseReason, FrameReference};
 use crate::infer::ModelInfo;
 use crate::sample::{BeamIndex, CaptureSource, Modality, UeId, UnitId};
 
+pub mod schema;
+
 /// Nanoseconds since the Unix epoch, written as a decimal string.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schemars(with = "String")]
-#[schemars(extend("pattern" = "^-?[0-9]+$"))]
+#[schemars(extend("pattern" = "^-?[0-9]{1,19}$"))]
 pub struct Nanos(pub i64);
 
 impl Nanos {
@@ -85,6 +87,7 @@ pub enum BeamSource {
 
 /// A beam with its probability.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("additionalProperties" = false))]
 pub struct BeamCandidate {
     /// Index in the codebook, from 0.
     pub index: BeamIndex,
@@ -95,6 +98,17 @@ pub struct BeamCandidate {
 
 /// `ue/<ue>/beam`: which beam to use, and which to sweep.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("additionalProperties" = false))]
+#[schemars(extend(
+    "if" = { "properties": { "source": { "const": "unknown" } } },
+    "then" = { "properties": {
+        "best": { "type": "null" }, "age_ms": { "type": "null" }, "sweep": { "maxItems": 0 },
+        "actionable": { "const": false }
+    } },
+    "else" = { "properties": {
+        "best": { "type": "object" }, "age_ms": { "type": "number" }, "sweep": { "minItems": 1 }
+    } }
+))]
 pub struct BeamMessage {
     /// Common part.
     #[serde(flatten)]
@@ -108,6 +122,7 @@ pub struct BeamMessage {
     /// The beams to sweep, most probable first; empty when unknown (sweep them all).
     pub sweep: Vec<BeamCandidate>,
     /// Age of the choice: 0 from the model, older when held; null when unknown.
+    #[schemars(range(min = 0.0))]
     pub age_ms: Option<f64>,
     /// Codebook that the indices belong to.
     pub codebook: String,
@@ -133,6 +148,14 @@ pub enum WarningState {
 
 /// The warning of one UE.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("additionalProperties" = false))]
+#[schemars(extend(
+    "if" = { "properties": { "state": { "const": "none" } } },
+    "then" = { "properties": {
+        "id": { "type": "null" }, "since_ns": { "type": "null" }, "expected_in_ms": { "type": "null" }
+    } },
+    "else" = { "properties": { "id": { "type": "integer", "minimum": 1 }, "since_ns": { "type": "string" } } }
+))]
 pub struct Warning {
     /// Its state.
     pub state: WarningState,
@@ -140,12 +163,15 @@ pub struct Warning {
     pub id: Option<u64>,
     /// Capture time of the frame at which this state began; null when there is none.
     pub since_ns: Option<Nanos>,
-    /// Expected time to blockage: 0 when active, null when none is expected within the longest horizon.
+    /// Expected time to blockage, where its probability crosses `raise_at`: 0 when active, null when it does not within
+    /// the longest horizon or is not known.
+    #[schemars(range(min = 0.0))]
     pub expected_in_ms: Option<f64>,
 }
 
 /// Probability of a blockage within one horizon.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("additionalProperties" = false))]
 pub struct HorizonProbability {
     /// 0 = now, else milliseconds ahead.
     pub horizon_ms: u32,
@@ -156,6 +182,12 @@ pub struct HorizonProbability {
 
 /// `ue/<ue>/blockage`: the forecast and the warning.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("additionalProperties" = false))]
+#[schemars(extend(
+    "if" = { "properties": { "known": { "const": false } } },
+    "then" = { "properties": { "horizons": { "maxItems": 0 }, "actionable": { "const": false } } },
+    "else" = { "properties": { "horizons": { "minItems": 1 } } }
+))]
 pub struct BlockageMessage {
     /// Common part.
     #[serde(flatten)]
@@ -188,6 +220,18 @@ pub enum Presence {
 
 /// What a frame holds of one modality.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("additionalProperties" = false))]
+#[schemars(extend(
+    "if" = { "properties": { "state": { "const": "missing" } } },
+    "then" = { "properties": {
+        "capture_ns": { "type": "null" }, "capture_source": { "type": "null" },
+        "age_ms": { "type": "null" }, "skew_ms": { "type": "null" }
+    } },
+    "else" = { "properties": {
+        "capture_ns": { "type": "string" }, "capture_source": { "type": "string" },
+        "age_ms": { "type": "number" }, "skew_ms": { "type": "number" }
+    } }
+))]
 pub struct FrameModality {
     /// Fresh, held or missing.
     pub state: Presence,
@@ -196,15 +240,18 @@ pub struct FrameModality {
     /// How the capture time is known; null when missing.
     pub capture_source: Option<CaptureSource>,
     /// How old the sample is at the frame's instant; null when missing.
+    #[schemars(range(min = 0.0))]
     pub age_ms: Option<f64>,
     /// Corrected capture time minus the frame's instant; null when missing.
     pub skew_ms: Option<f64>,
     /// The gate's weight; null when the model has no gate.
+    #[schemars(range(min = 0.0, max = 1.0))]
     pub gate_weight: Option<f64>,
 }
 
 /// `frame`: what the frame was made of.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("additionalProperties" = false))]
 pub struct FrameMessage {
     /// Common part.
     #[serde(flatten)]
@@ -212,12 +259,17 @@ pub struct FrameMessage {
     /// Where its instant comes from.
     pub reference: FrameReference,
     /// Per modality of the unit: camera, radar, lidar.
+    #[schemars(extend(
+        "required" = ["camera", "radar", "lidar"],
+        "propertyNames" = { "enum": ["camera", "radar", "lidar"] }
+    ))]
     pub modalities: BTreeMap<Modality, FrameModality>,
     /// Per UE: number of link reports in its history and state of its position.
     pub ues: BTreeMap<UeId, FrameUe>,
     /// Why it closed.
     pub close_reason: CloseReason,
     /// How long it stood open.
+    #[schemars(range(min = 0.0))]
     pub wait_ms: f64,
     /// The mode after this frame.
     pub mode: Mode,
@@ -225,6 +277,7 @@ pub struct FrameMessage {
 
 /// One UE in a frame.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("additionalProperties" = false))]
 pub struct FrameUe {
     /// Number of past beam-power reports that the decision may use.
     pub link_reports: u32,
@@ -234,10 +287,13 @@ pub struct FrameUe {
 
 /// Latency of one stage over the last second, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("additionalProperties" = false))]
 pub struct StageLatency {
     /// Median.
+    #[schemars(range(min = 0.0))]
     pub p50_ms: f64,
     /// 99th percentile.
+    #[schemars(range(min = 0.0))]
     pub p99_ms: f64,
     /// Number of measurements.
     pub count: u64,
@@ -245,6 +301,7 @@ pub struct StageLatency {
 
 /// `health`: how the unit is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("additionalProperties" = false))]
 pub struct HealthMessage {
     /// Common part; `capture_ns` and `sequence` are those of the last frame (0 before the first).
     #[serde(flatten)]
@@ -266,19 +323,24 @@ pub struct HealthMessage {
     /// The model.
     pub model: ModelInfo,
     /// Seconds since start.
+    #[schemars(range(min = 0.0))]
     pub uptime_s: f64,
 }
 
 /// How one predictor has done on beams so far.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("additionalProperties" = false))]
 pub struct BeamScore {
     /// Decisions scored.
     pub count: u64,
     /// Share in which the first choice was the best measured beam; null before the first.
+    #[schemars(range(min = 0.0, max = 1.0))]
     pub top1: Option<f64>,
     /// Share in which the best measured beam was among the first three.
+    #[schemars(range(min = 0.0, max = 1.0))]
     pub top3: Option<f64>,
     /// Mean power of the chosen beam below the best measured one, dB, where the chosen one was measured.
+    #[schemars(range(min = 0.0))]
     pub power_loss_db: Option<f64>,
     /// Decisions whose chosen beam was measured, so that `power_loss_db` is known.
     pub loss_count: u64,
@@ -296,12 +358,14 @@ pub enum BlockageTruth {
 
 /// How the warnings have done so far.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("additionalProperties" = false))]
 pub struct BlockageScore {
     /// Which truth was used last; null before any.
     pub truth: Option<BlockageTruth>,
     /// Truth readings seen.
     pub count: u64,
     /// Share of truth readings that say blocked.
+    #[schemars(range(min = 0.0, max = 1.0))]
     pub prevalence: Option<f64>,
     /// Blockages that a warning preceded or met.
     pub hits: u64,
@@ -310,6 +374,7 @@ pub struct BlockageScore {
     /// Warnings that ended without a blockage.
     pub false_alarms: u64,
     /// Mean time from the warning's first message to the blockage, over hits, ms (0 when it came with it).
+    #[schemars(range(min = 0.0))]
     pub lead_time_ms: Option<f64>,
 }
 
@@ -336,6 +401,7 @@ pub struct ReportCounts {
 
 /// `ue/<ue>/score`: decisions against measured truth, as it arrives.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("additionalProperties" = false))]
 pub struct ScoreMessage {
     /// Common part.
     #[serde(flatten)]

@@ -51,7 +51,8 @@ impl RunningPercentile {
     /// The percentile of what is there; `None` while nothing is.
     #[must_use]
     pub fn value(&self) -> Option<f64> {
-        let rank = (self.quantile * self.sorted.len() as f64).ceil() as usize;
+        // A product such as 0.9 · 70 may come out a hair above the whole number that it is.
+        let rank = (self.quantile * self.sorted.len() as f64 - 1e-9).ceil() as usize;
         self.sorted.get(rank.saturating_sub(1)).copied()
     }
 
@@ -88,15 +89,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn equals_a_sort_of_the_last_values(values in prop::collection::vec(-200.0..50.0f64, 1..60),
-                                            capacity in 1..20usize) {
+        fn equals_a_sort_of_the_last_values(values in prop::collection::vec(-200.0..50.0f64, 1..150),
+                                            capacity in 1..120usize) {
             let mut percentile = RunningPercentile::new(0.9, capacity);
             for end in 1..=values.len() {
                 let found = percentile.push(values[end - 1]);
                 let mut window = values[end.saturating_sub(capacity)..end].to_vec();
                 window.sort_by(f64::total_cmp);
-                let rank = (0.9 * window.len() as f64).ceil() as usize;
-                prop_assert_eq!(found, Some(window[rank.max(1) - 1]));
+                prop_assert_eq!(found, Some(window[(9 * window.len()).div_ceil(10) - 1]));
             }
         }
     }

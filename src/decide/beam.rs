@@ -6,24 +6,23 @@ use crate::message::BeamCandidate;
 use crate::sample::BeamIndex;
 use crate::time::{CaptureTime, Span};
 
-/// A beam choice: the best one and those to sweep.
+/// A beam choice: the best one and those that come next.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Choice {
     /// The most probable beam.
     pub best: BeamCandidate,
     /// The most probable beams, most probable first; ties go to the lower index.
-    pub sweep: Vec<BeamCandidate>,
+    pub ranked: Vec<BeamCandidate>,
 }
 
 impl Choice {
-    /// Chooses from one finite probability per beam; at least one beam and at most `sweep` are swept. `None` of no
-    /// beams.
+    /// Ranks the `most` (at least one) most probable beams, given one finite probability per beam. `None` of no beams.
     #[must_use]
-    pub fn from_probabilities(probabilities: &[f32], sweep: usize) -> Option<Self> {
+    pub fn from_probabilities(probabilities: &[f32], most: usize) -> Option<Self> {
         let mut ranked: Vec<(u16, f32)> = (0u16..=u16::MAX).zip(probabilities.iter().copied()).collect();
         let likelier =
             |a: &(u16, f32), b: &(u16, f32)| -> Ordering { b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)) };
-        let wanted = sweep.max(1);
+        let wanted = most.max(1);
         if wanted < ranked.len() {
             ranked.select_nth_unstable_by(wanted, likelier);
             ranked.truncate(wanted);
@@ -31,8 +30,14 @@ impl Choice {
         ranked.sort_unstable_by(likelier);
         let candidate =
             |(index, p): (u16, f32)| BeamCandidate { index: BeamIndex(index), probability: f64::from(p) };
-        let sweep: Vec<BeamCandidate> = ranked.into_iter().map(candidate).collect();
-        sweep.first().copied().map(|best| Self { best, sweep })
+        let ranked: Vec<BeamCandidate> = ranked.into_iter().map(candidate).collect();
+        ranked.first().copied().map(|best| Self { best, ranked })
+    }
+
+    /// The indices of the first `most` beams, best first.
+    #[must_use]
+    pub fn first(&self, most: usize) -> Vec<BeamIndex> {
+        self.ranked.iter().take(most).map(|candidate| candidate.index).collect()
     }
 }
 
@@ -56,7 +61,7 @@ mod tests {
     use super::*;
 
     fn indices(choice: &Choice) -> Vec<u16> {
-        choice.sweep.iter().map(|candidate| candidate.index.0).collect()
+        choice.ranked.iter().map(|candidate| candidate.index.0).collect()
     }
 
     #[test]
@@ -68,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sweep_set_is_as_long_as_asked_for_and_the_codebook_allows() {
+    fn it_ranks_as_many_as_asked_for_and_the_codebook_allows() {
         assert_eq!(indices(&Choice::from_probabilities(&[0.4, 0.6], 5).unwrap()), [1, 0]);
         assert_eq!(indices(&Choice::from_probabilities(&[0.4, 0.6], 0).unwrap()), [1]);
         assert_eq!(indices(&Choice::from_probabilities(&[0.4, 0.6], 2).unwrap()), [1, 0]);

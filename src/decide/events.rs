@@ -94,6 +94,11 @@ impl Events {
         self.judge();
     }
 
+    /// Forgets what waits to be judged, and keeps the sums: the clock was set back.
+    pub fn restart(&mut self) {
+        *self = Self { tally: self.tally, ..Self::default() };
+    }
+
     fn judge(&mut self) {
         for blockage in &mut self.blockages {
             for alarm in &mut self.alarms {

@@ -37,7 +37,9 @@ const INTERVALS: usize = 15;
 /// Where a power of zero stands in dB.
 const FLOOR_DB: f64 = -200.0;
 /// Beams of a choice that are looked at.
-const TOP: usize = 3;
+pub(super) const TOP: usize = 3;
+/// A reading this far behind the last one means that the clock was set back.
+const SET_BACK: Span = Span::from_secs(10);
 /// Tolerance while no period is known.
 const FIRST_TOLERANCE: Span = Span::from_millis(50);
 /// A UE that is in no frame is forgotten this long after its last report or decision.
@@ -105,7 +107,7 @@ impl Scorer {
     pub(super) fn decided(&mut self, frame: &Frame, ue: &UeId, choice: Option<&Choice>, warning: &Warning) {
         let frame_period = self.frames.median();
         let Some(score) = self.ue(ue) else { return };
-        let top = choice.map(|choice| choice.sweep.iter().take(TOP).map(|beam| beam.index).collect());
+        let top = choice.map(|choice| choice.first(TOP));
         let basis = frame.ues.get(ue).and_then(|view| view.link.last()).map(|report| report.capture);
         push(
             &mut score.decisions,
@@ -116,7 +118,7 @@ impl Scorer {
         score.settle(frame_period, false);
     }
 
-    /// Takes in a link report; whether it counted (false: too many UEs, or not newer than the last one).
+    /// Takes in a link report; false when there are too many UEs to keep a score of this one.
     pub(super) fn measured(&mut self, ue: &UeId, capture: CaptureTime, power: &Arc<BeamPower>) -> bool {
         let (circular, hold_ttl, blockage_db) = (self.circular, self.hold_ttl, self.blockage_db);
         let frame_period = self.frames.median();
@@ -126,10 +128,13 @@ impl Scorer {
         true
     }
 
-    /// Takes in a label; whether it counted.
+    /// Takes in a label; false when there are too many UEs to keep a score of this one.
     pub(super) fn labelled(&mut self, ue: &UeId, capture: CaptureTime, blocked: bool) -> bool {
         let hold_ttl = self.hold_ttl;
         let Some(score) = self.ue(ue) else { return false };
+        if score.labels.last.is_some_and(|last| last - capture > SET_BACK) {
+            score.restart();
+        }
         score.last_sign = score.last_sign.max(Some(capture));
         score.labels.note(capture);
         let gap = score.labels.gap(hold_ttl);
@@ -248,6 +253,9 @@ impl UeScore {
         hold_ttl: Span,
         blockage_db: f64,
     ) {
+        if self.reports.last.is_some_and(|last| last - capture > SET_BACK) {
+            self.restart();
+        }
         self.tally.reports.seen += 1;
         if self.reports.last.is_some_and(|last| capture <= last) {
             self.tally.reports.late += 1;
@@ -279,7 +287,7 @@ impl UeScore {
         let history = self.history.make_contiguous();
         let top = |law: Option<Vec<f32>>| -> Vec<BeamIndex> {
             let choice = law.and_then(|law| Choice::from_probabilities(&law, TOP));
-            choice.map(|choice| choice.sweep.iter().map(|beam| beam.index).collect()).unwrap_or_default()
+            choice.map(|choice| choice.first(TOP)).unwrap_or_default()
         };
         let truth = Truth {
             capture,
@@ -300,6 +308,14 @@ impl UeScore {
             best_db: best_db.unwrap_or(FLOOR_DB),
             reference_db: reference_db.unwrap_or(FLOOR_DB),
         }));
+    }
+
+    /// Forgets everything that carries a time, and keeps the sums: the clock was set back.
+    fn restart(&mut self) {
+        self.settle(None, true);
+        self.events.restart();
+        let (tally, events) = (std::mem::take(&mut self.tally), std::mem::take(&mut self.events));
+        *self = Self { tally, events, coverage: self.coverage, ..Self::new() };
     }
 
     /// Scores the reports whose nearest decision is certain, or all of them.

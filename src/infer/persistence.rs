@@ -79,14 +79,14 @@ pub(crate) mod tests {
 
     #[test]
     fn the_last_best_beam_wins_whatever_moved_before() {
-        let history = [report(0, 10, 64), report(100, 14, 64), report(200, 18, 64)];
+        let history = [report(0, 20, 64), report(100, 25, 64), report(200, 30, 64)];
         let law = predict(&history, at(300), false).unwrap();
-        assert_eq!(argmax(&law), 18);
-        // Errors 4 and 4: m = (4 + 8) / 6 = 2, q = (√5 − 1) / 2; the codebook's ends are far, so the sum is
+        assert_eq!(argmax(&law), 30);
+        // Errors 5 and 5: m = (10 + 10) / 10 = 2, q = (√5 − 1) / 2; the codebook's ends are far, so the sum is
         // (1 + q) / (1 − q).
         let q = (5f64.sqrt() - 1.0) / 2.0;
         let expected = 0.98 * (1.0 - q) / (1.0 + q) + 0.02 / 64.0;
-        assert!((f64::from(law[18]) - expected).abs() < 1e-4, "{} {expected}", law[18]);
+        assert!((f64::from(law[30]) - expected).abs() < 1e-4, "{} {expected}", law[30]);
     }
 
     #[test]
@@ -105,7 +105,7 @@ pub(crate) mod tests {
         silent.power = Arc::new(BeamPower { linear: vec![0.0; 4] });
         silent.best_db = f64::NEG_INFINITY;
         let silent = Arc::new(silent);
-        assert_eq!(predict(&[silent.clone()], at(0), false), None);
+        assert_eq!(predict(std::slice::from_ref(&silent), at(0), false), None);
         // A silent report does not hide what was heard before it.
         assert_eq!(argmax(&predict(&[report(0, 2, 4), silent], at(200), false).unwrap()), 2);
     }
