@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use mmsense::align::Aligner;
 use mmsense::config;
-use mmsense::frame::Frame;
+use mmsense::frame::{Frame, Placed};
 use mmsense::sample::{
     BeamPower, CaptureSource, Data, Modality, PointCloud, Position, RadarPoint, RadarReading, Sample, Stamps,
     Stream, UeId, UnitId,
@@ -37,10 +37,15 @@ pub fn since_start_ms(time: CaptureTime) -> f64 {
 pub fn reading(stream: &Stream, value: u64) -> Data {
     let value = value as f64;
     match stream {
-        Stream::Camera => Data::Image(Arc::new(image::RgbImage::from_pixel(4, 2, image::Rgb([value as u8; 3])))),
-        Stream::Radar => Data::Radar(Arc::new(RadarReading { points: vec![RadarPoint::default(); 3], map: None })),
+        Stream::Camera => {
+            Data::Image(Arc::new(image::RgbImage::from_pixel(4, 2, image::Rgb([value as u8; 3]))))
+        }
+        Stream::Radar => {
+            Data::Radar(Arc::new(RadarReading { points: vec![RadarPoint::default(); 3], map: None }))
+        }
         Stream::Lidar => {
-            let cloud = PointCloud { points: vec![[value as f32, 0.0, 0.0]; 5], intensity: vec![], dropped: 0 };
+            let cloud =
+                PointCloud { points: vec![[value as f32, 0.0, 0.0]; 5], intensity: vec![], dropped: 0 };
             Data::Cloud(Arc::new(cloud))
         }
         Stream::Link(_) => {
@@ -114,7 +119,7 @@ impl Dice {
 
 pub type Log = Vec<Sample>;
 
-/// The samples of all sources over `duration_ms`, in order of arrival; ids are unique over the log.
+/// The samples of all sources over `duration_ms`, in order of arrival; an id names one reading, also where it comes twice.
 pub fn log(sources: &[Source], duration_ms: i64) -> Log {
     let mut log = Vec::new();
     for (number, source) in sources.iter().enumerate() {
@@ -134,10 +139,10 @@ pub fn log(sources: &[Source], duration_ms: i64) -> Log {
             let nanos = |ms: f64| CaptureTime::from_nanos(START + (ms * 1e6) as i64);
             let capture = nanos(truth + source.clock_ms + stepped as f64);
             let arrival = nanos(truth + source.latency_ms + late * source.latency_jitter_ms);
-            let id = number as u64 * 1_000_000 + row * 2;
+            let id = number as u64 * 1_000_000 + row;
             log.push(sample(&source.stream, capture, arrival, id));
             if twice {
-                log.push(sample(&source.stream, capture, arrival + Span::from_millis(3), id + 1));
+                log.push(sample(&source.stream, capture, arrival + Span::from_millis(3), id));
             }
         }
     }
@@ -146,7 +151,9 @@ pub fn log(sources: &[Source], duration_ms: i64) -> Log {
 }
 
 pub fn sort(log: &mut Log) {
-    log.sort_by_key(|sample| (sample.stamps.arrival.monotonic, sample.stream.clone(), sample.stamps.sequence));
+    log.sort_by_key(|sample| {
+        (sample.stamps.arrival.monotonic, sample.stream.clone(), sample.stamps.sequence)
+    });
 }
 
 pub fn streams() -> Vec<Stream> {
@@ -191,10 +198,8 @@ pub fn sources(steps: bool) -> impl Strategy<Value = Vec<Source>> {
             3 => Just(None),
             1 => (300i64..1500, prop_oneof![-4000i64..-1300, 1300i64..4000]).prop_map(Some),
         ];
-        let source = (source(stream), step).prop_map(move |(source, step)| Source {
-            step: step.filter(|_| steps),
-            ..source
-        });
+        let source = (source(stream), step)
+            .prop_map(move |(source, step)| Source { step: step.filter(|_| steps), ..source });
         proptest::option::weighted(0.7, source)
     };
     let all: Vec<_> = streams().into_iter().map(one).collect();
@@ -301,16 +306,17 @@ pub fn run(config: &config::Align, log: &[Sample]) -> (Vec<Frame>, Aligner) {
     (frames, aligner)
 }
 
-/// What a frame is made of, without when and why it closed.
+/// What a frame is made of, without when and why it closed and when its samples arrived.
 pub fn content(frame: &Frame) -> String {
+    let place = |placed: &Placed| {
+        let Placed { sample, capture, skew, fresh } = placed;
+        format!("{} {capture} {skew} {fresh} {:?} {:?}", sample.stream, sample.stamps.sequence, sample.data)
+    };
+    let sensors: Vec<_> = frame.sensors.values().map(place).collect();
+    let ues: Vec<_> =
+        frame.ues.iter().map(|(ue, view)| (ue, view.position.as_ref().map(place), &view.link)).collect();
     format!(
-        "{} {:?} {:?} {:?} {:?} {} {}",
-        frame.time,
-        frame.reference,
-        frame.sensors,
-        frame.missing_required,
-        frame.ues,
-        frame.ues_known,
-        frame.after_gap
+        "{} {:?} {sensors:?} {:?} {ues:?} {} {}",
+        frame.time, frame.reference, frame.missing_required, frame.ues_known, frame.after_gap
     )
 }
