@@ -115,6 +115,15 @@ struct Open {
     patient: bool,
 }
 
+/// A kept sample that opens a frame if its stream turns out to be the reference.
+#[derive(Debug)]
+struct Candidate {
+    capture: CaptureTime,
+    stream: Stream,
+    arrival: Moment,
+    taken: Moment,
+}
+
 #[derive(Debug)]
 struct Sensor {
     modality: Modality,
@@ -131,6 +140,8 @@ pub struct Aligner {
     required: Vec<Modality>,
     sensors: [Sensor; 3],
     ues: Ues,
+    /// Pushed since the last poll: which of them is the reference must not depend on which came first.
+    candidates: Vec<Candidate>,
     /// Sorted by time; all after `closed`.
     open: VecDeque<Open>,
     /// Time of the last frame that left.
@@ -167,6 +178,7 @@ impl Aligner {
                 sensor(Modality::Lidar, &config.lidar),
             ],
             ues: Ues::new(config, timing),
+            candidates: Vec::new(),
             open: VecDeque::new(),
             closed: None,
             sensed: None,
@@ -202,6 +214,7 @@ impl Aligner {
     /// The next frame that is complete at `now`; call it until it gives none.
     pub fn poll(&mut self, now: Moment) -> Option<Frame> {
         self.advance(now);
+        self.open_references();
         if let Some(frame) = self.close_next(now) {
             return Some(frame);
         }
@@ -212,7 +225,8 @@ impl Aligner {
     }
 
     /// Monotonic time at which [`Aligner::poll`] may have a frame without another push: the earliest deadline of an
-    /// open frame, or the next tick. `None` before the first push or poll.
+    /// open frame, or the next tick. `None` before the first push or poll. Ask after a poll: only that opens the frames
+    /// of what was pushed.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Span> {
         let deadline = self.open.iter().map(|open| open.deadline).min();
@@ -222,6 +236,7 @@ impl Aligner {
     /// The input has ended: gives the frames that still stand open, one per call, and no tick beyond the last sample.
     /// Once it gives none, samples that no frame used count as expired.
     pub fn flush(&mut self, now: Moment) -> Option<Frame> {
+        self.open_references();
         let Some(oldest) = self.open.front() else {
             for Sensor { modality, track } in &mut self.sensors {
                 track.clear(self.counters.of_mut(*modality));
@@ -310,13 +325,26 @@ impl Aligner {
             self.timeline_changed = true;
         }
         let (capture, input) = kept?;
-        if let Some(period) = self.leads(&stream, now) {
-            if let Some(tick) = &mut self.tick {
-                tick.follow(capture, stamps.arrival, period);
+        if self.reference.contains(&modality) {
+            if self.candidates.len() >= MAX_OPEN {
+                self.open_references();
             }
-            self.open(capture, of_modality(modality), now, false);
+            self.candidates.push(Candidate { capture, stream, arrival: stamps.arrival, taken: now });
         }
         Ok(if input { PushOutcome::Kept } else { PushOutcome::Passed })
+    }
+
+    /// Opens a frame for each sample of the reference that was pushed since the last poll.
+    fn open_references(&mut self) {
+        let mut candidates = std::mem::take(&mut self.candidates);
+        for Candidate { capture, stream, arrival, taken } in candidates.drain(..) {
+            let Some(period) = self.leads(&stream, taken) else { continue };
+            if let Some(tick) = &mut self.tick {
+                tick.follow(capture, arrival, period);
+            }
+            self.open(capture, of_modality(stream.modality()), taken, false);
+        }
+        self.candidates = candidates;
     }
 
     /// The period of a stream if it is the reference at `now`.

@@ -125,7 +125,7 @@ impl LinkTrack {
             && capture < floor - self.rules.max_age
         {
             if floor - capture <= LITTLE_LATE {
-                self.pace.hear(now);
+                self.pace.hear(capture, now);
             }
             return (Err(DropReason::Late), false);
         }
@@ -222,8 +222,8 @@ impl LinkTrack {
         for _ in self.rules.reports..before {
             self.drop_oldest(Fate::Expired, counters);
         }
-        // Too old to count by itself and too far away for a new report to connect to it.
-        let reach = self.rules.max_age.max(self.rules.gap);
+        // Too far back for even the oldest report that is not late to connect to it.
+        let reach = self.rules.max_age + self.rules.gap;
         if self.entries.back().is_some_and(|newest| floor - newest.capture > reach) {
             self.reveal(cutoff);
             self.clear(counters);

@@ -66,14 +66,15 @@ impl Pace {
 
     /// A sample was kept.
     pub(super) fn keep(&mut self, capture: CaptureTime, now: Moment) {
-        self.period.observe(capture);
         self.newest = self.newest.max(Some(capture));
         self.kept = Some(now.monotonic);
-        self.hear(now);
+        self.hear(capture, now);
     }
 
-    /// A sample came in order but too late for a frame: the stream is not dead, only slower than the tick thinks.
-    pub(super) const fn hear(&mut self, now: Moment) {
+    /// A sample came, perhaps a little too late for a frame: the stream is not dead, only slower than the tick
+    /// thinks, and its period does not depend on which of two samples came first.
+    pub(super) fn hear(&mut self, capture: CaptureTime, now: Moment) {
+        self.period.observe(capture);
         self.heard = Some(now.monotonic);
     }
 
@@ -150,7 +151,7 @@ mod tests {
     fn late_samples_keep_a_reference_alive_but_nobody_waits_for_them() {
         let mut pace = Pace::new(Timing::new(&config::Align::default()));
         pace.keep(at(0).unix, at(0));
-        pace.hear(at(600));
+        pace.hear(at(0).unix, at(600));
         assert!(pace.is_live(at(700).monotonic));
         assert!(!pace.is_awaited(at(700).monotonic));
     }

@@ -113,7 +113,7 @@ impl Track {
             && self.is_late(capture, place, floor)
         {
             if floor - capture <= LITTLE_LATE {
-                self.pace.hear(now);
+                self.pace.hear(capture, now);
             }
             return (Err(DropReason::Late), false);
         }
