@@ -1,10 +1,11 @@
 //! How long one sample of each kind takes to decode, on one core.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)] // made by macros; a bench may stop
 
 use std::hint::black_box;
 use std::io::Cursor;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use mmsense::config::{Pipeline, Site};
+use mmsense::config::{Codebook, Pipeline, Site};
 use mmsense::decode::Decoder;
 use mmsense::sample::{Stream, UeId};
 
@@ -39,9 +40,9 @@ fn points(count: usize) -> Vec<[f32; 4]> {
 }
 
 fn decode(c: &mut Criterion) {
-    let mut pipeline = Pipeline::default();
-    pipeline.site = Some(Site { latitude: 33.42, longitude: -111.93, altitude_m: 350.0, heading_deg: 20.0 });
-    pipeline.codebook.beams = Some(64);
+    let site = Site { latitude: 33.42, longitude: -111.93, altitude_m: 350.0, heading_deg: 20.0 };
+    let codebook = Codebook { beams: Some(64), ..Codebook::default() };
+    let pipeline = Pipeline { site: Some(site), codebook, ..Pipeline::default() };
     let decoder = Decoder::new(&pipeline);
     let ue = UeId::implied;
     let cube = noise(4 * 256 * 250).zip(noise(4 * 256 * 250).map(|v| v * 0.7));

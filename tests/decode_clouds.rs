@@ -1,4 +1,5 @@
 //! Point clouds of many writers decode as an independent reader says, or fail cleanly.
+#![allow(clippy::unwrap_used)] // helpers outside #[test] functions
 
 use std::path::{Path, PathBuf};
 

@@ -2,6 +2,7 @@
 //! memory than its payload justifies.
 // A counting allocator is the only way to see what was allocated; it forwards to the system's and touches no memory.
 #![allow(unsafe_code)]
+#![allow(clippy::unwrap_used)] // helpers outside #[test] functions
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

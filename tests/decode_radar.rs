@@ -1,4 +1,5 @@
 //! Radar cubes: numbers computed elsewhere, a target computed by hand, and real cubes with known targets.
+#![allow(clippy::unwrap_used)] // helpers outside #[test] functions
 
 use std::f64::consts::TAU;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,6 @@
 //! A real drive with radar, LiDAR and camera: what the radar sees strongly is where the LiDAR has its returns, through
 //! our decoders, poses and axes.
+#![allow(clippy::unwrap_used)] // helpers outside #[test] functions
 
 use std::path::Path;
 
@@ -85,7 +86,7 @@ fn radar_power_stands_at_lidar_returns() {
             (1..24).map(|step| mean_power(map, &cloud, -4.0 + 15.0 * f64::from(step))).collect();
         others.sort_by(f64::total_cmp);
         let median = others[others.len() / 2];
-        println!("radar {frame}, lidar {}: {right:.1} at the phase, median {median:.1}", nearest.0);
+        eprintln!("radar {frame}, lidar {}: {right:.1} at the phase, median {median:.1}", nearest.0);
         assert!((right - at_phase).abs() <= 2.0, "frame {frame}: {right} instead of {at_phase}");
         assert!((median - elsewhere).abs() <= 2.0, "frame {frame}: {median} instead of {elsewhere}");
         assert!(others.iter().all(|&power| power < right), "frame {frame}: {right} below one of {others:?}");
