@@ -53,7 +53,8 @@ pub fn read(bytes: &[u8], max_points: usize) -> Result<PointTable, DecodeError> 
         .map(|element| element.count.saturating_mul(element.least_bytes(header.encoding)))
         .fold(0, u64::saturating_add);
     // The last ascii line may lack its end.
-    if needed > body.len() as u64 + 1 {
+    let there = body.len() as u64 + u64::from(header.encoding == Encoding::Ascii);
+    if needed > there {
         return Err(DecodeError::truncated("PLY elements", body.len(), needed));
     }
     let names = vertex.properties.iter().map(|property| property.name.clone()).collect();

@@ -13,9 +13,9 @@ use crate::sample::RadarPoint;
 
 /// Slow-time rows that one angle FFT call transforms: 16 rows of 64 bins are 8 kB and stay in the first cache.
 const BLOCK: usize = 16;
-/// The first side lobe of an array without window lies 13 dB below its main lobe; weaker cells of a row are taken for
-/// side lobes of its strongest one.
-const SIDE_LOBE: f32 = 0.25;
+/// The first side lobe of an array without window has 1/3 of its main lobe's magnitude with 3 antennas, 0.27 with 4 and
+/// less with more; weaker cells of a row are taken for side lobes of its strongest one.
+const SIDE_LOBE: f32 = 0.35;
 
 /// Range-angle maps of a cube, `[range, angle]`, linear magnitude summed over chirps.
 #[derive(Clone, Debug, PartialEq)]

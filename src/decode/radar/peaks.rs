@@ -10,6 +10,8 @@ const GUARD: usize = 2;
 const TRAINING: usize = 8;
 /// A detection stands this far above the mean of its training cells (3.5 dB).
 const FACTOR: f32 = 1.5;
+/// Share of the strongest cell below which a 32-bit FFT only shows its own rounding (−100 dB).
+const ROUNDING: f32 = 1e-5;
 
 /// What counts as a peak.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,11 +34,12 @@ pub fn find_peaks(map: ArrayView2<'_, f32>, rule: &PeakRule) -> Vec<(usize, usiz
     let (rows, columns) = map.dim();
     let at = |row: usize, column: usize| map.get((row, column)).copied().unwrap_or(0.0);
     let mut peaks: Vec<(f32, usize, usize)> = Vec::new();
+    let rounding = ROUNDING * map.iter().fold(0.0, |most: f32, &value| most.max(value));
     for row in 1..rows {
         let floor = rule.row_floor * (0..columns).fold(0.0, |most: f32, column| most.max(at(row, column)));
         for column in 0..columns {
             let value = at(row, column);
-            if value > 0.0
+            if value > rounding
                 && value >= floor
                 && is_local_maximum(&at, (row, column), (rows, columns), rule.wrap_columns)
                 && value > FACTOR * level_around(&at, row, column, rows)
