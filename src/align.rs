@@ -66,7 +66,6 @@
 
 mod counters;
 mod guard;
-mod level;
 mod link;
 mod pace;
 mod period;

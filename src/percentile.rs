@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use crate::time::{CaptureTime, Span};
+
 /// Percentile of the last `capacity` values by nearest rank: the `⌈q·n⌉`-th smallest of n.
 ///
 /// The window is what makes it *running*: the best power of a link falls with distance too, and a percentile over
@@ -63,6 +65,37 @@ impl RunningPercentile {
     }
 }
 
+/// What a link reaches when nothing stands in its way: the running 90th percentile of its best power, in dB.
+///
+/// Decisions and the truth they are scored against share this rule: a link counts as blocked when its best measured
+/// power lies far below it.
+#[derive(Clone, Debug)]
+pub struct LinkReference {
+    percentile: RunningPercentile,
+    last: Option<CaptureTime>,
+}
+
+impl Default for LinkReference {
+    fn default() -> Self {
+        Self { percentile: RunningPercentile::p90(), last: None }
+    }
+}
+
+impl LinkReference {
+    /// After so long a silence the percentile starts anew: the user has moved on, or it is another one (sequences of a
+    /// recording stand at least this far apart).
+    pub const GAP: Span = Span::from_secs(2);
+
+    /// Takes the best power of a report captured at `capture`, finite, in dB; returns the reference with it.
+    pub fn push(&mut self, capture: CaptureTime, best_db: f64) -> f64 {
+        if self.last.is_some_and(|last| capture - last >= Self::GAP) {
+            self.percentile.clear();
+        }
+        self.last = self.last.max(Some(capture));
+        self.percentile.push(best_db).unwrap_or(best_db)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -99,5 +132,15 @@ mod tests {
                 prop_assert_eq!(found, Some(window[(9 * window.len()).div_ceil(10) - 1]));
             }
         }
+    }
+
+    #[test]
+    fn a_link_reference_starts_anew_after_a_silence() {
+        let at = |millis| CaptureTime::from_nanos(0) + Span::from_millis(millis);
+        let mut reference = LinkReference::default();
+        assert_eq!(reference.push(at(0), 10.0), 10.0);
+        assert_eq!(reference.push(at(100), 0.0), 10.0);
+        assert_eq!(reference.push(at(2099), 0.0), 10.0);
+        assert_eq!(reference.push(at(4099), 0.0), 0.0);
     }
 }

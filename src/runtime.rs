@@ -279,11 +279,11 @@ pub fn start(parts: Parts) -> Result<Running, RuntimeError> {
     let mut input = Input { decoder, decoded: decoded_in, metrics: Arc::clone(&metrics), threads };
     let (mailboxes, subscriptions) = match (source, timing) {
         (Source::Network(session), Timing::Real(clock)) => {
-            let (mailboxes, subscriptions) = input.from_network(&session, &pipeline, &clock)?;
+            let (mailboxes, subscriptions) = input.take_network(&session, &pipeline, &clock)?;
             (Some(mailboxes), Some(subscriptions))
         }
         (Source::Feed(feed), _) => {
-            input.from_feed(feed, pipeline.input.decode_threads, Arc::clone(&stopping))?;
+            input.take_feed(feed, pipeline.input.decode_threads, Arc::clone(&stopping))?;
             (None, None)
         }
         (Source::Network(_), Timing::Virtual) => unreachable!("network input runs on the real clock"),
@@ -312,7 +312,7 @@ struct Input {
 
 impl Input {
     /// zenoh subscribers, mailboxes, decoders.
-    fn from_network(
+    fn take_network(
         &mut self,
         session: &Session,
         pipeline: &config::Pipeline,
@@ -343,7 +343,7 @@ impl Input {
     }
 
     /// A feed, a waiting queue, decoders.
-    fn from_feed(
+    fn take_feed(
         &mut self,
         feed: Box<dyn Iterator<Item = RawSample> + Send>,
         workers: usize,

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use crate::config;
 use crate::frame::LinkReport;
+use crate::percentile::LinkReference;
 use crate::sample::{BeamIndex, BeamPower, Stamps};
 use crate::time::{CaptureTime, Moment, Span};
 
 use super::counters::{DropReason, Fate, StreamCounters};
 use super::guard::Verdict;
-use super::level::Level;
 use super::pace::{Pace, Timing};
 use super::period::Period;
 use super::track::LITTLE_LATE;
@@ -66,7 +66,7 @@ pub(super) struct LinkTrack {
     entries: VecDeque<Entry>,
     bytes: usize,
     /// Over the reports that frames may know of, oldest first.
-    level: Level,
+    level: LinkReference,
     /// Period of the reports that frames may know of: the lag must not depend on later ones either.
     period: Period,
 }
@@ -79,7 +79,7 @@ impl LinkTrack {
             pace: Pace::new(timing),
             entries: VecDeque::new(),
             bytes: 0,
-            level: Level::default(),
+            level: LinkReference::default(),
             period: timing.period(),
         }
     }
@@ -209,7 +209,7 @@ impl LinkTrack {
                 power: Arc::clone(&entry.power),
                 best: entry.best,
                 best_db: entry.best_db,
-                reference_db: self.level.add(entry.best_db),
+                reference_db: self.level.push(entry.capture, entry.best_db),
             }));
         }
         end

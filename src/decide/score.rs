@@ -22,7 +22,7 @@ use crate::config;
 use crate::frame::{Frame, LinkReport};
 use crate::infer::{extrapolation, persistence};
 use crate::message::{BeamScore, BlockageScore, BlockageTruth, Header, ReportCounts, ScoreMessage, Warning};
-use crate::percentile::RunningPercentile;
+use crate::percentile::LinkReference;
 use crate::sample::{BeamIndex, BeamPower, UeId};
 use crate::time::{CaptureTime, Span};
 
@@ -225,7 +225,7 @@ struct UeScore {
     history: VecDeque<Arc<LinkReport>>,
     reports: Period,
     labels: Period,
-    percentile: RunningPercentile,
+    reference: LinkReference,
     last_sign: Option<CaptureTime>,
 }
 
@@ -240,7 +240,7 @@ impl UeScore {
             history: VecDeque::new(),
             reports: Period::default(),
             labels: Period::default(),
-            percentile: RunningPercentile::p90(),
+            reference: LinkReference::default(),
             last_sign: None,
         }
     }
@@ -263,9 +263,8 @@ impl UeScore {
         }
         let gap = self.reports.gap(hold_ttl);
         if self.reports.last.is_some_and(|last| capture - last > gap) {
-            // What was before the gap says nothing of now: neither the rules nor the percentile may lean on it.
+            // What was before the gap says nothing of now: the rules may not lean on it.
             self.history.clear();
-            self.percentile.clear();
         }
         self.reports.note(capture);
         self.last_sign = self.last_sign.max(Some(capture));
@@ -274,7 +273,7 @@ impl UeScore {
 
         let best = power.best().filter(|(_, strength)| strength.is_finite() && *strength >= 0.0);
         let best_db = best.map(|(_, strength)| (10.0 * strength.log10()).max(FLOOR_DB));
-        let reference_db = best_db.and_then(|best_db| self.percentile.push(best_db));
+        let reference_db = best_db.map(|best_db| self.reference.push(capture, best_db));
         if let (Some(best_db), Some(reference_db)) = (best_db, reference_db) {
             let blocked = reference_db - best_db >= blockage_db;
             self.events.read(BlockageTruth::Power, capture, blocked, gap);
