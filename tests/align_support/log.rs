@@ -1,5 +1,5 @@
 //! Random multi-sensor logs, and the loop that drives an aligner through one exactly as a virtual clock does.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::sync::Arc;
 
@@ -59,7 +59,7 @@ pub fn reading(stream: &Stream, value: u64) -> Data {
             speed_mps: None,
             local: None,
         }),
-        Stream::Blocked(_) => Data::Blocked(value as u64 % 2 == 0),
+        Stream::Blocked(_) => Data::Blocked((value as u64).is_multiple_of(2)),
     }
 }
 
