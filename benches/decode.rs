@@ -9,7 +9,7 @@ use mmsense::config::{Codebook, Pipeline, Site};
 use mmsense::decode::Decoder;
 use mmsense::sample::{Stream, UeId};
 
-#[path = "../tests/support/decode.rs"]
+#[path = "../tests/decode/support.rs"]
 mod support;
 
 /// Repeatable noise in −1…1.

@@ -87,7 +87,8 @@ impl Failure {
 #[must_use]
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let log = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,mmsense=info"));
+    let log =
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,zenoh=error,mmsense=info"));
     tracing_subscriber::fmt()
         .with_env_filter(log)
         .with_writer(std::io::stderr)

@@ -73,6 +73,19 @@ pub enum Mode {
     Unknown,
 }
 
+impl Mode {
+    /// Its name on the wire.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Degraded => "degraded",
+            Self::Hold => "hold",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// Where a beam choice comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]

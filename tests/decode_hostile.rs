@@ -13,7 +13,7 @@ use mmsense::decode::{DecodeError, Decoder};
 use mmsense::sample::{Data, Format, RawSample, Stream, UeId};
 use proptest::prelude::*;
 
-#[path = "support/decode.rs"]
+#[path = "decode/support.rs"]
 mod support;
 
 thread_local! {

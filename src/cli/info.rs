@@ -46,7 +46,7 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
     let report = info_path(&arguments.recording, &options, &check).map_err(Failure::usage)?;
     match format {
         Format::Json => text::json(&report)?,
-        Format::Text => text::result(&report),
+        Format::Text => text::result(report.to_string().trim_end()),
     }
     Ok(Outcome::Done)
 }

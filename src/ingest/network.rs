@@ -79,11 +79,10 @@ pub fn open_config(config: Config, origin: &str) -> Result<Session, SessionError
 
 /// zenoh's errors span lines and name its source files: only what was said helps.
 pub(crate) fn one_line(error: &dyn std::fmt::Display) -> String {
-    let words: Vec<String> = error.to_string().split_whitespace().map(str::to_owned).collect();
-    let is_place = |word: &str| word.starts_with('/') && word.contains(".rs:");
-    let mut kept: Vec<&str> = Vec::with_capacity(words.len());
-    for word in &words {
-        if is_place(word) {
+    let text = error.to_string();
+    let mut kept: Vec<&str> = Vec::new();
+    for word in text.split_whitespace() {
+        if word.starts_with('/') && word.contains(".rs:") {
             if kept.last() == Some(&"at") {
                 kept.pop();
             }
@@ -91,7 +90,9 @@ pub(crate) fn one_line(error: &dyn std::fmt::Display) -> String {
             kept.push(word);
         }
     }
-    kept.join(" ")
+    let said = kept.join(" ");
+    // What stood after the file's name may have been a closing bracket.
+    if said.matches('[').count() > said.matches(']').count() { said + "]" } else { said }
 }
 
 /// Payload bytes as zenoh holds them: put together only when a decoder wants them.

@@ -5,6 +5,7 @@
 
 use std::fmt::Display;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use super::{Loss, Metrics, Place};
 use crate::message::Mode;
@@ -181,14 +182,31 @@ pub struct ModeChanged<'a> {
     pub reasons: &'a [String],
 }
 
+/// Keeps the log of mode changes to a line per second: a replay, or a loose cable, changes it far more often.
+#[derive(Debug, Default)]
+pub struct ModeLog {
+    last: Option<Instant>,
+    unsaid: u64,
+}
+
 impl ModeChanged<'_> {
-    /// Logs it.
-    pub fn emit(&self) {
-        let reasons = self.reasons.join("; ");
+    /// Logs it, if the last line is a second old.
+    pub fn emit(&self, log: &mut ModeLog) {
+        if log.last.is_some_and(|last| last.elapsed() < Duration::from_secs(1)) {
+            log.unsaid += 1;
+            return;
+        }
+        log.last = Some(Instant::now());
+        let unsaid = match std::mem::take(&mut log.unsaid) {
+            0 => String::new(),
+            count => format!(" ({count} changes before it were not logged)"),
+        };
+        let (from, to) = (self.from.name(), self.to.name());
         if self.to > self.from {
-            tracing::warn!(unit = %self.unit, "mode {:?} -> {:?}: {reasons}", self.from, self.to);
+            let reasons = self.reasons.join("; ");
+            tracing::warn!(unit = %self.unit, "mode {from} -> {to}: {reasons}{unsaid}");
         } else {
-            tracing::info!(unit = %self.unit, "mode {:?} -> {:?}", self.from, self.to);
+            tracing::info!(unit = %self.unit, "mode {from} -> {to}{unsaid}");
         }
     }
 }

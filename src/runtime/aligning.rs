@@ -66,6 +66,10 @@ impl Aligning {
 
     fn run_real(&mut self, decoded: &Receiver<Decoded>, clock: &Clock) {
         let born = |frame: &Frame| clock.instant(frame.last_arrival.monotonic);
+        // A unit whose sensors are all dead has to say so: its ticks start now, not with the first sample.
+        if !self.emit(clock.now(), Aligner::poll, born) {
+            return;
+        }
         loop {
             let next = self.units.values().filter_map(|unit| unit.aligner.next_deadline()).min();
             let received = match next {
@@ -93,26 +97,30 @@ impl Aligning {
         // Decoders finish in any order; samples are taken in the order of their tickets.
         let mut waiting: BTreeMap<u64, Decoded> = BTreeMap::new();
         let mut next_ticket = 0;
-        let mut now: Option<Moment> = None;
+        let mut clock: Option<(Moment, Instant)> = None;
         for item in decoded {
             waiting.insert(item.ticket, item);
             while let Some(item) = waiting.remove(&next_ticket) {
                 next_ticket += 1;
-                let received = item.received;
-                let arrival = now.map_or(item.arrival, |now| later(now, item.arrival));
-                if let Some(now) = now
-                    && !self.run_timers(now, arrival, received)
+                // The clock moves on only once everything that arrived at one moment has been taken.
+                if let Some((now, received)) = clock
+                    && item.arrival.monotonic > now.monotonic
+                    && !(self.emit(now, Aligner::poll, |_| received)
+                        && self.run_timers(now, item.arrival, received))
                 {
                     return;
                 }
-                now = Some(arrival);
-                if !self.take(item, arrival) || !self.emit(arrival, Aligner::poll, |_| received) {
+                let now = clock.map_or(item.arrival, |(now, _)| later(now, item.arrival));
+                clock = Some((now, item.received));
+                if !self.take(item, now) {
                     return;
                 }
             }
         }
-        if let Some(now) = now {
-            self.emit(now, Aligner::flush, |_| Instant::now());
+        if let Some((now, received)) = clock
+            && self.emit(now, Aligner::poll, |_| received)
+        {
+            self.emit(now, Aligner::flush, |_| received);
         }
     }
 

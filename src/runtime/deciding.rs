@@ -13,7 +13,7 @@ use crate::config;
 use crate::decide::Decider;
 use crate::infer::ModelInfo;
 use crate::message::{Message, Mode};
-use crate::observe::event::{ModeChanged, PublishFailed};
+use crate::observe::event::{ModeChanged, ModeLog, PublishFailed};
 use crate::observe::{Metrics, Stage};
 use crate::sample::UnitId;
 
@@ -31,6 +31,7 @@ pub(super) struct Deciding {
 impl Deciding {
     pub(super) fn run(self, inferred: &Receiver<Inferred>) {
         let mut deciders: BTreeMap<UnitId, (Decider, Mode)> = BTreeMap::new();
+        let mut mode_log = ModeLog::default();
         for item in inferred {
             let unit = match &item {
                 Inferred::Frame { frame, .. } => &frame.unit,
@@ -55,7 +56,7 @@ impl Deciding {
                     let now = decider.mode();
                     if now != *mode {
                         let reasons = decider.mode_reasons();
-                        ModeChanged { unit: &frame.unit, from: *mode, to: now, reasons }.emit();
+                        ModeChanged { unit: &frame.unit, from: *mode, to: now, reasons }.emit(&mut mode_log);
                         *mode = now;
                         // Full means that the monitor has not yet looked at the last news: it will see both.
                         let _ = self.news.try_send(());

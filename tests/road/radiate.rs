@@ -149,7 +149,9 @@ fn registration(frames: &[Arc<Frame>], shift: Span, radar: &[(i64, PathBuf)], ce
         let map = &reading.map.as_ref().unwrap().magnitude;
         let mean = |turn_deg: f64| {
             let (sin, cos) = turn_deg.to_radians().sin_cos();
-            let cells = cloud.points.iter().filter_map(|[x, y, z]| {
+            // Off the road and off the own vehicle, where the radar's beam does not look.
+            let returns = cloud.points.iter().filter(|[x, y, z]| x.hypot(*y) > 5.0 && *z > -0.3);
+            let cells = returns.filter_map(|[x, y, z]| {
                 let (x, y) = (f64::from(*x), f64::from(*y));
                 cell_of(&Point3::new(x * cos - y * sin, x * sin + y * cos, f64::from(*z)))
             });

@@ -2,17 +2,8 @@
 
 use std::fmt;
 
-use crate::message::{BeamScore, BeamSource, Mode, WarningState};
+use crate::message::{BeamScore, BeamSource, WarningState};
 use crate::runtime::{self, Snapshot, UeStatus};
-
-const fn mode_name(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Full => "full",
-        Mode::Degraded => "degraded",
-        Mode::Hold => "hold",
-        Mode::Unknown => "unknown",
-    }
-}
 
 /// One line per unit.
 pub(super) struct Live<'a>(pub(super) &'a Snapshot);
@@ -26,7 +17,7 @@ impl fmt::Display for Live<'_> {
             if index > 0 {
                 writeln!(f)?;
             }
-            write!(f, "{unit} {:<8} {:>6} frames", mode_name(status.mode), self.0.frames)?;
+            write!(f, "{unit} {:<8} {:>6} frames", status.mode.name(), self.0.frames)?;
             if let Some((ue, last)) = status.ues.first_key_value() {
                 write!(f, " | ue {ue}")?;
                 if status.ues.len() > 1 {
@@ -96,7 +87,7 @@ impl fmt::Display for Summary<'_> {
             for (reference, modes) in &unit_summary.frames {
                 let count: u64 = modes.values().sum();
                 let by_mode: Vec<String> =
-                    modes.iter().map(|(mode, count)| format!("{} {count}", mode_name(*mode))).collect();
+                    modes.iter().map(|(mode, count)| format!("{} {count}", mode.name())).collect();
                 let reference = format!("{reference:?}").to_lowercase();
                 writeln!(f, "  opened by {reference:<9} {count:>6}   {}", by_mode.join(", "))?;
             }

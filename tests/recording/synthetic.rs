@@ -1,7 +1,5 @@
 //! One test per trap of the layout, on small folders made here.
 
-#![allow(clippy::unwrap_used, reason = "a test says by panicking that it failed")]
-
 use std::fs;
 use std::path::Path;
 

@@ -1,5 +1,4 @@
 //! The schema files say what the message structs say, take what a decider says, and refuse what is wrong.
-#![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,9 +9,7 @@ use mmsense::message::{Header, HealthMessage, Message, Mode, Nanos, StageLatency
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-#[path = "support/scenes.rs"]
-mod scenes;
-use scenes::{frame, label, power, report, rule, run, says, steps, unit, view};
+use crate::scenes::{frame, label, power, report, rule, run, says, steps, unit, view};
 
 fn file(kind: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("config/schemas").join(format!("{kind}.json"))
@@ -108,7 +105,8 @@ fn health() -> Message {
 
 /// One message of each kind, as rich as it gets.
 fn examples() -> BTreeMap<String, Value> {
-    let mut decider = scenes::decider(&config::Decide { raise_frames: 1, ..config::Decide::default() });
+    let mut decider =
+        crate::scenes::decider(&config::Decide { raise_frames: 1, ..config::Decide::default() });
     let mut said = vec![health()];
     for (sequence, ms) in (0..).zip([0, 100, 200]) {
         let view = view(ms, &[report(ms - 100, &[1.0, 2.0, 4.0])], true);

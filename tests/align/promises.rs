@@ -1,12 +1,10 @@
 //! The promises of the aligner, one property each, on random multi-sensor logs.
 
-#[path = "align_support/log.rs"]
-mod support;
-
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::support::*;
 use mmsense::align::{Aligner, DropReason, PushOutcome};
 use mmsense::config;
 use mmsense::frame::{CloseReason, Frame};
@@ -14,7 +12,6 @@ use mmsense::sample::{BeamPower, Data, Modality, Sample, Stream};
 use mmsense::time::{CaptureTime, Moment, Span};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
-use support::*;
 
 const LENGTH_MS: i64 = 2500;
 
@@ -303,7 +300,7 @@ proptest! {
                     surprises.push("no frame at its deadline".to_owned());
                 }
             }
-            Step::Pushed(_) | Step::Polled => {}
+            Step::Pushed | Step::Polled => {}
         });
         prop_assert!(surprises.is_empty(), "{:?}", surprises);
     }

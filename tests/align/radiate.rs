@@ -1,16 +1,12 @@
 //! A real three-sensor drive (RADIATE): radar 4.2 Hz, LiDAR 10 Hz, camera 15 Hz on one clock.
-#![allow(clippy::unwrap_used, clippy::print_stdout)]
-
-#[path = "align_support/log.rs"]
-mod support;
 
 use std::path::{Path, PathBuf};
 
+use crate::support::*;
 use mmsense::config;
 use mmsense::frame::FrameReference;
 use mmsense::sample::{Modality, Stream};
 use mmsense::time::{CaptureTime, Span};
-use support::*;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/sensors/radiate")

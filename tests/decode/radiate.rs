@@ -1,6 +1,5 @@
 //! A real drive with radar, LiDAR and camera: what the radar sees strongly is where the LiDAR has its returns, through
 //! our decoders, poses and axes.
-#![allow(clippy::unwrap_used)] // helpers outside #[test] functions
 
 use std::path::Path;
 
@@ -10,9 +9,6 @@ use mmsense::decode::radar::RangeAngleAxes;
 use mmsense::sample::{Data, Format, PointCloud, RangeAngleMap, Stream};
 use mmsense::space::mount_to_unit;
 use nalgebra::Point3;
-
-#[path = "support/decode.rs"]
-mod support;
 
 /// `Frame: 000003 Time: 1574859772.217` → (3, seconds)
 fn stamps(path: &Path) -> Vec<(u32, f64)> {
@@ -58,7 +54,7 @@ fn mean_power(map: &RangeAngleMap, cloud: &PointCloud, first: f64) -> f64 {
 
 #[test]
 fn radar_power_stands_at_lidar_returns() {
-    let Some(folder) = support::shared("data/sensors/radiate") else { return };
+    let Some(folder) = crate::support::shared("data/sensors/radiate") else { return };
     let decoder = Decoder::new(&pipeline());
     let radar_stamps = stamps(&folder.join("Navtech_Polar.txt"));
     let lidar_stamps = stamps(&folder.join("velo_lidar.txt"));
@@ -66,8 +62,9 @@ fn radar_power_stands_at_lidar_returns() {
         let png = image::open(folder.join(format!("Navtech_Polar/{frame:06}.png"))).unwrap().into_luma8();
         let (columns, rows) = png.dimensions();
         assert_eq!((rows, columns), (576, 400));
-        let npy = support::npy_f32(&[rows as usize, columns as usize], png.iter().map(|&v| f32::from(v)));
-        let radar = decoder.decode(&support::raw(Stream::Radar, Some(Format::Npy), npy)).unwrap();
+        let npy =
+            crate::support::npy_f32(&[rows as usize, columns as usize], png.iter().map(|&v| f32::from(v)));
+        let radar = decoder.decode(&crate::support::raw(Stream::Radar, Some(Format::Npy), npy)).unwrap();
         let Data::Radar(radar) = radar else { panic!("{radar:?}") };
         let map = radar.map.as_ref().unwrap();
         assert!((20..=256).contains(&radar.points.len()), "{} points", radar.points.len());
@@ -78,7 +75,7 @@ fn radar_power_stands_at_lidar_returns() {
         let nearest = lidar_stamps.iter().min_by(|a, b| from_radar(a).total_cmp(&from_radar(b))).unwrap();
         assert!(from_radar(nearest) < 0.05);
         let pcd = std::fs::read(folder.join(format!("velo_pcd/{:06}.pcd", nearest.0))).unwrap();
-        let cloud = decoder.decode(&support::raw(Stream::Lidar, None, pcd)).unwrap();
+        let cloud = decoder.decode(&crate::support::raw(Stream::Lidar, None, pcd)).unwrap();
         let Data::Cloud(cloud) = cloud else { panic!("{cloud:?}") };
 
         let right = mean_power(map, &cloud, -4.0);
@@ -102,7 +99,7 @@ fn camera_files_of_three_makers() {
         ("data/sensors/vod", "jpg", (1936, 1216)),
     ];
     for (folder, extension, size) in cases {
-        let Some(folder) = support::shared(folder) else { return };
+        let Some(folder) = crate::support::shared(folder) else { return };
         let mut files: Vec<_> = std::fs::read_dir(folder)
             .unwrap()
             .map(|entry| entry.unwrap().path())
@@ -112,7 +109,8 @@ fn camera_files_of_three_makers() {
         assert!(!files.is_empty());
         for path in files.iter().take(3) {
             let bytes = std::fs::read(path).unwrap();
-            let Data::Image(image) = decoder.decode(&support::raw(Stream::Camera, None, bytes)).unwrap()
+            let Data::Image(image) =
+                decoder.decode(&crate::support::raw(Stream::Camera, None, bytes)).unwrap()
             else {
                 panic!()
             };

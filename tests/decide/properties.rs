@@ -8,9 +8,7 @@ use mmsense::sample::UeId;
 use proptest::prelude::*;
 use serde_json::Value;
 
-#[path = "support/scenes.rs"]
-mod scenes;
-use scenes::{Step, beams, blockages, run, steps};
+use crate::scenes::{Step, beams, blockages, run, steps};
 
 /// Numbers that are not there although the field is: what serde makes of NaN and infinities.
 fn nulls(value: &Value, path: &str, found: &mut Vec<String>) {

@@ -1,6 +1,4 @@
 //! Frames, reports and whole runs for the tests of `decide`, built in memory.
-#![allow(dead_code, reason = "each test file uses its own part")]
-#![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,5 +1,4 @@
 //! Random multi-sensor logs, and the loop that drives an aligner through one exactly as a virtual clock does.
-#![allow(dead_code, clippy::unwrap_used)]
 
 use std::sync::Arc;
 
@@ -244,23 +243,19 @@ pub fn settings() -> impl Strategy<Value = config::Align> {
 }
 
 /// What the driver is about to do, or has just done.
-pub enum Step<'a> {
+pub enum Step {
     /// Before a poll at a deadline that nothing preceded.
     Before(Span),
     /// The number of frames that a poll at a deadline gave.
     Deadline(usize),
     /// After a push.
-    Pushed(&'a Sample),
+    Pushed,
     /// After a poll.
     Polled,
 }
 
 /// Drives `aligner` through a log in order of arrival: every deadline exactly, every sample at its arrival.
-pub fn drive(
-    aligner: &mut Aligner,
-    log: &[Sample],
-    mut watch: impl FnMut(&mut Aligner, Step<'_>),
-) -> Vec<Frame> {
+pub fn drive(aligner: &mut Aligner, log: &[Sample], mut watch: impl FnMut(&mut Aligner, Step)) -> Vec<Frame> {
     let mut frames = Vec::new();
     let mut rest = log;
     while let Some(first) = rest.first() {
@@ -270,7 +265,7 @@ pub fn drive(
             && next.stamps.arrival == now
         {
             aligner.push(next.clone(), now);
-            watch(aligner, Step::Pushed(next));
+            watch(aligner, Step::Pushed);
             rest = others;
         }
         frames.extend(std::iter::from_fn(|| aligner.poll(now)));
@@ -284,7 +279,7 @@ pub fn deadlines(
     aligner: &mut Aligner,
     until: Span,
     frames: &mut Vec<Frame>,
-    watch: &mut impl FnMut(&mut Aligner, Step<'_>),
+    watch: &mut impl FnMut(&mut Aligner, Step),
 ) {
     while let Some(deadline) = aligner.next_deadline().filter(|&deadline| deadline < until) {
         watch(aligner, Step::Before(deadline));

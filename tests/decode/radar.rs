@@ -1,5 +1,4 @@
 //! Radar cubes: numbers computed elsewhere, a target computed by hand, and real cubes with known targets.
-#![allow(clippy::unwrap_used)] // helpers outside #[test] functions
 
 use std::f64::consts::TAU;
 use std::path::{Path, PathBuf};
@@ -12,9 +11,6 @@ use mmsense::sample::{Data, RadarPoint, Stream};
 use ndarray::{Array2, Array3, Ix3, Ix4};
 use num_complex::Complex32;
 use safetensors::SafeTensors;
-
-#[path = "support/decode.rs"]
-mod support;
 
 fn cube_of(bytes: &[u8]) -> Array3<Complex32> {
     match npy::read("cube", bytes).unwrap() {
@@ -62,7 +58,7 @@ fn check_goldens(folder: &Path) {
 #[test]
 fn maps_match_numbers_computed_elsewhere() {
     check_goldens(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/radar"));
-    if let Some(folder) = support::shared("parity/radar") {
+    if let Some(folder) = crate::support::shared("parity/radar") {
         check_goldens(&folder);
     }
 }
@@ -86,11 +82,11 @@ fn cube_bytes(targets: &[Target]) -> Vec<u8> {
             })
             .sum::<Complex32>()
     });
-    support::npy_c64(&SHAPE, cube.iter().map(|value| (value.re, value.im)))
+    crate::support::npy_c64(&SHAPE, cube.iter().map(|value| (value.re, value.im)))
 }
 
 fn points(pipeline: &Pipeline, bytes: Vec<u8>) -> Vec<RadarPoint> {
-    match Decoder::new(pipeline).decode(&support::raw(Stream::Radar, None, bytes)).unwrap() {
+    match Decoder::new(pipeline).decode(&crate::support::raw(Stream::Radar, None, bytes)).unwrap() {
         Data::Radar(reading) => reading.points.clone(),
         other => panic!("{other:?}"),
     }
@@ -165,39 +161,42 @@ fn what_stands_and_what_moves_come_apart() {
 #[test]
 fn one_nan_refuses_a_cube_and_drops_a_point() {
     let decoder = Decoder::new(&Pipeline::default());
-    let decode = |bytes| decoder.decode(&support::raw(Stream::Radar, None, bytes));
+    let decode = |bytes| decoder.decode(&crate::support::raw(Stream::Radar, None, bytes));
     let mut values = vec![(1.0f32, 0.0f32); 4 * 8 * 8];
     values[77].1 = f32::NAN;
-    assert_eq!(decode(support::npy_c64(&[4, 8, 8], values)).unwrap_err().reason(), "not_finite");
+    assert_eq!(decode(crate::support::npy_c64(&[4, 8, 8], values)).unwrap_err().reason(), "not_finite");
     let mut map = vec![1.0f32; 64];
     map[3] = f32::INFINITY;
-    assert_eq!(decode(support::npy_f32(&[8, 8], map)).unwrap_err().reason(), "not_finite");
+    assert_eq!(decode(crate::support::npy_f32(&[8, 8], map)).unwrap_err().reason(), "not_finite");
     assert_eq!(
-        decode(support::npy_f32(&[2, 2], [0.0, 1.0, -1.0, 0.0])).unwrap_err().reason(),
+        decode(crate::support::npy_f32(&[2, 2], [0.0, 1.0, -1.0, 0.0])).unwrap_err().reason(),
         "out_of_range"
     );
     let list = [1.0, 2.0, 3.0, -4.0, 5.0, 1.0, f32::NAN, 3.0, 4.0, 5.0];
-    let Data::Radar(reading) = decode(support::npy_f32(&[2, 5], list)).unwrap() else { panic!() };
+    let Data::Radar(reading) = decode(crate::support::npy_f32(&[2, 5], list)).unwrap() else { panic!() };
     assert_eq!(reading.points.len(), 1);
     assert_eq!(reading.points[0].position, [1.0, 2.0, 3.0]);
     assert_eq!((reading.points[0].doppler_mps, reading.points[0].power_db), (-4.0, 5.0));
     assert!(reading.map.is_none());
-    let Data::Radar(reading) = decode(support::npy_f32(&[0, 5], [])).unwrap() else { panic!() };
+    let Data::Radar(reading) = decode(crate::support::npy_f32(&[0, 5], [])).unwrap() else { panic!() };
     assert!(reading.points.is_empty());
     for shape in [&[2, 2, 2, 2][..], &[4, 4], &[0, 4, 4], &[65, 1, 1], &[1, 5000, 1]] {
         let count = shape.iter().product();
-        let error = decode(support::npy_c64(shape, vec![(1.0, 1.0); count])).unwrap_err();
+        let error = decode(crate::support::npy_c64(shape, vec![(1.0, 1.0); count])).unwrap_err();
         assert_eq!(error.reason(), "wrong_shape", "{shape:?}");
     }
-    assert_eq!(decode(support::npy("<i4", &[2, 2], [0; 16])).unwrap_err().reason(), "wrong_dtype");
-    assert_eq!(decode(support::npy("<c8", &[4, 256, 250], [0; 64])).unwrap_err().reason(), "truncated");
+    assert_eq!(decode(crate::support::npy("<i4", &[2, 2], [0; 16])).unwrap_err().reason(), "wrong_dtype");
+    assert_eq!(
+        decode(crate::support::npy("<c8", &[4, 256, 250], [0; 64])).unwrap_err().reason(),
+        "truncated"
+    );
 }
 
 #[test]
 fn a_map_of_an_fft_gives_points_without_doppler() {
     let mut map = vec![1.0f32; 64 * 64];
     map[20 * 64 + 48] = 100.0;
-    let found = points(&Pipeline::default(), support::npy_f32(&[64, 64], map));
+    let found = points(&Pipeline::default(), crate::support::npy_f32(&[64, 64], map));
     assert_eq!(found.len(), 1);
     // sin α = (48 − 32)·2/64 = 0.5
     near(found[0].position[0], 20.0 * 0.195 * 0.5, 1e-5);
@@ -212,7 +211,7 @@ fn hann(n: usize, length: usize) -> f32 {
 
 #[test]
 fn the_ti_cube_shows_a_wall_and_a_hand() {
-    let Some(folder) = support::shared("data/sensors/radar_cubes/openradar_awr1642") else { return };
+    let Some(folder) = crate::support::shared("data/sensors/radar_cubes/openradar_awr1642") else { return };
     // As stored: (chirps, antennas, samples), each part a signed 16-bit number stored as unsigned.
     let stored = cube_of(&std::fs::read(folder.join("doppler_example_1.npy")).unwrap());
     let signed = |value: f32| f32::from(value as u16 as i16);
@@ -237,7 +236,7 @@ fn the_ti_cube_shows_a_wall_and_a_hand() {
     let mut pipeline = Pipeline::default();
     pipeline.radar.range_bin_m = 0.0488;
     pipeline.radar.chirp_period_s = 2.0 * 92e-6;
-    let found = points(&pipeline, support::npy_c64(&[8, 128, 128], cube.iter().map(|v| (v.re, v.im))));
+    let found = points(&pipeline, crate::support::npy_c64(&[8, 128, 128], cube.iter().map(|v| (v.re, v.im))));
     let range = |point: &RadarPoint| f64::from(point.position[0]).hypot(f64::from(point.position[1]));
     // Below bin 5 the transmitter leaks into the receivers.
     let wall = found.iter().find(|point| point.is_static && range(point) > 5.5 * 0.0488).unwrap();
@@ -254,7 +253,9 @@ fn the_ti_cube_shows_a_wall_and_a_hand() {
 
 #[test]
 fn the_infineon_cube_shows_its_target() {
-    let Some(folder) = support::shared("data/sensors/radar_cubes/infineon_bgt60_zharfanw") else { return };
+    let Some(folder) = crate::support::shared("data/sensors/radar_cubes/infineon_bgt60_zharfanw") else {
+        return;
+    };
     // Real 16-bit samples (frames, rx, chirps, samples); the decoder takes complex cubes, so the test converts.
     let bytes = std::fs::read(folder.join("radar.npy")).unwrap();
     let data = bytes.len() - 256 * 3 * 8 * 64 * 2;

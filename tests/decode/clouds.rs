@@ -1,5 +1,4 @@
 //! Point clouds of many writers decode as an independent reader says, or fail cleanly.
-#![allow(clippy::unwrap_used)] // helpers outside #[test] functions
 
 use std::path::{Path, PathBuf};
 
@@ -8,9 +7,6 @@ use mmsense::decode::lidar::{PointTable, read_table};
 use mmsense::sample::Format;
 use nalgebra::Isometry3;
 use serde_json::Value;
-
-#[path = "support/decode.rs"]
-mod support;
 
 fn read(format: Format, path: &Path) -> Result<PointTable, DecodeError> {
     read_table(format, &std::fs::read(path).unwrap(), 1 << 20, 32 << 20)
@@ -72,7 +68,7 @@ fn check(expected: &Value, found: Result<PointTable, DecodeError>) -> Result<(),
 
 #[test]
 fn every_pcd_decodes_as_expected() {
-    let Some(folder) = support::shared("data/sensors") else { return };
+    let Some(folder) = crate::support::shared("data/sensors") else { return };
     let text = std::fs::read_to_string(folder.join("pcd_expected.json")).unwrap();
     let expected: Value = serde_json::from_str(&text).unwrap();
     let mut wrong = Vec::new();
@@ -115,7 +111,7 @@ fn files(folder: PathBuf, extension: &str) -> Vec<PathBuf> {
 
 #[test]
 fn every_ply_decodes_or_fails_cleanly() {
-    let Some(folder) = support::shared("data/sensors") else { return };
+    let Some(folder) = crate::support::shared("data/sensors") else { return };
     let mut wrong = Vec::new();
     let mut decoded = 0;
     for path in [files(folder.join("ply"), "ply"), files(folder.join("roadside_ply"), "ply")].concat() {
@@ -139,7 +135,7 @@ fn every_ply_decodes_or_fails_cleanly() {
 
 #[test]
 fn roadside_scans_keep_their_intensity() {
-    let Some(folder) = support::shared("data/sensors/roadside_ply") else { return };
+    let Some(folder) = crate::support::shared("data/sensors/roadside_ply") else { return };
     for (name, count) in [
         ("2021-10-20-15-30-35_frame_600.ply", 16_729),
         ("CFTA_frame_600.ply", 7146),

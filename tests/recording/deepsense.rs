@@ -1,7 +1,5 @@
 //! The reader on real DeepSense 6G folders, where they stand beside the project.
 
-#![allow(clippy::unwrap_used, reason = "a test says by panicking that it failed")]
-
 use std::path::{Path, PathBuf};
 
 use mmsense::recording::info::{Info, InfoReport, info_path, structure_only};

@@ -1,15 +1,12 @@
 //! Scenes with known frames: who settles, who takes over, who is forgotten.
 
-#[path = "align_support/log.rs"]
-mod support;
-
+use crate::support::*;
 use mmsense::align::{Aligner, DropReason, PushOutcome};
 use mmsense::config;
 use mmsense::config::StreamRules;
 use mmsense::frame::{CloseReason, Frame, FrameReference};
 use mmsense::sample::{Modality, Sample, Stream, UeId};
 use mmsense::time::{CaptureTime, Moment, Span};
-use support::*;
 
 fn ms_of(frame: &Frame) -> i64 {
     (since_start_ms(frame.time)).round() as i64

@@ -7,9 +7,7 @@ use mmsense::infer::{ModelError, ModelInfo, Prediction};
 use mmsense::message::{BeamSource, Message, Mode, WarningState};
 use mmsense::sample::Modality;
 
-#[path = "support/scenes.rs"]
-mod scenes;
-use scenes::{beams, blind, blockages, decider, failed, frame, report, says, ue, unit, view};
+use crate::scenes::{beams, blind, blockages, decider, failed, frame, report, says, ue, unit, view};
 
 const RULES: fn() -> Decide = Decide::default;
 
@@ -133,7 +131,7 @@ fn a_malformed_prediction_is_a_failed_model() {
 #[test]
 fn the_configured_codebook_says_how_many_beams() {
     let codebook = Codebook { beams: Some(64), ..Codebook::default() };
-    let mut decider = Decider::new(unit(), &RULES(), &codebook, scenes::rule());
+    let mut decider = Decider::new(unit(), &RULES(), &codebook, crate::scenes::rule());
     decider.decide(&one(0), Ok(&good()));
     assert_eq!(decider.mode(), Mode::Unknown);
     assert_eq!(decider.mode_reasons(), ["the model returned 3 beam probabilities for ue `a`: 64 are wanted"]);

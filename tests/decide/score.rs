@@ -4,9 +4,7 @@ use mmsense::config::Decide;
 use mmsense::decide::Decider;
 use mmsense::message::{BeamScore, BlockageTruth, ReportCounts};
 
-#[path = "support/scenes.rs"]
-mod scenes;
-use scenes::{decider, frame, label, power, report, says, score, view};
+use crate::scenes::{decider, frame, label, power, report, says, score, view};
 
 const NOT: f64 = f64::NAN;
 
@@ -37,7 +35,7 @@ fn partial_sweeps_by_hand() {
         decide(&mut decider, ms, Some(LAW));
         let score = score(decider.observe(&power("a", ms, &linear)));
         assert_eq!(score.coverage, Some(coverage));
-        assert_eq!(score.header.capture_ns.0, scenes::at(ms).as_nanos());
+        assert_eq!(score.header.capture_ns.0, crate::scenes::at(ms).as_nanos());
         assert_eq!(score.header.sequence, (ms / 100) as u64);
     }
     let totals = decider.score_totals();
@@ -236,5 +234,5 @@ fn a_clock_that_is_set_back_keeps_the_sums() {
 fn other_readings_are_no_truth() {
     let mut decider = decider(&Decide::default());
     let image = mmsense::sample::Data::Image(std::sync::Arc::default());
-    assert_eq!(decider.observe(&scenes::sample(mmsense::sample::Stream::Camera, 0, image)), None);
+    assert_eq!(decider.observe(&crate::scenes::sample(mmsense::sample::Stream::Camera, 0, image)), None);
 }

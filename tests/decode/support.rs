@@ -1,5 +1,5 @@
 //! What the decoder tests share.
-#![allow(dead_code)] // every test file uses its own part
+#![allow(dead_code, reason = "the bench and each test binary use their own part")]
 
 use std::path::PathBuf;
 use std::sync::Arc;
