@@ -10,10 +10,9 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use mmsense::config;
 use mmsense::infer::Baseline;
-use mmsense::ingest::Attachment;
 use mmsense::ingest::clock::system_time;
-use mmsense::publish::DecisionLog;
-use mmsense::runtime::{self, Parts, Source};
+use mmsense::ingest::{Attachment, Incoming};
+use mmsense::runtime::{self, Parts, Running, Source, Summary};
 use zenoh::bytes::Encoding;
 use zenoh::{Session, Wait};
 
@@ -40,26 +39,75 @@ fn power(best: usize) -> Vec<u8> {
     bytes
 }
 
-fn main() {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let unit = session(&format!("mode: \"peer\", listen: {{ endpoints: [\"tcp/127.0.0.1:{port}\"] }}"));
+/// A pipeline for unit `u`, 64 beams, whose frames are opened by positions.
+fn start(session: Option<Session>) -> Running {
     let mut pipeline = config::parse(
         Path::new("bench"),
         "[input]\nunits = \"u\"\n[codebook]\nbeams = 64\n[align]\nreference = [\"position\"]\n[output]\nzenoh_config = \"-\"",
     )
     .unwrap();
     pipeline.output.zenoh_config = None;
-    let running = runtime::start(Parts {
+    runtime::start(Parts {
         predictor: Box::new(Baseline::new(&pipeline.model, &pipeline.codebook, &pipeline.decide)),
         pipeline,
-        source: Source::Network(unit.clone()),
-        session: Some(unit.clone()),
-        log: DecisionLog::hash_only(),
+        source: Source::Live(session.clone()),
+        session,
+        log: None,
         metrics: Arc::default(),
         on_snapshot: Box::new(|_| {}),
     })
-    .unwrap();
+    .unwrap()
+}
 
+fn stop(running: Running) -> Summary {
+    running.stop_handle().stop();
+    running.join().unwrap()
+}
+
+/// Frames at about 100 Hz: a link report, and 10 ms later the position that opens a frame.
+fn drive(mut put: impl FnMut(&'static str, Vec<u8>, &'static str, [u8; 16])) {
+    for sequence in 0..FRAMES {
+        let attachment = Attachment { capture: system_time(), sequence }.to_bytes();
+        put("ue/0/link/power", power(sequence as usize / 10 % 64), "application/x-npy", attachment);
+        std::thread::sleep(Duration::from_millis(10));
+        let attachment = Attachment { capture: system_time(), sequence }.to_bytes();
+        put("ue/0/position", br#"{"lat": 33.4, "lon": -111.9}"#.to_vec(), "application/json", attachment);
+    }
+    std::thread::sleep(Duration::from_millis(100));
+}
+
+fn show(what: &str, p50_ms: f64, p99_ms: f64) {
+    println!("  {what:<48} {p50_ms:>8.3} {p99_ms:>8.3}");
+}
+
+fn show_stages(summary: &Summary) {
+    for (stage, latency) in &summary.stages {
+        let what = if stage == "total" { "last arrival to published" } else { stage };
+        show(what, latency.p50_ms, latency.p99_ms);
+    }
+}
+
+fn main() {
+    println!("persistence predictor, {FRAMES} frames at about 100 Hz, milliseconds          p50      p99");
+
+    println!("without zenoh");
+    let running = start(None);
+    let gate = running.gate().unwrap();
+    drive(|key, payload, media_type, attachment| {
+        gate.take(Incoming {
+            key: &format!("mmsense/u/v1/{key}"),
+            media_type: Some(media_type.into()),
+            payload: Arc::new(payload),
+            attachment: Some(attachment.as_slice().into()),
+            transport_ns: None,
+        });
+    });
+    show_stages(&stop(running));
+
+    println!("with zenoh over TCP loopback");
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let unit = session(&format!("mode: \"peer\", listen: {{ endpoints: [\"tcp/127.0.0.1:{port}\"] }}"));
+    let running = start(Some(unit));
     let client = session(&format!("mode: \"client\", connect: {{ endpoints: [\"tcp/127.0.0.1:{port}\"] }}"));
     let (heard_in, heard) = crossbeam_channel::bounded(64);
     let _beams = client
@@ -70,36 +118,24 @@ fn main() {
         .wait()
         .unwrap();
     std::thread::sleep(Duration::from_millis(300));
-
     let mut loopback = Histogram::<u64>::new(3).unwrap();
-    for sequence in 0..FRAMES {
-        let attachment = Attachment { capture: system_time(), sequence }.to_bytes();
-        let put = |key: &str, payload: Vec<u8>, encoding: &'static str| {
-            client
-                .put(format!("mmsense/u/v1/{key}"), payload)
-                .encoding(Encoding::from(encoding))
-                .attachment(attachment.as_slice())
-                .express(true)
-                .wait()
-                .unwrap();
-        };
-        put("ue/0/link/power", power(sequence as usize / 10 % 64), "application/x-npy");
-        std::thread::sleep(Duration::from_millis(10));
+    drive(|key, payload, encoding, attachment| {
         heard.try_iter().for_each(drop);
         let sent = Instant::now();
-        put("ue/0/position", br#"{"lat": 33.4, "lon": -111.9}"#.to_vec(), "application/json");
-        if let Ok(at) = heard.recv_timeout(Duration::from_secs(1)) {
+        client
+            .put(format!("mmsense/u/v1/{key}"), payload)
+            .encoding(Encoding::from(encoding))
+            .attachment(attachment.as_slice())
+            .express(true)
+            .wait()
+            .unwrap();
+        if key.ends_with("position")
+            && let Ok(at) = heard.recv_timeout(Duration::from_secs(1))
+        {
             loopback.record((at - sent).as_nanos() as u64).unwrap();
         }
-    }
-    running.stop_handle().stop();
-    let summary = running.join().unwrap();
-    println!("pipeline with the persistence predictor, {FRAMES} frames at about 100 Hz, milliseconds");
-    println!("  {:<44} {:>8} {:>8}", "", "p50", "p99");
-    for (stage, latency) in &summary.stages {
-        let what = if stage == "total" { "last arrival to wire, inside one process" } else { stage };
-        println!("  {what:<44} {:>8.3} {:>8.3}", latency.p50_ms, latency.p99_ms);
-    }
+    });
+    show_stages(&stop(running));
     let at = |quantile| loopback.value_at_quantile(quantile) as f64 / 1e6;
-    println!("  {:<44} {:>8.3} {:>8.3}", "put to callback, over zenoh's TCP loopback", at(0.5), at(0.99));
+    show("a client's put to its beam callback", at(0.5), at(0.99));
 }

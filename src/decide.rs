@@ -109,8 +109,8 @@ impl Decider {
         self.scorer.finish();
     }
 
-    /// Decides a frame, given what the model said of it: the `frame` message, then `blockage` and `beam` of each UE by
-    /// name. `issued_ns` is 0 until they are published.
+    /// Decides a frame, given what the model said of it: the `blockage` and `beam` of each UE by name, which are
+    /// waited for, then the `frame` message. `issued_ns` is 0 until they are published.
     pub fn decide(&mut self, frame: &Frame, outcome: Result<&Prediction, &ModelError>) -> Vec<Message> {
         self.sequence = frame.sequence;
         let judged = outcome.map_err(Clone::clone).and_then(|prediction| {
@@ -122,7 +122,6 @@ impl Decider {
         self.scorer.open_frame(frame);
 
         let mut messages = Vec::with_capacity(1 + 2 * frame.ues.len());
-        messages.push(Message::Frame(describe::describe(frame, self.header("frame", frame), mode)));
         for (ue, view) in &frame.ues {
             let nothing = UePrediction::default();
             let told_apart = frame.ues.len() == 1 || distinct(view);
@@ -138,6 +137,7 @@ impl Decider {
             messages.push(Message::Blockage(blockage));
             messages.push(Message::Beam(beam));
         }
+        messages.push(Message::Frame(describe::describe(frame, self.header("frame", frame), mode)));
         messages
     }
 

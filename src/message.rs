@@ -21,14 +21,6 @@ pub mod schema;
 #[schemars(extend("pattern" = "^-?[0-9]{1,19}$"))]
 pub struct Nanos(pub i64);
 
-impl Nanos {
-    /// Whether this is the epoch itself: a time that has not been set.
-    #[must_use]
-    pub const fn is_zero(&self) -> bool {
-        self.0 == 0
-    }
-}
-
 impl From<Nanos> for String {
     fn from(nanos: Nanos) -> Self {
         nanos.0.to_string()
@@ -51,9 +43,7 @@ pub struct Header {
     pub unit: UnitId,
     /// Capture time of the frame's reference.
     pub capture_ns: Nanos,
-    /// When the message was handed to the transport, on our clock. Left out of the decision log, where it would differ
-    /// from run to run.
-    #[serde(skip_serializing_if = "Nanos::is_zero")]
+    /// When the message was handed to the transport, on our clock.
     pub issued_ns: Nanos,
     /// Running number of the unit's frames.
     pub sequence: u64,
@@ -485,6 +475,25 @@ impl Message {
             Self::Frame(message) => &mut message.header,
             Self::Health(message) => &mut message.header,
         }
+    }
+
+    /// The message as a line of the decision log: JSON without `issued_ns`, which differs from run to run. `None` for
+    /// `health`, which is all about the run.
+    ///
+    /// # Errors
+    /// Never in practice: every field is a plain value.
+    pub fn to_log(&self) -> serde_json::Result<Option<String>> {
+        let mut value = match self {
+            Self::Health(_) => return Ok(None),
+            Self::Beam(message) => serde_json::to_value(message),
+            Self::Blockage(message) => serde_json::to_value(message),
+            Self::Score(message) => serde_json::to_value(message),
+            Self::Frame(message) => serde_json::to_value(message),
+        }?;
+        if let Some(fields) = value.as_object_mut() {
+            fields.remove("issued_ns");
+        }
+        serde_json::to_string(&value).map(Some)
     }
 
     /// The message as JSON.

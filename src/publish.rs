@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use sha2::{Digest, Sha256};
-use zenoh::bytes::Encoding;
+use zenoh::bytes::{Encoding, ZBytes};
 use zenoh::liveliness::LivelinessToken;
 use zenoh::qos::CongestionControl;
 use zenoh::query::Queryable;
@@ -23,7 +23,7 @@ use crate::observe::{Metrics, lock};
 use crate::sample::{UeId, UnitId};
 
 /// The last JSON of every output key.
-type LastValues = Arc<Mutex<BTreeMap<String, String>>>;
+type LastValues = Arc<Mutex<BTreeMap<String, ZBytes>>>;
 
 /// The zenoh side of publishing.
 struct Wire {
@@ -42,14 +42,14 @@ struct DeclaredUnit {
 /// Puts messages where they are wanted.
 pub struct Publisher {
     wire: Option<Wire>,
-    log: DecisionLog,
+    log: Option<DecisionLog>,
     metrics: Arc<Metrics>,
 }
 
 impl Publisher {
-    /// A publisher to `session` (none: nothing goes to zenoh) and to `log`.
+    /// A publisher to `session` (none: nothing goes to zenoh) and to `log` (none: nothing is logged).
     #[must_use]
-    pub fn new(session: Option<Session>, log: DecisionLog, metrics: Arc<Metrics>) -> Self {
+    pub fn new(session: Option<Session>, log: Option<DecisionLog>, metrics: Arc<Metrics>) -> Self {
         let wire =
             session.map(|session| Wire { session, last: LastValues::default(), units: BTreeMap::new() });
         Self { wire, log, metrics }
@@ -85,8 +85,7 @@ impl Publisher {
     }
 
     /// Publishes one message.
-    pub fn publish(&mut self, mut message: Message) {
-        self.log.write(&message, &self.metrics);
+    pub fn publish(&mut self, message: &mut Message) {
         let Some(wire) = &mut self.wire else { return };
         let unit = message.header().unit.clone();
         message.header_mut().issued_ns = Nanos(system_time().as_nanos());
@@ -98,9 +97,11 @@ impl Publisher {
             Ok(json) => json,
             Err(error) => return fail("serialise", &error),
         };
-        if let Message::Frame(frame) = &message {
+        if let Message::Frame(frame) = message {
             wire.forget_absent_ues(frame);
         }
+        // One buffer: zenoh and the last value share it.
+        let json = ZBytes::from(json);
         let put = wire
             .session
             .put(&key, json.clone())
@@ -114,12 +115,19 @@ impl Publisher {
         }
     }
 
-    /// Ends publishing; returns the hash of the decision log.
+    /// Writes messages to the decision log, where there is one.
+    pub fn log(&mut self, messages: &[Message]) {
+        if let Some(log) = &mut self.log {
+            messages.iter().for_each(|message| log.write(message, &self.metrics));
+        }
+    }
+
+    /// Ends publishing; returns the hash of the decision log, where there is one.
     ///
     /// # Errors
     /// When the log cannot be written to its end.
-    pub fn finish(self) -> std::io::Result<String> {
-        self.log.finish()
+    pub fn finish(self) -> std::io::Result<Option<String>> {
+        self.log.map(DecisionLog::finish).transpose()
     }
 }
 
@@ -142,7 +150,7 @@ impl Wire {
 /// Answers a late subscriber with the last value of every key that it asks for.
 fn answer(query: &zenoh::query::Query, last: &LastValues) {
     let asked = query.key_expr();
-    let matching: Vec<(String, String)> = lock(last)
+    let matching: Vec<(String, ZBytes)> = lock(last)
         .iter()
         .filter(|(key, _)| zenoh::key_expr::keyexpr::new(key.as_str()).is_ok_and(|key| asked.intersects(key)))
         .map(|(key, json)| (key.clone(), json.clone()))
@@ -180,12 +188,8 @@ impl DecisionLog {
         if self.failed.is_some() {
             return;
         }
-        let line = match message {
-            Message::Health(_) => return,
-            // How long a frame stood open is a latency; it is exact on a virtual clock only.
-            message => message.to_json(),
-        };
-        let result = line.map_err(std::io::Error::from).and_then(|mut line| {
+        let result = message.to_log().map_err(std::io::Error::from).and_then(|line| {
+            let Some(mut line) = line else { return Ok(()) };
             line.push('\n');
             self.hash.update(line.as_bytes());
             self.file.as_mut().map_or(Ok(()), |file| file.write_all(line.as_bytes()))

@@ -72,8 +72,9 @@ pub enum RuntimeError {
 
 /// Where samples come from.
 pub enum Source {
-    /// zenoh subscribers on the given session.
-    Network(Session),
+    /// Sensors as they speak: zenoh subscribers on the session; without one, what is pushed through
+    /// [`Running::gate`]. The clock is real.
+    Live(Option<Session>),
     /// An iterator of samples in the order of their (virtual) arrival, e.g. a recording. The clock is virtual: it
     /// stands at the arrival of the sample that is being taken in.
     Feed(Box<dyn Iterator<Item = RawSample> + Send>),
@@ -89,8 +90,8 @@ pub struct Parts {
     pub source: Source,
     /// Where messages go; `None`: not to zenoh.
     pub session: Option<Session>,
-    /// Where decisions are logged.
-    pub log: DecisionLog,
+    /// Where decisions are logged; `None`: nowhere.
+    pub log: Option<DecisionLog>,
     /// Shared counters; a source may count into them too.
     pub metrics: Arc<Metrics>,
     /// Called about once a second, and at every change of mode, from the monitor's thread.
@@ -155,11 +156,11 @@ pub struct Running {
     stop: StopHandle,
     threads: Vec<(String, JoinHandle<()>)>,
     monitor: (String, JoinHandle<()>),
-    publish: (String, JoinHandle<std::io::Result<String>>),
+    publish: (String, JoinHandle<std::io::Result<Option<String>>>),
     monitor_stop: crossbeam_channel::Sender<()>,
     status: Arc<status::Board>,
     metrics: Arc<Metrics>,
-    subscriptions: Option<Subscriptions>,
+    live: Option<(Arc<Gate>, Option<Subscriptions>)>,
     started: Instant,
 }
 
@@ -214,7 +215,7 @@ pub fn start(parts: Parts) -> Result<Running, RuntimeError> {
     let decoder = Arc::new(Decoder::new(&pipeline));
     let model = predictor.info();
     let known_unit = match &source {
-        Source::Network(_) => UnitId::new(&pipeline.input.units).ok(),
+        Source::Live(_) => UnitId::new(&pipeline.input.units).ok(),
         Source::Feed(_) => Some(pipeline.input.recording.unit.clone()),
     };
     let mut publisher = Publisher::new(session, log, Arc::clone(&metrics));
@@ -223,7 +224,7 @@ pub fn start(parts: Parts) -> Result<Running, RuntimeError> {
     }
 
     let timing = match &source {
-        Source::Network(_) => Timing::Real(Arc::new(Clock::new(pipeline.input.clock))),
+        Source::Live(_) => Timing::Real(Arc::new(Clock::new(pipeline.input.clock))),
         Source::Feed(_) => Timing::Virtual,
     };
     let (decoded_in, decoded) = queue(DECODED_QUEUE, WhenFull::Wait);
@@ -277,16 +278,18 @@ pub fn start(parts: Parts) -> Result<Running, RuntimeError> {
 
     let stopping = Arc::new(AtomicBool::new(false));
     let mut input = Input { decoder, decoded: decoded_in, metrics: Arc::clone(&metrics), threads };
-    let (mailboxes, subscriptions) = match (source, timing) {
-        (Source::Network(session), Timing::Real(clock)) => {
-            let (mailboxes, subscriptions) = input.take_network(&session, &pipeline, &clock)?;
-            (Some(mailboxes), Some(subscriptions))
+    let (mailboxes, live) = match (source, timing) {
+        (Source::Live(session), Timing::Real(clock)) => {
+            let (mailboxes, gate) = input.take_live(&pipeline, &clock)?;
+            let units = &pipeline.input.units;
+            let subscriptions = session.map(|session| subscribe(&session, units, &gate)).transpose()?;
+            (Some(mailboxes), Some((gate, subscriptions)))
         }
         (Source::Feed(feed), _) => {
             input.take_feed(feed, pipeline.input.decode_threads, Arc::clone(&stopping))?;
             (None, None)
         }
-        (Source::Network(_), Timing::Virtual) => unreachable!("network input runs on the real clock"),
+        (Source::Live(_), Timing::Virtual) => unreachable!("live input runs on the real clock"),
     };
     let Input { threads, .. } = input;
     Ok(Running {
@@ -297,7 +300,7 @@ pub fn start(parts: Parts) -> Result<Running, RuntimeError> {
         monitor_stop,
         status,
         metrics,
-        subscriptions,
+        live,
         started,
     })
 }
@@ -311,13 +314,12 @@ struct Input {
 }
 
 impl Input {
-    /// zenoh subscribers, mailboxes, decoders.
-    fn take_network(
+    /// Gate, mailboxes, decoders.
+    fn take_live(
         &mut self,
-        session: &Session,
         pipeline: &config::Pipeline,
         clock: &Arc<Clock>,
-    ) -> Result<(Arc<Mailboxes>, Subscriptions), RuntimeError> {
+    ) -> Result<(Arc<Mailboxes>, Arc<Gate>), RuntimeError> {
         let input = &pipeline.input;
         let mailboxes = Arc::new(Mailboxes::new(Capacity {
             items: input.mailbox_items,
@@ -338,8 +340,7 @@ impl Input {
             Arc::clone(&mailboxes),
             Arc::clone(&self.metrics),
         );
-        let subscriptions = subscribe(session, &input.units, &Arc::new(gate))?;
-        Ok((mailboxes, subscriptions))
+        Ok((mailboxes, Arc::new(gate)))
     }
 
     /// A feed, a waiting queue, decoders.
@@ -382,6 +383,12 @@ impl Input {
 }
 
 impl Running {
+    /// Where a driver in this process hands its samples in; `None` in a replay.
+    #[must_use]
+    pub fn gate(&self) -> Option<Arc<Gate>> {
+        self.live.as_ref().map(|(gate, _)| Arc::clone(gate))
+    }
+
     /// A handle that ends the input.
     #[must_use]
     pub fn stop_handle(&self) -> StopHandle {
@@ -402,7 +409,7 @@ impl Running {
                 broken.get_or_insert(stage);
             }
         }
-        drop(self.subscriptions);
+        drop(self.live);
         let _ = self.monitor_stop.send(());
         if self.monitor.1.join().is_err() {
             broken.get_or_insert(self.monitor.0);

@@ -58,9 +58,12 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
     let metrics = Arc::new(Metrics::default());
     let log = arguments.log.as_ref().or(pipeline.output.decision_log.as_ref());
     let log = match log {
-        None => DecisionLog::hash_only(),
-        Some(path) => DecisionLog::create(path)
-            .map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))?,
+        Some(path) => {
+            let created = DecisionLog::create(path);
+            Some(created.map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))?)
+        }
+        // What a replay decided is known by its hash; live, no two runs are alike.
+        None => recording.is_some().then(DecisionLog::hash_only),
     };
     let session = match &pipeline.output.zenoh_config {
         None => None,
@@ -73,7 +76,7 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
             let feed = Feed::new(recording, arguments.rate, latency, Arc::clone(&metrics));
             Source::Feed(Box::new(feed))
         }
-        (None, Some(session)) => Source::Network(session.clone()),
+        (None, Some(session)) => Source::Live(Some(session.clone())),
         (None, None) => unreachable!("config::load asks for a zenoh configuration"),
     };
     let predictor = Baseline::new(&pipeline.model, &pipeline.codebook, &pipeline.decide);
@@ -96,7 +99,7 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
     }
     match format {
         Format::Json => text::json(&json!({ "type": "summary", "summary": summary }))?,
-        Format::Text => text::result(show::Summary(&summary)),
+        Format::Text => text::result(show::Summary(&summary).to_string().trim_end()),
     }
     Ok(if summary.data_lost { Outcome::DoneWithLoss } else { Outcome::Done })
 }

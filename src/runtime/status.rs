@@ -61,8 +61,8 @@ pub struct Summary {
     pub stages: BTreeMap<String, StageLatency>,
     /// Wall-clock time of the run, seconds.
     pub seconds: f64,
-    /// SHA-256 of the decision log.
-    pub decisions_sha256: String,
+    /// SHA-256 of the decision log, where there is one.
+    pub decisions_sha256: Option<String>,
     /// Whether data was lost that was meant to be used.
     pub data_lost: bool,
 }
@@ -116,7 +116,12 @@ impl Board {
     }
 
     /// What the run did.
-    pub(super) fn summary(&self, metrics: &Metrics, decisions_sha256: String, time: Duration) -> Summary {
+    pub(super) fn summary(
+        &self,
+        metrics: &Metrics,
+        decisions_sha256: Option<String>,
+        time: Duration,
+    ) -> Summary {
         let losses = metrics.losses();
         Summary {
             units: lock(&self.0)

@@ -184,7 +184,7 @@ fn one_of_several_users_that_nothing_tells_apart_is_unknown() {
     let keys: Vec<String> = messages.iter().map(Message::key).collect();
     assert_eq!(
         keys,
-        ["frame", "ue/a/blockage", "ue/a/beam", "ue/b/blockage", "ue/b/beam", "ue/c/blockage", "ue/c/beam"]
+        ["ue/a/blockage", "ue/a/beam", "ue/b/blockage", "ue/b/beam", "ue/c/blockage", "ue/c/beam", "frame"]
     );
     let told: Vec<_> = beams(&messages).iter().map(|beam| (beam.source, beam.actionable)).collect();
     assert_eq!(told, [(BeamSource::Model, true), (BeamSource::Model, true), (BeamSource::Unknown, false)]);

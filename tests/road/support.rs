@@ -79,9 +79,9 @@ impl Unit {
         let running = runtime::start(Parts {
             pipeline,
             predictor,
-            source: Source::Network(session.clone()),
+            source: Source::Live(Some(session.clone())),
             session: Some(session.clone()),
-            log: DecisionLog::hash_only(),
+            log: None,
             metrics: Arc::default(),
             on_snapshot: Box::new(|_| {}),
         })
@@ -132,7 +132,7 @@ fn run_with(
         predictor: Box::new(predictor),
         source: Source::Feed(Box::new(feed)),
         session: None,
-        log: log.map_or_else(DecisionLog::hash_only, |path| DecisionLog::create(path).unwrap()),
+        log: Some(log.map_or_else(DecisionLog::hash_only, |path| DecisionLog::create(path).unwrap())),
         metrics,
         on_snapshot: Box::new(|_| {}),
     })

@@ -115,7 +115,10 @@ impl fmt::Display for Summary<'_> {
             let (p50, p99) = (latency.p50_ms, latency.p99_ms);
             writeln!(f, "{title:<13} {stage:<8} p50 {p50:>8.3}   p99 {p99:>8.3}   n {}", latency.count)?;
         }
-        write!(f, "decisions     sha256 {}", summary.decisions_sha256)
+        if let Some(hash) = &summary.decisions_sha256 {
+            writeln!(f, "decisions     sha256 {hash}")?;
+        }
+        Ok(())
     }
 }
 
