@@ -1,6 +1,6 @@
 //! A pipeline file, typed.
 //!
-//! Every key has a default, so a file states only what it changes. [`load`] reports everything that is wrong at once,
+//! Every key has a default, so a file states only what it changes. [`load()`] reports everything that is wrong at once,
 //! each with file, key and what is allowed.
 
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
 //! Ingest: bytes in, stamped.
 //!
 //! In a zenoh callback nothing happens but this: the key says which stream, the size is checked, the clocks are read,
-//! and the sample goes into our own [mailbox](mailbox), which keeps the newest and counts what it drops. So a slow
+//! and the sample goes into our own [`mailbox`], which keeps the newest and counts what it drops. So a slow
 //! pipeline never holds up zenoh's receive thread, and one flooded stream never costs another one a sample.
 
 pub mod clock;
