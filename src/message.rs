@@ -477,14 +477,13 @@ impl Message {
         }
     }
 
-    /// The message as a line of the decision log: JSON without `issued_ns`, which differs from run to run. `None` for
-    /// `health`, which is all about the run.
+    /// The message as it stands in the decision log: without `issued_ns`, which differs from run to run.
     ///
     /// # Errors
     /// Never in practice: every field is a plain value.
-    pub fn to_log(&self) -> serde_json::Result<Option<String>> {
+    pub fn to_log(&self) -> serde_json::Result<serde_json::Value> {
         let mut value = match self {
-            Self::Health(_) => return Ok(None),
+            Self::Health(message) => serde_json::to_value(message),
             Self::Beam(message) => serde_json::to_value(message),
             Self::Blockage(message) => serde_json::to_value(message),
             Self::Score(message) => serde_json::to_value(message),
@@ -493,7 +492,7 @@ impl Message {
         if let Some(fields) = value.as_object_mut() {
             fields.remove("issued_ns");
         }
-        serde_json::to_string(&value).map(Some)
+        Ok(value)
     }
 
     /// The message as JSON.

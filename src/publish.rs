@@ -185,12 +185,12 @@ impl DecisionLog {
     }
 
     fn write(&mut self, message: &Message, metrics: &Metrics) {
-        if self.failed.is_some() {
+        // Health is all about the run.
+        if self.failed.is_some() || matches!(message, Message::Health(_)) {
             return;
         }
-        let result = message.to_log().map_err(std::io::Error::from).and_then(|line| {
-            let Some(mut line) = line else { return Ok(()) };
-            line.push('\n');
+        let result = message.to_log().map_err(std::io::Error::from).and_then(|value| {
+            let line = format!("{value}\n");
             self.hash.update(line.as_bytes());
             self.file.as_mut().map_or(Ok(()), |file| file.write_all(line.as_bytes()))
         });

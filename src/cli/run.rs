@@ -3,16 +3,17 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Failure, Format, Outcome, shutdown, text};
 use crate::config;
 use crate::infer::Baseline;
 use crate::ingest::network;
+use crate::message::Message;
 use crate::observe::Metrics;
 use crate::publish::DecisionLog;
 use crate::recording::{Feed, Options, Recording, fill_in};
-use crate::runtime::{self, Parts, Snapshot, Source};
+use crate::runtime::{self, Parts, Snapshot, Source, UnitStatus};
 
 mod show;
 
@@ -104,6 +105,13 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
     Ok(if summary.data_lost { Outcome::DoneWithLoss } else { Outcome::Done })
 }
 
+/// The last beam and blockage message of each UE.
+fn decisions(status: &UnitStatus) -> Vec<Value> {
+    let beams = status.ues.values().filter_map(|ue| ue.beam.clone().map(Message::Beam));
+    let blockages = status.ues.values().filter_map(|ue| ue.blockage.clone().map(Message::Blockage));
+    beams.chain(blockages).filter_map(|message| message.to_log().ok()).collect()
+}
+
 fn live_line(snapshot: &Snapshot, format: Format) {
     if !snapshot.regular {
         return;
@@ -116,8 +124,7 @@ fn live_line(snapshot: &Snapshot, format: Format) {
                     "type": "live",
                     "unit": unit,
                     "mode": status.mode,
-                    "beams": status.ues.values().filter_map(|ue| ue.beam.as_ref()).collect::<Vec<_>>(),
-                    "blockages": status.ues.values().filter_map(|ue| ue.blockage.as_ref()).collect::<Vec<_>>(),
+                    "decisions": decisions(status),
                     "stages": snapshot.stages,
                     "drops": snapshot.drops,
                 });

@@ -76,6 +76,16 @@ impl Unit {
         let port = free_port();
         let listen = format!("mode: \"peer\", listen: {{ endpoints: [\"tcp/127.0.0.1:{port}\"] }}");
         let session = zenoh::open(zenoh_config(&listen)).wait().unwrap();
+        Self { port, ..Self::run(pipeline, predictor, session) }
+    }
+
+    /// A unit on a session of its own, not reachable at a port.
+    pub fn start_on(pipeline: Pipeline, session: Session) -> Self {
+        let predictor = Baseline::new(&pipeline.model, &pipeline.codebook, &pipeline.decide);
+        Self::run(pipeline, Box::new(predictor), session)
+    }
+
+    fn run(pipeline: Pipeline, predictor: Box<dyn Predictor>, session: Session) -> Self {
         let running = runtime::start(Parts {
             pipeline,
             predictor,
@@ -86,7 +96,7 @@ impl Unit {
             on_snapshot: Box::new(|_| {}),
         })
         .unwrap();
-        Self { port, session, running }
+        Self { port: 0, session, running }
     }
 
     /// Ends the input, waits until everything is out, and gives the summary.
@@ -183,7 +193,12 @@ impl Client {
             "mode: \"client\", connect: {{ endpoints: [\"tcp/127.0.0.1:{port}\"], timeout_ms: 10000, \
              exit_on_failure: true }}"
         );
-        Self { session: zenoh::open(zenoh_config(&connect)).wait().unwrap(), sequence: AtomicU64::new(0) }
+        Self::of(zenoh::open(zenoh_config(&connect)).wait().unwrap())
+    }
+
+    /// A client on a session of its own.
+    pub fn of(session: Session) -> Self {
+        Self { session, sequence: AtomicU64::new(0) }
     }
 
     /// Subscribes and waits until the unit knows of it.
