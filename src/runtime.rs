@@ -13,6 +13,7 @@
 mod aligning;
 mod deciding;
 mod decoding;
+mod feeding;
 mod inferring;
 mod monitor;
 mod publishing;
@@ -43,6 +44,7 @@ use crate::time::Moment;
 pub use monitor::Snapshot;
 pub use status::{Summary, UeStatus, UnitStatus, UnitSummary};
 
+use feeding::{Feed, Pace};
 use queue::{WhenFull, queue};
 
 /// A pipeline could not start, or broke.
@@ -77,7 +79,12 @@ pub enum Source {
     Live(Option<Session>),
     /// An iterator of samples in the order of their (virtual) arrival, e.g. a recording. The clock is virtual: it
     /// stands at the arrival of the sample that is being taken in.
-    Feed(Box<dyn Iterator<Item = RawSample> + Send>),
+    Feed {
+        /// The samples.
+        samples: Box<dyn Iterator<Item = RawSample> + Send>,
+        /// Speed at which they are taken in: 1 as they arrived, 0 as fast as possible. It changes no decision.
+        rate: f64,
+    },
 }
 
 /// Everything a pipeline is started with.
@@ -216,7 +223,7 @@ pub fn start(parts: Parts) -> Result<Running, RuntimeError> {
     let model = predictor.info();
     let known_unit = match &source {
         Source::Live(_) => UnitId::new(&pipeline.input.units).ok(),
-        Source::Feed(_) => Some(pipeline.input.recording.unit.clone()),
+        Source::Feed { .. } => Some(pipeline.input.recording.unit.clone()),
     };
     let mut publisher = Publisher::new(session, log, Arc::clone(&metrics));
     if let Some(unit) = &known_unit {
@@ -225,7 +232,7 @@ pub fn start(parts: Parts) -> Result<Running, RuntimeError> {
 
     let timing = match &source {
         Source::Live(_) => Timing::Real(Arc::new(Clock::new(pipeline.input.clock))),
-        Source::Feed(_) => Timing::Virtual,
+        Source::Feed { .. } => Timing::Virtual,
     };
     let (decoded_in, decoded) = queue(DECODED_QUEUE, WhenFull::Wait);
     let (aligned_in, aligned) = queue(FRAME_QUEUE, timing.when_full());
@@ -285,8 +292,9 @@ pub fn start(parts: Parts) -> Result<Running, RuntimeError> {
             let subscriptions = session.map(|session| subscribe(&session, units, &gate)).transpose()?;
             (Some(mailboxes), Some((gate, subscriptions)))
         }
-        (Source::Feed(feed), _) => {
-            input.take_feed(feed, pipeline.input.decode_threads, Arc::clone(&stopping))?;
+        (Source::Feed { samples, rate }, _) => {
+            let feed = Feed { samples, pace: Pace::new(rate), stopping: Arc::clone(&stopping) };
+            input.take_feed(feed, pipeline.input.decode_threads)?;
             (None, None)
         }
         (Source::Live(_), Timing::Virtual) => unreachable!("live input runs on the real clock"),
@@ -344,28 +352,13 @@ impl Input {
     }
 
     /// A feed, a waiting queue, decoders.
-    fn take_feed(
-        &mut self,
-        feed: Box<dyn Iterator<Item = RawSample> + Send>,
-        workers: usize,
-        stopping: Arc<AtomicBool>,
-    ) -> Result<(), RuntimeError> {
+    fn take_feed(&mut self, feed: Feed, workers: usize) -> Result<(), RuntimeError> {
         let (raw_in, raw) = queue(2 * workers, WhenFull::Wait);
         for worker in 0..workers {
             self.decode(worker, raw.clone().into_iter())?;
         }
         let metrics = Arc::clone(&self.metrics);
-        self.threads.push(spawn("feed", move || {
-            for (ticket, raw) in (0..).zip(feed) {
-                metrics.received(raw.stream.modality());
-                if stopping.load(Ordering::Relaxed) {
-                    break;
-                }
-                if let queue::Sent::Closed = raw_in.send((ticket, Instant::now(), raw)) {
-                    break;
-                }
-            }
-        })?);
+        self.threads.push(spawn("feed", move || feed.run(&raw_in, &metrics))?);
         Ok(())
     }
 

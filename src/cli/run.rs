@@ -74,8 +74,8 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
         (Some(recording), _) => {
             fill_in(&mut pipeline, &recording);
             let latency = config::millis(pipeline.input.recording.latency_ms);
-            let feed = Feed::new(recording, arguments.rate, latency, Arc::clone(&metrics));
-            Source::Feed(Box::new(feed))
+            let feed = Feed::new(recording, latency, Arc::clone(&metrics));
+            Source::Feed { samples: Box::new(feed), rate: arguments.rate }
         }
         (None, Some(session)) => Source::Live(Some(session.clone())),
         (None, None) => unreachable!("config::load asks for a zenoh configuration"),

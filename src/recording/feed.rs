@@ -1,14 +1,13 @@
 //! A recording as the source of a pipeline.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use super::{LoadError, RecordedSample, Recording};
 use crate::config::{Pipeline, Site};
 use crate::observe::Metrics;
 use crate::observe::event::FileUnreadable;
 use crate::sample::{RawSample, Stamps};
-use crate::time::{CaptureTime, Moment, Span};
+use crate::time::{Moment, Span};
 
 /// Takes from the recording what the pipeline file leaves open: the number of beams and where the unit stands.
 pub fn fill_in(pipeline: &mut Pipeline, recording: &Recording) {
@@ -27,25 +26,14 @@ pub fn fill_in(pipeline: &mut Pipeline, recording: &Recording) {
 pub struct Feed {
     recording: Recording,
     next: usize,
-    rate: f64,
     latency: Span,
-    started: Option<(Instant, CaptureTime)>,
     metrics: Arc<Metrics>,
 }
 
 impl Feed {
-    /// A feed at `rate` times the recording's own speed; 0 is as fast as possible.
-    pub fn new(recording: Recording, rate: f64, latency: Span, metrics: Arc<Metrics>) -> Self {
-        Self { recording, next: 0, rate, latency, started: None, metrics }
-    }
-
-    fn pace(&mut self, capture: CaptureTime) {
-        if self.rate <= 0.0 {
-            return;
-        }
-        let (started, first) = *self.started.get_or_insert((Instant::now(), capture));
-        let due = started + Duration::from_secs_f64(((capture - first).as_secs_f64() / self.rate).max(0.0));
-        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+    /// A feed whose samples arrive `latency` after their capture.
+    pub fn new(recording: Recording, latency: Span, metrics: Arc<Metrics>) -> Self {
+        Self { recording, next: 0, latency, metrics }
     }
 }
 
@@ -66,7 +54,6 @@ impl Iterator for Feed {
                 }
             };
             let RecordedSample { row, stream, capture, capture_source, .. } = recorded.clone();
-            self.pace(capture);
             return Some(RawSample {
                 unit: self.recording.unit().clone(),
                 stream,

@@ -142,6 +142,29 @@ fn the_first_interrupt_finishes_and_prints_the_summary() {
 }
 
 #[test]
+fn a_slow_replay_ends_on_interrupt_with_its_summary() {
+    let folder = tempfile::tempdir().unwrap();
+    small_recording(&folder.path().join("recording"));
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let pipeline = std::fs::read_to_string(top.join("pipelines/replay.toml")).unwrap();
+    let file = folder.path().join("replay.toml");
+    let quiet = pipeline.replace("zenoh_config = \"../config/zenoh-replay.json5\"", "");
+    std::fs::write(&file, quiet).unwrap();
+    let child = mmsense()
+        .args(["run", file.to_str().unwrap(), "--rate", "0.001"])
+        .args(["--recording", folder.path().join("recording").to_str().unwrap()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(Duration::from_millis(1500));
+    signal(&child, "-INT");
+    let (status, out) = wait(child);
+    assert_eq!(status.code(), Some(0), "{out}");
+    assert!(out.contains("sha256"), "{out}");
+}
+
+#[test]
 fn a_recording_replayed_from_another_process_is_decided() {
     let folder = tempfile::tempdir().unwrap();
     let recording = folder.path().join("recording");

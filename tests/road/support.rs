@@ -117,7 +117,7 @@ pub fn run_recording(folder: &Path, decode_threads: usize, log: Option<&Path>) -
     let recording = Recording::open(folder, &Options::of(&pipeline.input.recording)).unwrap();
     fill_in(&mut pipeline, &recording);
     let metrics = Arc::new(Metrics::default());
-    let feed = Feed::new(recording, 0.0, mmsense::time::Span::ZERO, Arc::clone(&metrics));
+    let feed = Feed::new(recording, mmsense::time::Span::ZERO, Arc::clone(&metrics));
     run_with(pipeline, feed, metrics, log)
 }
 
@@ -140,7 +140,7 @@ fn run_with(
     let running = runtime::start(Parts {
         pipeline,
         predictor: Box::new(predictor),
-        source: Source::Feed(Box::new(feed)),
+        source: Source::Feed { samples: Box::new(feed), rate: 0.0 },
         session: None,
         log: Some(log.map_or_else(DecisionLog::hash_only, |path| DecisionLog::create(path).unwrap())),
         metrics,
