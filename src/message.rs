@@ -372,6 +372,8 @@ pub struct BlockageScore {
     pub prevalence: Option<f64>,
     /// Blockages that a warning preceded or met.
     pub hits: u64,
+    /// Of these, blockages that had begun when their warning came.
+    pub late_hits: u64,
     /// Blockages that began and ended without one.
     pub misses: u64,
     /// Warnings that ended without a blockage.

@@ -29,7 +29,7 @@ mod stamp;
 pub mod structure;
 mod timeline;
 
-pub use feed::{Feed, fill_in};
+pub use feed::{Absent, Feed, fill_in};
 pub use payload::LoadError;
 
 /// How a recording is read.
@@ -368,6 +368,13 @@ impl Recording {
         let sample = self.sample(row, Modality::Link);
         let sample = sample.ok_or_else(|| LoadError::Absent { path: PathBuf::new() })?;
         Ok(BeamPower { linear: self.powers(sample)? })
+    }
+
+    /// Antenna arrays that a power report joins; the arrays of a vehicle (V2V) look all around.
+    #[must_use]
+    pub fn power_arrays(&self) -> usize {
+        let links = self.samples.iter().filter(|sample| sample.stream.modality() == Modality::Link);
+        links.map(|sample| sample.paths.len()).max().unwrap_or(0)
     }
 
     /// Number of beams: what most of the first readable power files have.

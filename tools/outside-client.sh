@@ -6,15 +6,20 @@ binary=$1
 python=$2
 top=$(cd "$(dirname "$0")/.." && pwd)
 logs=$(mktemp -d)
-trap 'kill -INT "$unit" 2>/dev/null || true; rm -rf "$logs"' EXIT
+unit=
+trap 'kill -INT $unit 2>/dev/null || true; rm -rf "$logs"' EXIT
 
+if (exec 3<>/dev/tcp/127.0.0.1/7447) 2>/dev/null; then
+  echo "something listens on port 7447 already" >&2
+  exit 1
+fi
 "$binary" --format json run "$top/pipelines/roadside.toml" >"$logs/unit.out" 2>"$logs/unit.err" &
 unit=$!
 for _ in $(seq 100); do # until it listens
   (exec 3<>/dev/tcp/127.0.0.1/7447) 2>/dev/null && break
   sleep 0.1
 done
-"$python" "$top/tools/client.py" tcp/127.0.0.1:7447 unit1 3 >"$logs/client.out" 2>"$logs/client.err" || {
+timeout 60 "$python" "$top/tools/client.py" tcp/127.0.0.1:7447 unit1 3 >"$logs/client.out" 2>"$logs/client.err" || {
   cat "$logs/client.err" "$logs/unit.err"
   echo "the client heard nothing" >&2
   exit 1

@@ -12,7 +12,7 @@ use crate::ingest::network;
 use crate::message::Message;
 use crate::observe::Metrics;
 use crate::publish::DecisionLog;
-use crate::recording::{Feed, Options, Recording, fill_in};
+use crate::recording::{Absent, Feed, Options, Recording, fill_in};
 use crate::runtime::{self, Parts, Snapshot, Source, UnitStatus};
 
 mod show;
@@ -70,9 +70,15 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
         None => None,
         Some(file) => Some(network::open(file).map_err(Failure::usage)?),
     };
+    let mut absent = Absent::new();
     let source = match (recording, &session) {
         (Some(recording), _) => {
-            fill_in(&mut pipeline, &recording);
+            absent = fill_in(&mut pipeline, &recording);
+            if recording.samples().len() as u64 == absent.values().sum::<u64>() {
+                let message =
+                    format!("{}: none of the files that it names is there", recording.path().display());
+                return Err(Failure::Usage(message));
+            }
             let latency = config::millis(pipeline.input.recording.latency_ms);
             let feed = Feed::new(recording, latency, Arc::clone(&metrics));
             Source::Feed { samples: Box::new(feed), rate: arguments.rate }
@@ -99,8 +105,8 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
         session.close().wait().map_err(|error| Failure::Failed(format!("zenoh: {error}")))?;
     }
     match format {
-        Format::Json => text::json(&json!({ "type": "summary", "summary": summary }))?,
-        Format::Text => text::result(show::Summary(&summary).to_string().trim_end()),
+        Format::Json => text::json(&json!({ "type": "summary", "summary": summary, "absent": absent }))?,
+        Format::Text => text::result(show::Summary(&summary, &absent).to_string().trim_end()),
     }
     Ok(if summary.data_lost { Outcome::DoneWithLoss } else { Outcome::Done })
 }

@@ -100,7 +100,8 @@ fn read_tolerantly<T: DeserializeOwned>(mut table: toml::Table) -> (Option<T>, V
                         Segment::Enum { .. } | Segment::Unknown => None,
                     })
                     .collect();
-                let message = error.inner().to_string().trim_end().to_owned();
+                let message =
+                    error.inner().to_string().lines().next().unwrap_or_default().trim_end().to_owned();
                 let unknown = message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
                 let cut = match unknown {
                     Some(field) if path.last().map(String::as_str) != Some(field) => {
@@ -138,6 +139,11 @@ fn within<T: PartialOrd + fmt::Display>(problems: &mut Vec<Problem>, key: &str, 
         let message = format!("found {value}, allowed is {low} to {high}");
         problems.push(Problem { key: key.to_owned(), message });
     }
+}
+
+/// Whether a key is known to be wrong already, so that its default stands in and nothing follows from it.
+fn is_told(problems: &[Problem], key: &str) -> bool {
+    problems.iter().any(|problem| key.starts_with(&problem.key))
 }
 
 fn check_ranges(pipeline: &Pipeline, problems: &mut Vec<Problem>) {
@@ -178,14 +184,15 @@ fn check_input(pipeline: &Pipeline, problems: &mut Vec<Problem>) {
     within(problems, "output.queue", pipeline.output.queue, 16, 1 << 20);
     if let Some(beams) = pipeline.codebook.beams {
         within(problems, "codebook.beams", beams, 1, 4096);
-    } else if input.zenoh {
+    } else if input.zenoh && !is_told(problems, "input.zenoh") && !is_told(problems, "codebook.beams") {
         problems.push(Problem {
             key: "codebook.beams".to_owned(),
             message: "not given, but samples come from zenoh: say how many beams the unit has (1 to 4096)"
                 .to_owned(),
         });
     }
-    if input.zenoh && pipeline.output.zenoh_config.is_none() {
+    let missing = input.zenoh && pipeline.output.zenoh_config.is_none();
+    if missing && !is_told(problems, "input.zenoh") && !is_told(problems, "output.zenoh_config") {
         problems.push(Problem {
             key: "output.zenoh_config".to_owned(),
             message: "not given, but samples come from zenoh: name the zenoh configuration file".to_owned(),

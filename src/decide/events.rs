@@ -100,7 +100,10 @@ impl Events {
     }
 
     fn judge(&mut self) {
-        for blockage in &mut self.blockages {
+        let decided = self.last_decision;
+        // Whether a warning stands when a blockage begins is known once that instant has been decided.
+        let begun = |blockage: &&mut Blockage| decided.is_some_and(|decided| decided >= blockage.first);
+        for blockage in self.blockages.iter_mut().filter(begun) {
             for alarm in &mut self.alarms {
                 let meets =
                     alarm.raised <= blockage.last && alarm.ended.is_none_or(|ended| ended > blockage.first);
@@ -112,11 +115,12 @@ impl Events {
                 if !blockage.met {
                     blockage.met = true;
                     self.tally.hits += 1;
+                    self.tally.late_hits += u64::from(alarm.raised > blockage.first);
                     self.tally.lead_sum_ms += (blockage.first - alarm.raised).max(Span::ZERO).as_millis_f64();
                 }
             }
         }
-        let (decided, read) = (self.last_decision, self.last_truth);
+        let read = self.last_truth;
         let tally = &mut self.tally;
         self.blockages.retain(|blockage| {
             let judged = blockage.over && decided.is_some_and(|decided| decided >= blockage.last);
@@ -198,19 +202,27 @@ mod tests {
         events.warned(at(100), &warning(1, WarningState::Active));
         events.warned(at(500), &warning(1, WarningState::Cleared));
         let score = events.tally.score();
+        assert_eq!(score.late_hits, 1);
         // Leads 0 (the warning came 100 ms late) and 200 ms.
         assert_eq!((score.hits, score.misses, score.lead_time_ms), (2, 0, Some(100.0)));
     }
 
     #[test]
-    fn the_frame_that_clears_does_not_meet() {
-        let mut events = Events::default();
-        events.warned(at(0), &warning(1, WarningState::Raised));
-        events.warned(at(300), &warning(1, WarningState::Cleared));
-        events.read(BlockageTruth::Label, at(300), true, GAP);
-        events.read(BlockageTruth::Label, at(400), false, GAP);
-        let score = events.tally.score();
-        assert_eq!((score.hits, score.misses, score.false_alarms), (0, 1, 1));
+    fn the_frame_that_clears_does_not_meet_whichever_arrives_first() {
+        for truth_first in [false, true] {
+            let mut events = Events::default();
+            events.warned(at(0), &warning(1, WarningState::Raised));
+            if truth_first {
+                events.read(BlockageTruth::Label, at(300), true, GAP);
+                events.warned(at(300), &warning(1, WarningState::Cleared));
+            } else {
+                events.warned(at(300), &warning(1, WarningState::Cleared));
+                events.read(BlockageTruth::Label, at(300), true, GAP);
+            }
+            events.read(BlockageTruth::Label, at(400), false, GAP);
+            let score = events.tally.score();
+            assert_eq!((score.hits, score.misses, score.false_alarms), (0, 1, 1), "{truth_first}");
+        }
     }
 
     #[test]

@@ -54,6 +54,7 @@ pub(super) struct BlockageTally {
     pub count: u64,
     pub blocked: u64,
     pub hits: u64,
+    pub late_hits: u64,
     pub misses: u64,
     pub false_alarms: u64,
     pub lead_sum_ms: f64,
@@ -71,6 +72,7 @@ impl BlockageTally {
         self.hits += other.hits;
         self.misses += other.misses;
         self.false_alarms += other.false_alarms;
+        self.late_hits += other.late_hits;
         self.lead_sum_ms += other.lead_sum_ms;
     }
 
@@ -80,6 +82,7 @@ impl BlockageTally {
             count: self.count,
             prevalence: ratio(self.blocked as f64, self.count),
             hits: self.hits,
+            late_hits: self.late_hits,
             misses: self.misses,
             false_alarms: self.false_alarms,
             lead_time_ms: ratio(self.lead_sum_ms, self.hits),

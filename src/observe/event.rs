@@ -128,6 +128,27 @@ impl FileUnreadable<'_> {
     }
 }
 
+/// A row of a recording's index cannot be read.
+pub struct RowMalformed<'a> {
+    /// The index.
+    pub file: &'a str,
+    /// Line, from 1.
+    pub line: u64,
+    /// Why.
+    pub detail: &'a dyn Display,
+}
+
+impl RowMalformed<'_> {
+    /// Counts and logs it.
+    pub fn emit(&self, metrics: &Metrics) {
+        let count =
+            metrics.lost(Loss { place: Place::Recording, modality: None, reason: "malformed_row" }, 1);
+        if is_worth_a_line(count) {
+            tracing::warn!(file = self.file, line = self.line, count, "row skipped: {}", self.detail);
+        }
+    }
+}
+
 /// The model was late: an older frame made room for a newer one.
 pub struct FrameOverrun<'a> {
     /// The unit.

@@ -384,6 +384,10 @@ fn choose_stamps(raw: &mut Raw) -> StampSource {
         row.stamp = camera.and_then(|file| stamp::parse_file_name(&file_name(file.paths.first()?)));
         any |= row.stamp.is_some();
     }
+    if let Some(column) = &raw.time_column {
+        let used = if any { "the names of the camera files" } else { "row numbers" };
+        raw.notes.push(format!("`{column}` holds no time of day that can be read: times are from {used}"));
+    }
     if any { StampSource::CameraNames } else { StampSource::Synthetic }
 }
 

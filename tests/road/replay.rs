@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use mmsense::frame::FrameReference;
+
 use crate::support::{jpeg, run_recording};
 
 /// A small recording in DeepSense 6G layout: two sequences of 20 rows, camera images and powers; row 7 has no image.
@@ -67,4 +69,31 @@ fn a_missing_image_is_normal_and_a_broken_one_is_counted() {
     let summary = run_recording(folder.path(), 2, None);
     assert!(summary.data_lost);
     assert_eq!(summary.drops.values().sum::<u64>(), 1, "{:?}", summary.drops);
+}
+
+#[test]
+fn every_row_is_decided_although_a_modality_has_holes() {
+    let folder = tempfile::tempdir().unwrap();
+    small_recording(folder.path());
+    for row in (0..40).step_by(3) {
+        let image = folder.path().join(format!("unit1/camera_data/image_BS1_{row}_10_00_00.jpg"));
+        let _ = std::fs::remove_file(image);
+    }
+    let summary = run_recording(folder.path(), 2, None);
+    let unit = summary.units.values().next().unwrap();
+    let by_link: u64 = unit.frames[&FrameReference::Link].values().sum();
+    assert_eq!(by_link, 40, "{:?}", unit.frames);
+    assert_eq!(unit.score.reports.unmatched, 0, "{:?}", unit.score.reports);
+}
+
+#[test]
+fn a_malformed_row_is_counted_as_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    small_recording(folder.path());
+    let index = folder.path().join("scenario99.csv");
+    let text = std::fs::read_to_string(&index).unwrap();
+    std::fs::write(&index, text + "half a row\r\n").unwrap();
+    let summary = run_recording(folder.path(), 2, None);
+    assert_eq!(summary.drops.get("recording/malformed_row"), Some(&1), "{:?}", summary.drops);
+    assert!(summary.data_lost);
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::message::{BeamScore, BeamSource, WarningState};
+use crate::recording::Absent;
 use crate::runtime::{self, Snapshot, UeStatus};
 
 /// One line per unit.
@@ -76,7 +77,7 @@ fn write_ue(f: &mut fmt::Formatter<'_>, ue: &UeStatus) -> fmt::Result {
 }
 
 /// What a run did, for a person.
-pub(super) struct Summary<'a>(pub(super) &'a runtime::Summary);
+pub(super) struct Summary<'a>(pub(super) &'a runtime::Summary, pub(super) &'a Absent);
 
 impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -100,6 +101,11 @@ impl fmt::Display for Summary<'_> {
             "samples       {}",
             if received.is_empty() { "none".to_owned() } else { received.join(", ") }
         )?;
+        if !self.1.is_empty() {
+            let absent: Vec<String> =
+                self.1.iter().map(|(modality, count)| format!("{modality} {count}")).collect();
+            writeln!(f, "absent files  {}", absent.join(", "))?;
+        }
         if summary.drops.is_empty() {
             writeln!(f, "dropped       nothing")?;
         }
@@ -135,6 +141,22 @@ fn write_score(f: &mut fmt::Formatter<'_>, score: &crate::decide::ScoreTotals) -
             score.count
         )
     };
+    let reports = &score.reports;
+    if reports.seen > 0 {
+        let passed: Vec<String> = [
+            ("without a decision", reports.undecided),
+            ("without a frame", reports.unmatched),
+            ("not comparable", reports.incomparable),
+            ("silent", reports.silent),
+            ("late", reports.late),
+        ]
+        .into_iter()
+        .filter(|(_, count)| *count > 0)
+        .map(|(what, count)| format!("{what} {count}"))
+        .collect();
+        let passed = if passed.is_empty() { String::new() } else { format!(" ({})", passed.join(", ")) };
+        writeln!(f, "  beams scored against {} of {} link reports{passed}", reports.scored, reports.seen)?;
+    }
     row(f, "beam, decided", &score.beam)?;
     row(f, "beam, persistence", &score.persistence)?;
     row(f, "beam, extrapolation", &score.extrapolation)?;
@@ -143,12 +165,13 @@ fn write_score(f: &mut fmt::Formatter<'_>, score: &crate::decide::ScoreTotals) -
         let lead = blockage.lead_time_ms.map_or("-".to_owned(), |lead| format!("{lead:.0} ms"));
         writeln!(
             f,
-            "  blockage ({})         hits {}   misses {}   false alarms {}   mean lead {lead}   blocked {} of {}",
+            "  blockage ({})         hits {} ({} late)   misses {}   false alarms {}   mean lead {lead}   blocked {} of {}",
             match blockage.truth {
                 Some(crate::message::BlockageTruth::Label) => "by label",
                 Some(crate::message::BlockageTruth::Power) | None => "by power",
             },
             blockage.hits,
+            blockage.late_hits,
             blockage.misses,
             blockage.false_alarms,
             percent(blockage.prevalence).trim(),

@@ -172,6 +172,14 @@ fn power(f: &mut fmt::Formatter<'_>, info: &Info) -> fmt::Result {
     let Some(fit) = &info.labels else {
         return line(f, "labels", &format!("`{name}` cannot be tested: no row has both label and powers"));
     };
+    if fit.share < 0.5 {
+        let text = format!(
+            "`{name}` fits no known reading: at best the best beam in {} of {} rows",
+            percent(fit.share),
+            fit.compared
+        );
+        return line(f, "labels", &text);
+    }
     let reversed = if fit.reversed { ", reversed" } else { "" };
     let shift = match fit.row_shift {
         0 => String::new(),
