@@ -89,9 +89,12 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let log =
         EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,zenoh=error,mmsense=info"));
+    // A log that nobody reads, or whose reader has gone, costs log lines and nothing else.
+    let (log_writer, _flush_at_end) = tracing_appender::non_blocking(std::io::stderr());
     tracing_subscriber::fmt()
         .with_env_filter(log)
-        .with_writer(std::io::stderr)
+        .with_writer(log_writer)
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
         .with_target(false)
         .init();

@@ -9,12 +9,11 @@ pub mod mailbox;
 pub mod network;
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use crate::config::Limits;
+use crate::observe::Metrics;
 use crate::observe::event::{MessageRefused, SampleOverrun};
-use crate::observe::{Metrics, lock};
 use crate::sample::{Bytes, CaptureSource, Format, RawSample, Stamps, Stream, UnitId};
 use crate::time::CaptureTime;
 
@@ -70,8 +69,6 @@ pub struct Incoming<'a> {
 /// The gate between a transport and the mailboxes: stamp, check, push.
 pub struct Gate {
     limits: Limits,
-    max_units: usize,
-    units: Mutex<BTreeSet<UnitId>>,
     clock: Arc<Clock>,
     mailboxes: Arc<Mailboxes>,
     metrics: Arc<Metrics>,
@@ -80,14 +77,8 @@ pub struct Gate {
 impl Gate {
     /// A gate in front of `mailboxes`.
     #[must_use]
-    pub fn new(
-        limits: Limits,
-        max_units: usize,
-        clock: Arc<Clock>,
-        mailboxes: Arc<Mailboxes>,
-        metrics: Arc<Metrics>,
-    ) -> Self {
-        Self { limits, max_units, units: Mutex::default(), clock, mailboxes, metrics }
+    pub fn new(limits: Limits, clock: Arc<Clock>, mailboxes: Arc<Mailboxes>, metrics: Arc<Metrics>) -> Self {
+        Self { limits, clock, mailboxes, metrics }
     }
 
     /// Takes one message; whatever is wrong with it is counted and costs nothing else.
@@ -131,10 +122,6 @@ impl Gate {
                 }
             },
         };
-        if !self.admit(&unit) {
-            let detail = format!("{} units are served already (input.max_units)", self.max_units);
-            return refuse(Some(&stream), "unit_limit", &detail);
-        }
         let (capture, capture_source) = match (attachment, message.transport_ns) {
             (Some(attachment), _) => (Some(attachment.capture), CaptureSource::Attachment),
             (None, Some(nanos)) => (Some(CaptureTime::from_nanos(nanos)), CaptureSource::Transport),
@@ -170,11 +157,6 @@ impl Gate {
             Err(Full::Closed) => {}
         }
     }
-
-    fn admit(&self, unit: &UnitId) -> bool {
-        let mut units = lock(&self.units);
-        units.contains(unit) || (units.len() < self.max_units && units.insert(unit.clone()))
-    }
 }
 
 /// Unit and stream of an input key.
@@ -192,7 +174,13 @@ mod tests {
         let mailboxes = Arc::new(Mailboxes::new(mailbox::Capacity { items: 2, bytes: 1 << 20, streams: 8 }));
         let metrics = Arc::new(Metrics::default());
         let clock = Arc::new(Clock::system());
-        (Gate::new(limits, 1, clock, mailboxes.clone(), metrics.clone()), mailboxes, metrics)
+        (Gate::new(limits, clock, mailboxes.clone(), metrics.clone()), mailboxes, metrics)
+    }
+
+    fn take(mailboxes: &Mailboxes) -> RawSample {
+        let sample = mailboxes.pop().unwrap();
+        mailboxes.release((sample.unit.clone(), sample.stream.clone()));
+        sample
     }
 
     fn incoming(key: &str, size: usize) -> Incoming<'_> {
@@ -229,14 +217,14 @@ mod tests {
             transport_ns: Some(7),
             ..incoming(key, 1)
         });
-        let raw = mailboxes.pop().unwrap();
+        let raw = take(&mailboxes);
         assert_eq!(raw.stamps.capture.as_nanos(), 42);
         assert_eq!((raw.stamps.capture_source, raw.stamps.sequence), (CaptureSource::Attachment, Some(9)));
         gate.take(Incoming { transport_ns: Some(7), ..incoming(key, 1) });
-        let raw = mailboxes.pop().unwrap();
+        let raw = take(&mailboxes);
         assert_eq!((raw.stamps.capture.as_nanos(), raw.stamps.capture_source), (7, CaptureSource::Transport));
         gate.take(incoming(key, 1));
-        let raw = mailboxes.pop().unwrap();
+        let raw = take(&mailboxes);
         assert_eq!(
             (raw.stamps.capture, raw.stamps.capture_source),
             (raw.stamps.arrival.unix, CaptureSource::Arrival)
@@ -258,7 +246,6 @@ mod tests {
             ..incoming("mmsense/u/v1/sensor/lidar", 1)
         });
         gate.take(incoming("mmsense/u/v1/ue/0/position", 10));
-        gate.take(incoming("mmsense/other/v1/ue/0/position", 10));
         assert_eq!(
             losses(&metrics),
             [
@@ -266,10 +253,9 @@ mod tests {
                 ("ingest/radar/attachment".to_owned(), 1),
                 ("ingest/lidar/encoding".to_owned(), 1),
                 ("ingest/position/oversize".to_owned(), 1),
-                ("ingest/position/unit_limit".to_owned(), 1),
             ]
         );
-        assert_eq!(mailboxes.pop().unwrap().stream.key(), "ue/0/position");
+        assert_eq!(take(&mailboxes).stream.key(), "ue/0/position");
     }
 
     #[test]
@@ -279,7 +265,7 @@ mod tests {
             gate.take(incoming("mmsense/u/v1/sensor/camera", size));
         }
         assert_eq!(losses(&metrics), [("ingest/camera/overrun".to_owned(), 3)]);
-        assert_eq!(mailboxes.pop().unwrap().payload.len(), 4);
-        assert_eq!(mailboxes.pop().unwrap().payload.len(), 5);
+        assert_eq!(take(&mailboxes).payload.len(), 4);
+        assert_eq!(take(&mailboxes).payload.len(), 5);
     }
 }

@@ -313,13 +313,14 @@ pub struct HealthMessage {
     pub mode: Mode,
     /// Why it is not full, one phrase each.
     pub reasons: Vec<String>,
-    /// Frames decided since start.
+    /// Frames decided since start, by the whole process: all of its units together.
     pub frames: u64,
-    /// Latency per stage: decode, align, infer, decide, publish and `total` (last arrival to wire).
+    /// Latency per stage over the last second, of the whole process: decode, align, infer, decide, publish and `total`
+    /// (last arrival to wire).
     pub stages: BTreeMap<String, StageLatency>,
-    /// Samples received per stream since start.
+    /// Samples received per modality since start, by the whole process.
     pub received: BTreeMap<String, u64>,
-    /// Samples and frames lost since start, by `where/reason`.
+    /// Samples and frames lost since start by the whole process, by `where/reason`.
     pub drops: BTreeMap<String, u64>,
     /// Device that infers.
     pub device: String,

@@ -3,7 +3,7 @@
 //! A [`Publisher`] stamps each message with its time of issue, puts it on zenoh, keeps the last value of every key for
 //! late subscribers (they ask, a queryable on the same keys answers), and writes the decision log.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -20,7 +20,7 @@ use crate::ingest::network::{SessionError, one_line};
 use crate::message::{FrameMessage, Message, Nanos};
 use crate::observe::event::PublishFailed;
 use crate::observe::{Metrics, lock};
-use crate::sample::{UeId, UnitId};
+use crate::sample::UnitId;
 
 /// The last JSON of every output key.
 type LastValues = Arc<Mutex<BTreeMap<String, ZBytes>>>;
@@ -36,7 +36,6 @@ struct Wire {
 struct DeclaredUnit {
     _alive: LivelinessToken,
     _last_values: Queryable<()>,
-    ues: BTreeSet<UeId>,
 }
 
 /// Puts messages where they are wanted.
@@ -79,7 +78,7 @@ impl Publisher {
         let alive = format!("mmsense/{unit}/v1/alive");
         let alive =
             wire.session.liveliness().declare_token(&alive).wait().map_err(|error| refused(&alive, error))?;
-        let declared = DeclaredUnit { _alive: alive, _last_values: last_values, ues: BTreeSet::new() };
+        let declared = DeclaredUnit { _alive: alive, _last_values: last_values };
         wire.units.insert(unit.clone(), declared);
         Ok(())
     }
@@ -132,18 +131,13 @@ impl Publisher {
 }
 
 impl Wire {
-    /// What a UE that left last said is no news for late subscribers.
-    fn forget_absent_ues(&mut self, frame: &FrameMessage) {
-        let Some(declared) = self.units.get_mut(&frame.header.unit) else { return };
-        if declared.ues.iter().eq(frame.ues.keys()) {
-            return;
-        }
-        let present: BTreeSet<UeId> = frame.ues.keys().cloned().collect();
-        for gone in declared.ues.difference(&present) {
-            let prefix = format!("mmsense/{}/v1/ue/{gone}/", frame.header.unit);
-            lock(&self.last).retain(|key, _| !key.starts_with(&prefix));
-        }
-        declared.ues = present;
+    /// What was said of a UE that the unit does not serve (any more) is no news for late subscribers.
+    fn forget_absent_ues(&self, frame: &FrameMessage) {
+        let prefix = format!("mmsense/{}/v1/ue/", frame.header.unit);
+        lock(&self.last).retain(|key, _| {
+            let ue = key.strip_prefix(&prefix).and_then(|rest| rest.split('/').next());
+            ue.is_none_or(|ue| frame.ues.contains_key(ue))
+        });
     }
 }
 

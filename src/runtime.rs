@@ -37,6 +37,7 @@ use crate::ingest::network::{SessionError, subscribe};
 use crate::ingest::{Gate, network::Subscriptions};
 use crate::message::Message;
 use crate::observe::Metrics;
+use crate::observe::event::PublishFailed;
 use crate::publish::{DecisionLog, Publisher};
 use crate::sample::{RawSample, Sample, UnitId};
 use crate::time::Moment;
@@ -139,6 +140,14 @@ struct Outgoing {
     queued: Instant,
     /// Set when these are the decisions of a frame.
     born: Option<Instant>,
+}
+
+impl Outgoing {
+    /// Counts it as lost: newer messages made room.
+    fn overrun(&self, metrics: &Metrics) {
+        let key = self.messages.first().map(Message::key).unwrap_or_default();
+        PublishFailed { key: &key, reason: "overrun", detail: &"newer messages made room" }.emit(metrics);
+    }
 }
 
 /// How a stage is told the time.
@@ -337,17 +346,20 @@ impl Input {
         }));
         for worker in 0..input.decode_threads {
             let (mailboxes, clock) = (Arc::clone(&mailboxes), Arc::clone(clock));
-            let samples = std::iter::from_fn(move || mailboxes.pop())
-                .map(move |raw| (0, clock.instant(raw.stamps.arrival.monotonic), raw));
+            let mut taken = None;
+            let samples = std::iter::from_fn(move || {
+                // Asking for the next sample means that the last one has been passed on.
+                if let Some(stream) = taken.take() {
+                    mailboxes.release(stream);
+                }
+                let raw = mailboxes.pop()?;
+                taken = Some((raw.unit.clone(), raw.stream.clone()));
+                Some((0, clock.instant(raw.stamps.arrival.monotonic), raw))
+            });
             self.decode(worker, samples)?;
         }
-        let gate = Gate::new(
-            pipeline.limits,
-            input.max_units,
-            Arc::clone(clock),
-            Arc::clone(&mailboxes),
-            Arc::clone(&self.metrics),
-        );
+        let gate =
+            Gate::new(pipeline.limits, Arc::clone(clock), Arc::clone(&mailboxes), Arc::clone(&self.metrics));
         Ok((mailboxes, Arc::new(gate)))
     }
 

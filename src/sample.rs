@@ -302,12 +302,13 @@ impl Format {
         }
     }
 
-    /// The format that a media type names, if it is one of ours.
+    /// The format that a media type names, if it is one of ours; case and parameters do not matter (RFC 2045).
     #[must_use]
     pub fn from_media_type(name: &str) -> Option<Self> {
+        let name = name.split(';').next().unwrap_or_default().trim();
         [Self::Jpeg, Self::Png, Self::Npy, Self::Pcd, Self::Ply, Self::Json]
             .into_iter()
-            .find(|format| format.media_type() == name)
+            .find(|format| format.media_type().eq_ignore_ascii_case(name))
     }
 }
 
@@ -510,6 +511,13 @@ mod tests {
         }
         assert_eq!(Stream::from_key("ue/a b/position"), None);
         assert_eq!(Stream::from_key("sensor/sonar"), None);
+    }
+
+    #[test]
+    fn media_types_may_carry_case_and_parameters() {
+        assert_eq!(Format::from_media_type("IMAGE/JPEG"), Some(Format::Jpeg));
+        assert_eq!(Format::from_media_type("application/json; charset=utf-8"), Some(Format::Json));
+        assert_eq!(Format::from_media_type("image/gif"), None);
     }
 
     #[test]

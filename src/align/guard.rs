@@ -43,6 +43,10 @@ impl ClockGuard {
             return Verdict::Steady;
         }
         let offset = stamps.capture - stamps.arrival.unix;
+        // Back where it was: the step was a stray stamp, not a stepped clock.
+        if self.quarantine.is_some() && self.offset.is_some_and(|running| (offset - running).abs() <= STEP) {
+            self.quarantine = None;
+        }
         if let Some(quarantine) = &mut self.quarantine {
             if (offset - quarantine.offset).abs() <= STEP {
                 quarantine.offset = follow(quarantine.offset, offset);

@@ -86,6 +86,7 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
         (None, Some(session)) => Source::Live(Some(session.clone())),
         (None, None) => unreachable!("config::load asks for a zenoh configuration"),
     };
+    let (snapshots_in, snapshots) = crossbeam_channel::bounded::<Snapshot>(4);
     let predictor = Baseline::new(&pipeline.model, &pipeline.codebook, &pipeline.decide);
     let parts = Parts {
         pipeline,
@@ -94,12 +95,21 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
         session: session.clone(),
         log,
         metrics,
-        on_snapshot: Box::new(move |snapshot| live_line(snapshot, format)),
+        on_snapshot: Box::new(move |snapshot| {
+            // A terminal that does not keep up misses lines; the pipeline does not wait for it.
+            let _ = snapshots_in.try_send(snapshot.clone());
+        }),
     };
+    let live = std::thread::Builder::new()
+        .name("live".to_owned())
+        .spawn(move || snapshots.iter().for_each(|snapshot| live_line(&snapshot, format)))
+        .map_err(Failure::failed)?;
     let running = runtime::start(parts).map_err(Failure::failed)?;
     let stop = running.stop_handle();
     shutdown::on_signal(move || stop.stop()).map_err(Failure::failed)?;
     let summary = running.join().map_err(Failure::failed)?;
+    // The monitor has ended, so there are no more snapshots; what was said last comes before the summary.
+    let _ = live.join();
     if let Some(session) = session {
         use zenoh::Wait;
         session.close().wait().map_err(|error| Failure::Failed(format!("zenoh: {error}")))?;

@@ -27,8 +27,8 @@ pub(super) fn on_signal(finish: impl Fn() + Send + 'static) -> std::io::Result<(
                 if seen > 1 {
                     std::process::exit(1);
                 }
-                tracing::info!("finishing; once more to exit at once");
                 finish();
+                tracing::info!("finishing; once more to exit at once");
             }
         });
     })?;

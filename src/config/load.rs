@@ -74,7 +74,11 @@ pub fn parse(path: &Path, text: &str) -> Result<Pipeline, ConfigError> {
     let table: toml::Table = match text.parse() {
         Ok(table) => table,
         Err(error) => {
-            let message = error.to_string().trim_end().to_owned();
+            // The excerpt in the middle is for a terminal of its own; where and what fit in one line.
+            let text = error.to_string();
+            let mut lines = text.lines();
+            let place = lines.next().unwrap_or_default();
+            let message = format!("{place}: {}", lines.next_back().unwrap_or_default());
             return fail(vec![Problem { key: String::new(), message }]);
         }
     };
@@ -289,7 +293,9 @@ fn check_decide(pipeline: &Pipeline, problems: &mut Vec<Problem>) {
     within(problems, "decide.hold_ttl_ms", decide.hold_ttl_ms, 0.0, 600_000.0);
     within(problems, "decide.recover_frames", decide.recover_frames, 1, 1000);
     within(problems, "decide.raise_at", decide.raise_at, 0.0, 1.0);
-    within(problems, "decide.clear_at", decide.clear_at, 0.0, decide.raise_at);
+    if (0.0..=1.0).contains(&decide.raise_at) {
+        within(problems, "decide.clear_at", decide.clear_at, 0.0, decide.raise_at);
+    }
     within(problems, "decide.raise_frames", decide.raise_frames, 1, 1000);
     within(problems, "decide.clear_frames", decide.clear_frames, 1, 1000);
     within(problems, "decide.blockage_db", decide.blockage_db, 0.1, 100.0);

@@ -1,4 +1,7 @@
 //! Mailboxes: one bounded queue per stream, newest kept, drained in turn.
+//!
+//! Several workers take samples out, but only one at a time those of one stream: a stream's samples leave in the order
+//! in which they came, however long each takes to decode.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -33,11 +36,13 @@ pub enum Full {
 struct Waiting {
     samples: VecDeque<RawSample>,
     bytes: usize,
+    /// Whether a worker has a sample of this stream in its hands.
+    taken: bool,
 }
 
 #[derive(Default)]
 struct State {
-    // A stream is here only while something waits, so that streams that end leave nothing behind.
+    // A stream is here only while something waits or is taken, so that streams that end leave nothing behind.
     streams: BTreeMap<(UnitId, Stream), Waiting>,
     turn: VecDeque<(UnitId, Stream)>,
     closed: bool,
@@ -92,30 +97,39 @@ impl Mailboxes {
         Ok(dropped)
     }
 
-    /// Takes the oldest sample of the stream whose turn it is, waiting for one; `None` once closed and empty.
+    /// Takes the oldest sample of the stream whose turn it is, waiting for one; `None` once closed and empty. The
+    /// stream's next sample is handed out only after [`Mailboxes::release`].
     pub fn pop(&self) -> Option<RawSample> {
         let mut state = lock(&self.state);
         loop {
             if let Some(key) = state.turn.pop_front() {
                 let Some(waiting) = state.streams.get_mut(&key) else { continue };
-                let sample = waiting.samples.pop_front();
-                if let Some(sample) = &sample {
-                    waiting.bytes -= sample.payload.len();
-                }
-                if waiting.samples.is_empty() {
-                    state.streams.remove(&key);
-                } else {
-                    state.turn.push_back(key);
-                }
-                if sample.is_some() {
-                    return sample;
-                }
-            } else if state.closed {
+                let Some(sample) = waiting.samples.pop_front() else { continue };
+                waiting.bytes -= sample.payload.len();
+                waiting.taken = true;
+                return Some(sample);
+            }
+            if state.closed && state.streams.values().all(|waiting| waiting.samples.is_empty()) {
                 return None;
+            }
+            state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Says that the sample of this stream that was taken is where it belongs.
+    pub fn release(&self, stream: (UnitId, Stream)) {
+        let mut guard = lock(&self.state);
+        let state = &mut *guard;
+        if let Some(waiting) = state.streams.get_mut(&stream) {
+            waiting.taken = false;
+            if waiting.samples.is_empty() {
+                state.streams.remove(&stream);
             } else {
-                state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state.turn.push_back(stream);
             }
         }
+        drop(guard);
+        self.arrived.notify_all();
     }
 
     /// Takes nothing more; what waits is still handed out.
@@ -154,6 +168,34 @@ mod tests {
         Mailboxes::new(Capacity { items, bytes, streams })
     }
 
+    /// Takes a sample and puts it where it belongs at once.
+    fn take(boxes: &Mailboxes) -> Option<RawSample> {
+        let sample = boxes.pop()?;
+        boxes.release((sample.unit.clone(), sample.stream.clone()));
+        Some(sample)
+    }
+
+    #[test]
+    fn a_stream_leaves_in_order_whatever_the_workers() {
+        let boxes = mailboxes(4, 1000, 4);
+        for size in 1..=3 {
+            boxes.push(sample(Stream::Camera, size)).unwrap();
+        }
+        boxes.push(sample(Stream::Radar, 9)).unwrap();
+        let camera = boxes.pop().unwrap();
+        let radar = boxes.pop().unwrap();
+        assert_eq!(
+            (camera.payload.len(), radar.payload.len()),
+            (1, 9),
+            "the next image waits for the first one"
+        );
+        boxes.close();
+        boxes.release((camera.unit, camera.stream));
+        let left: Vec<usize> =
+            std::iter::from_fn(|| take(&boxes)).map(|sample| sample.payload.len()).collect();
+        assert_eq!(left, [2, 3]);
+    }
+
     #[test]
     fn a_flooded_stream_costs_another_nothing() {
         let boxes = mailboxes(2, 1000, 4);
@@ -162,7 +204,7 @@ mod tests {
         }
         assert_eq!(boxes.push(sample(Stream::Radar, 1)), Ok(0));
         boxes.close();
-        let order: Vec<Stream> = std::iter::from_fn(|| boxes.pop()).map(|sample| sample.stream).collect();
+        let order: Vec<Stream> = std::iter::from_fn(|| take(&boxes)).map(|sample| sample.stream).collect();
         assert_eq!(order, [Stream::Camera, Stream::Radar, Stream::Camera]);
     }
 
@@ -182,7 +224,7 @@ mod tests {
         boxes.push(sample(ue("a"), 1)).unwrap();
         boxes.push(sample(ue("b"), 1)).unwrap();
         assert_eq!(boxes.push(sample(ue("c"), 1)), Err(Full::Streams { limit: 2 }));
-        boxes.pop().unwrap();
+        take(&boxes).unwrap();
         assert_eq!(boxes.push(sample(ue("c"), 1)), Ok(0));
     }
 

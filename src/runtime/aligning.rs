@@ -26,6 +26,7 @@ pub(super) struct Aligning {
     config: config::Align,
     timing: Timing,
     units: BTreeMap<UnitId, Unit>,
+    max_units: usize,
     aligned: Sender<Aligned>,
     metrics: Arc<Metrics>,
     /// A virtual clock that waits for the next sample runs at most this far ahead: long enough to say `unknown`, and
@@ -43,7 +44,8 @@ impl Aligning {
     ) -> Self {
         let idle = millis(pipeline.decide.hold_ttl_ms) + Span::from_secs(1);
         let config = pipeline.align.clone();
-        let mut stage = Self { config, timing, units: BTreeMap::new(), aligned, metrics, idle };
+        let max_units = pipeline.input.max_units;
+        let mut stage = Self { config, timing, units: BTreeMap::new(), max_units, aligned, metrics, idle };
         if let Some(unit) = known_unit {
             stage.unit(&unit);
         }
@@ -141,6 +143,11 @@ impl Aligning {
     fn take(&mut self, decoded: Decoded, now: Moment) -> bool {
         let Some(sample) = decoded.sample else { return true };
         let modality = sample.stream.modality();
+        // A unit is taken on with its first good sample: garbage takes nobody's place.
+        if !self.units.contains_key(&decoded.unit) && self.units.len() >= self.max_units {
+            SampleTurnedAway { unit: &decoded.unit, modality, reason: "unit_limit" }.emit(&self.metrics);
+            return true;
+        }
         let truth = matches!(modality, Modality::Link | Modality::Blocked).then(|| sample.clone());
         match self.unit(&decoded.unit).aligner.push(sample, now) {
             PushOutcome::Kept | PushOutcome::Passed => {}
@@ -169,17 +176,24 @@ impl Aligning {
         windows.into_iter().all(|window| self.send(window))
     }
 
-    fn send(&self, item: Aligned) -> bool {
-        match self.aligned.send(item) {
-            Sent::Queued => true,
-            Sent::Displaced(Aligned::Window { window, .. }) => {
+    fn overrun(&self, lost: &Aligned) {
+        match lost {
+            Aligned::Window { window, .. } => {
                 FrameOverrun { unit: &window.frame.unit }.emit(&self.metrics);
-                true
             }
-            Sent::Displaced(Aligned::Truth(sample)) => {
+            Aligned::Truth(sample) => {
                 let modality = sample.stream.modality();
                 SampleTurnedAway { unit: &sample.unit, modality, reason: "truth_overrun" }
                     .emit(&self.metrics);
+            }
+        }
+    }
+
+    fn send(&self, item: Aligned) -> bool {
+        match self.aligned.send(item) {
+            Sent::Queued => true,
+            Sent::Displaced(lost) => {
+                lost.iter().for_each(|lost| self.overrun(lost));
                 true
             }
             Sent::Closed => false,

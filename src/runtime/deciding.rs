@@ -12,8 +12,8 @@ use super::{Inferred, Outgoing};
 use crate::config;
 use crate::decide::Decider;
 use crate::infer::ModelInfo;
-use crate::message::{Message, Mode};
-use crate::observe::event::{ModeChanged, ModeLog, PublishFailed};
+use crate::message::Mode;
+use crate::observe::event::{ModeChanged, ModeLog};
 use crate::observe::{Metrics, Stage};
 use crate::sample::UnitId;
 
@@ -66,11 +66,7 @@ impl Deciding {
             };
             match self.outgoing.send(outgoing) {
                 Sent::Queued => {}
-                Sent::Displaced(lost) => {
-                    let key = lost.messages.first().map(Message::key).unwrap_or_default();
-                    PublishFailed { key: &key, reason: "overrun", detail: &"an older one made room" }
-                        .emit(&self.metrics);
-                }
+                Sent::Displaced(lost) => lost.iter().for_each(|lost| lost.overrun(&self.metrics)),
                 Sent::Closed => return,
             }
         }

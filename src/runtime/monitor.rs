@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, after, select};
 
 use super::Outgoing;
-use super::queue::Sender;
+use super::queue::{Sender, Sent};
 use super::status::{Board, UnitStatus};
 use crate::infer::ModelInfo;
 use crate::message::{Header, HealthMessage, Message, Nanos, StageLatency};
@@ -104,7 +104,10 @@ impl Monitor {
         });
         let messages: Vec<Message> = health.collect();
         if !messages.is_empty() {
-            self.outgoing.send(Outgoing { messages, queued: Instant::now(), born: None });
+            let sent = self.outgoing.send(Outgoing { messages, queued: Instant::now(), born: None });
+            if let Sent::Displaced(lost) = sent {
+                lost.iter().for_each(|lost| lost.overrun(&self.metrics));
+            }
         }
         (self.on_snapshot)(&snapshot);
     }

@@ -16,8 +16,8 @@ pub enum WhenFull {
 pub enum Sent<T> {
     /// It waits in the queue.
     Queued,
-    /// It waits in the queue; this older one made room for it.
-    Displaced(T),
+    /// It waits in the queue; these older ones made room for it (one, unless several senders met).
+    Displaced(Vec<T>),
     /// Nobody receives any more.
     Closed,
 }
@@ -52,15 +52,15 @@ impl<T> Sender<T> {
                 Err(_) => Sent::Closed,
             };
         };
-        let mut displaced = None;
+        let mut displaced = Vec::new();
         loop {
             match self.items.try_send(item) {
-                Ok(()) => return displaced.map_or(Sent::Queued, Sent::Displaced),
+                Ok(()) if displaced.is_empty() => return Sent::Queued,
+                Ok(()) => return Sent::Displaced(displaced),
                 Err(TrySendError::Disconnected(_)) => return Sent::Closed,
                 Err(TrySendError::Full(returned)) => {
                     item = returned;
-                    // One send displaces one item: there is one sender per queue that may drop.
-                    displaced = oldest.try_recv().ok().or(displaced);
+                    displaced.extend(oldest.try_recv());
                 }
             }
         }
@@ -76,7 +76,7 @@ mod tests {
         let (sender, receiver) = queue(2, WhenFull::DropOldest);
         assert_eq!(sender.send(1), Sent::Queued);
         assert_eq!(sender.send(2), Sent::Queued);
-        assert_eq!(sender.send(3), Sent::Displaced(1));
+        assert_eq!(sender.send(3), Sent::Displaced(vec![1]));
         assert_eq!(receiver.try_iter().collect::<Vec<_>>(), [2, 3]);
     }
 

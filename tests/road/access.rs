@@ -59,6 +59,7 @@ fn who_may_do_what_goes_by_the_certificate() {
     let unit = Unit::start_on(live(""), client(folder, port, "mmsense-unit").unwrap());
     let sensor = Client::of(client(folder, port, "mmsense-sensor").unwrap());
     let viewer = Client::of(client(folder, port, "mmsense-viewer").unwrap());
+    let other_unit = Client::of(client(folder, port, "mmsense-unit").unwrap());
     let stranger = Client::of(client(folder, port, "stranger").unwrap());
     let seen = viewer.subscribe("mmsense/u/v1/frame");
     let seen_by_stranger = stranger.subscribe("mmsense/u/v1/frame");
@@ -66,8 +67,9 @@ fn who_may_do_what_goes_by_the_certificate() {
 
     for _ in 0..5 {
         sensor.put("sensor/camera", Format::Jpeg, &jpeg(16, 16));
-        // Nobody else may say what a camera sees, nor a sensor what a radio measures.
+        // Nobody else may say what a sensor sees, nor a sensor or a unit what a radio measures.
         viewer.put("sensor/radar", Format::Npy, &crate::support::radar_points());
+        other_unit.put("ue/0/position", Format::Json, br#"{"lat": 0, "lon": 0}"#);
         stranger.put("sensor/lidar", Format::Pcd, &crate::support::pcd());
         sensor.put("ue/0/link/power", Format::Npy, &crate::support::power(1, 1.0));
         std::thread::sleep(Duration::from_millis(100));

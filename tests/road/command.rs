@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::replay::small_recording;
-use crate::support::free_port;
+use crate::support::{Client, free_port};
 
 fn mmsense() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mmsense"));
@@ -138,6 +138,37 @@ fn the_first_interrupt_finishes_and_prints_the_summary() {
         assert_eq!(status.code(), Some(0), "{out}");
         let last: Value = serde_json::from_str(out.lines().last().unwrap()).unwrap();
         assert_eq!(last["type"], "summary");
+    }
+}
+
+#[test]
+fn a_log_that_nobody_reads_costs_the_unit_nothing() {
+    // stderr: once a pipe whose reader is gone, once a pipe that is never read.
+    for keep_reader in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let (pipeline, port) = roadside(folder.path());
+        let mut child = mmsense()
+            .args(["--format", "json", "run", pipeline.to_str().unwrap()])
+            .env("RUST_LOG", "trace")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stderr = child.stderr.take().filter(|_| keep_reader);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(Instant::now() < deadline, "the unit does not listen");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let client = Client::connect(port);
+        let health = client.subscribe("mmsense/unit1/v1/health");
+        for _ in 0..3 {
+            health.next("health");
+        }
+        signal(&child, "-INT");
+        let (status, out) = wait(child);
+        assert_eq!(status.code(), Some(0), "{keep_reader}: {out}");
+        drop(stderr);
     }
 }
 

@@ -53,6 +53,22 @@ fn each_ue_gets_its_own_beam_and_leaves_when_it_falls_silent() {
 }
 
 #[test]
+fn invented_ues_leave_nothing_behind() {
+    let unit = Unit::start(live("[align]\nmax_ues = 2\n"));
+    let client = Client::connect(unit.port);
+    for name in 0..50 {
+        client.put(&format!("ue/invented{name}/link/blocked"), Format::Json, br#"{"blocked": true}"#);
+    }
+    for _ in 0..5 {
+        client.put("sensor/camera", Format::Jpeg, &jpeg(16, 16));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let last = client.get("mmsense/u/v1/ue/**");
+    assert!(last.keys().all(|key| key.starts_with("mmsense/u/v1/ue/0/")), "{:?}", last.keys());
+    unit.finish();
+}
+
+#[test]
 fn a_unit_without_ues_decides_for_the_implied_one() {
     let unit = Unit::start(live(""));
     let client = Client::connect(unit.port);
