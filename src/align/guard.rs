@@ -1,9 +1,11 @@
 //! Watches the clock of one sensor against ours and distrusts it after a step.
 
 use crate::sample::{CaptureSource, Stamps};
-use crate::time::Span;
+use crate::time::{CaptureTime, Span};
 
-/// A jump of (capture − arrival) beyond this is a clock step; a recording's gap moves both and is none.
+/// From one sample to the next a clock steps when its capture time goes back by more than this, or runs ahead of the
+/// arrivals by more than this. Captures that go on while arrivals fall behind are a transport that stalls, and are none;
+/// nor is a recording's gap, which moves both.
 const STEP: Span = Span::from_secs(1);
 /// Consistent samples in a row, the one that stepped included, that a stepped clock must show.
 const CONSISTENT: u32 = 10;
@@ -23,16 +25,38 @@ pub(super) enum Verdict {
     Released,
 }
 
-/// Running difference between a sensor's clock and ours.
+/// A sample's times: capture on the sensor's clock, arrival on ours.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    capture: CaptureTime,
+    arrival: CaptureTime,
+}
+
+impl Seen {
+    /// How the clock stepped from `self` to `next`, if it did.
+    fn step_to(self, next: Self) -> Option<Verdict> {
+        let (captured, arrived) = (next.capture - self.capture, next.arrival - self.arrival);
+        if captured < -STEP {
+            Some(Verdict::Backward)
+        } else if captured - arrived > STEP && captured > STEP {
+            Some(Verdict::Forward)
+        } else {
+            None
+        }
+    }
+}
+
+/// Watches how a sensor's clock goes on from sample to sample.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ClockGuard {
-    offset: Option<Span>,
+    /// The last sample of the trusted timeline.
+    trusted: Option<Seen>,
     quarantine: Option<Quarantine>,
 }
 
 #[derive(Clone, Debug)]
 struct Quarantine {
-    offset: Span,
+    last: Seen,
     consistent: u32,
 }
 
@@ -42,47 +66,34 @@ impl ClockGuard {
         if stamps.capture_source == CaptureSource::Arrival {
             return Verdict::Steady;
         }
-        let offset = stamps.capture - stamps.arrival.unix;
-        // Back where it was: the step was a stray stamp, not a stepped clock.
-        if self.quarantine.is_some() && self.offset.is_some_and(|running| (offset - running).abs() <= STEP) {
+        let seen = Seen { capture: stamps.capture, arrival: stamps.arrival.unix };
+        let step = self.trusted.and_then(|trusted| trusted.step_to(seen));
+        let Some(step) = step else {
+            // Also out of a quarantine: what stepped were stray stamps, not the clock.
             self.quarantine = None;
-        }
-        if let Some(quarantine) = &mut self.quarantine {
-            if (offset - quarantine.offset).abs() <= STEP {
-                quarantine.offset = follow(quarantine.offset, offset);
-                quarantine.consistent += 1;
-            } else {
-                *quarantine = Quarantine { offset, consistent: 1 };
-            }
-            if quarantine.consistent < CONSISTENT {
-                return Verdict::Quarantined;
-            }
-            self.offset = Some(quarantine.offset);
-            self.quarantine = None;
-            return Verdict::Released;
-        }
-        let Some(running) = self.offset else {
-            self.offset = Some(offset);
+            self.trusted = Some(seen);
             return Verdict::Steady;
         };
-        if (offset - running).abs() > STEP {
-            self.quarantine = Some(Quarantine { offset, consistent: 1 });
-            return if offset < running { Verdict::Backward } else { Verdict::Forward };
+        let Some(quarantine) = &mut self.quarantine else {
+            self.quarantine = Some(Quarantine { last: seen, consistent: 1 });
+            return step;
+        };
+        quarantine.consistent =
+            if quarantine.last.step_to(seen).is_none() { quarantine.consistent + 1 } else { 1 };
+        quarantine.last = seen;
+        if quarantine.consistent < CONSISTENT {
+            return Verdict::Quarantined;
         }
-        self.offset = Some(follow(running, offset));
-        Verdict::Steady
+        self.trusted = Some(seen);
+        self.quarantine = None;
+        Verdict::Released
     }
-}
-
-/// Exponential mean over about 16 samples: follows drift and latency, not single outliers.
-fn follow(running: Span, offset: Span) -> Span {
-    running + Span::from_nanos((offset - running).as_nanos() / 16)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::time::{CaptureTime, Moment};
+    use crate::time::Moment;
 
     fn stamps(capture_ms: i64, arrival_ms: i64, capture_source: CaptureSource) -> Stamps {
         let at = |ms: i64| CaptureTime::from_nanos(ms * 1_000_000);
@@ -130,6 +141,22 @@ mod tests {
         let mut guard = ClockGuard::default();
         run(&mut guard, 0, -20, 3);
         assert!(run(&mut guard, 60_000, -20, 3).iter().all(|&v| v == Verdict::Steady));
+    }
+
+    #[test]
+    fn a_stalled_transport_is_no_step_and_a_stray_stamp_costs_itself() {
+        let mut guard = ClockGuard::default();
+        run(&mut guard, 0, -20, 5);
+        // Captured at 10 Hz, delivered all at once after a stall of 3 s.
+        for capture in (500..3500).step_by(100) {
+            let verdict = guard.observe(&stamps(capture, 3500, CaptureSource::Attachment));
+            assert_eq!(verdict, Verdict::Steady, "{capture}");
+        }
+        assert_eq!(run(&mut guard, 3600, -20, 1), [Verdict::Steady]);
+        assert_eq!(run(&mut guard, 3700, -5000, 1), [Verdict::Backward]);
+        assert_eq!(run(&mut guard, 3800, -20, 1), [Verdict::Steady]);
+        assert_eq!(run(&mut guard, 3900, 3_600_000, 1), [Verdict::Forward]);
+        assert_eq!(run(&mut guard, 4000, -20, 1), [Verdict::Steady]);
     }
 
     #[test]
