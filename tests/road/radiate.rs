@@ -14,7 +14,8 @@ use nalgebra::Point3;
 
 use crate::support::{Client, Unit, live, npy_f32, shared};
 
-// The stamps are what is tested, not the speed of an unoptimised build: nothing is dropped, and a frame waits long.
+// The stamps are what is tested, not the speed of an unoptimised build: nothing is dropped or
+// pushed out of a buffer while the radar maps are still being decoded, and a frame waits long.
 const PIPELINE: &str = "
 [align]
 reference = [\"radar\"]
@@ -22,11 +23,14 @@ max_wait_ms = 5000.0
 [align.camera]
 required = true
 tolerance_ms = 67.0
+capacity_items = 256
 [align.radar]
 required = true
+capacity_items = 256
 [align.lidar]
 required = true
 tolerance_ms = 50.0
+capacity_items = 256
 [radar]
 range_bin_m = 0.17361
 [radar.map_angle.degrees]
