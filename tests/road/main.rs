@@ -5,7 +5,6 @@ mod access;
 mod command;
 mod faults;
 mod ladder;
-mod radiate;
 mod replay;
 mod scenarios;
 mod support;

@@ -1,4 +1,11 @@
 //! A real camera, radar and LiDAR on one clock: the RADIATE drive over zenoh through the inputs of the wire table.
+//!
+//! A binary of its own: it runs in real time, and no other test takes the processor from it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
+#![allow(dead_code, reason = "it uses its part of what the tests of the road share")]
+
+#[path = "road/support.rs"]
+mod support;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
