@@ -3,7 +3,6 @@
 //! Every key has a default, so a file states only what it changes. [`load()`] reports everything that is wrong at once,
 //! each with file, key and what is allowed.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -490,6 +489,3 @@ impl Default for Output {
 pub fn millis(value: f64) -> Span {
     Span::from_millis_f64(value)
 }
-
-/// Keeps the order of required modalities stable in messages.
-pub type ByModality<T> = BTreeMap<Modality, T>;

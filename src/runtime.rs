@@ -195,12 +195,6 @@ impl StopHandle {
             mailboxes.close();
         }
     }
-
-    /// Whether the input has been ended.
-    #[must_use]
-    pub fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Relaxed)
-    }
 }
 
 fn spawn<T: Send + 'static>(

@@ -137,9 +137,6 @@ impl fmt::Display for Span {
 pub struct CaptureTime(i64);
 
 impl CaptureTime {
-    /// The earliest time that can be written.
-    pub const MIN: Self = Self(i64::MIN);
-
     /// The time `nanos` nanoseconds after the Unix epoch.
     #[must_use]
     pub const fn from_nanos(nanos: i64) -> Self {

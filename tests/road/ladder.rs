@@ -23,7 +23,6 @@ fn street(seconds: i64, alive: fn(&Stream, f64) -> bool) -> impl Iterator<Item =
             (Stream::Lidar, Format::Pcd, Arc::clone(&lidar)),
             (Stream::Radar, Format::Npy, Arc::clone(&radar)),
             (Stream::Camera, Format::Jpeg, Arc::clone(&camera)),
-            // The link of a UE would keep the frames usable; a position far away keeps the virtual clock running.
         ];
         streams.into_iter().filter(move |(stream, ..)| alive(stream, tick as f64 / 10.0)).map(
             move |(stream, format, payload)| RawSample {
