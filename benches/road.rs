@@ -49,6 +49,7 @@ fn start(session: Option<Session>) -> Running {
     pipeline.output.zenoh_config = None;
     runtime::start(Parts {
         predictor: Box::new(Baseline::new(&pipeline.model, &pipeline.codebook, &pipeline.decide)),
+        fallback: None,
         pipeline,
         source: Source::Live(session.clone()),
         session,

@@ -7,12 +7,13 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::infer::device::DeviceChoice;
 use crate::sample::{Modality, UeId, UnitId};
 use crate::time::Span;
 
 mod load;
 
-pub use load::{ConfigError, Problem, load, parse};
+pub use load::{ConfigError, Problem, load, load_network, parse};
 
 /// One pipeline: what comes in, how it is aligned, what decides, what goes out.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -267,7 +268,7 @@ pub enum AngleAxis {
 }
 
 /// `[codebook]`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Codebook {
     /// Its name on the wire.
@@ -276,11 +277,14 @@ pub struct Codebook {
     pub beams: Option<usize>,
     /// Whether the last beam is next to the first.
     pub circular: bool,
+    /// Peak angle of each beam, degrees from boresight, positive to the right; left out, the network takes beams to
+    /// stand evenly over ±45° (all around when circular).
+    pub peaks_deg: Option<Vec<f64>>,
 }
 
 impl Default for Codebook {
     fn default() -> Self {
-        Self { id: "unnamed".to_owned(), beams: None, circular: false }
+        Self { id: "unnamed".to_owned(), beams: None, circular: false, peaks_deg: None }
     }
 }
 
@@ -406,7 +410,12 @@ pub enum BeamRule {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Model {
-    /// The rule for beams; blockage goes by the trend of the received power.
+    /// The network's configuration file, beside the pipeline file; left out, rules decide.
+    pub network: Option<PathBuf>,
+    /// Where the network runs: `"auto"`, `"cpu"` or `"cuda:N"`.
+    pub device: DeviceChoice,
+    /// The rule for beams, which decides where there is no network and is scored beside one; blockage goes by the trend
+    /// of the received power.
     pub beam: BeamRule,
 }
 

@@ -137,7 +137,8 @@ impl Decider {
             messages.push(Message::Blockage(blockage));
             messages.push(Message::Beam(beam));
         }
-        messages.push(Message::Frame(describe::describe(frame, self.header("frame", frame), mode)));
+        let header = self.header("frame", frame);
+        messages.push(Message::Frame(describe::describe(frame, header, mode, prediction)));
         messages
     }
 

@@ -9,16 +9,19 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::frame::Window;
-use crate::sample::UeId;
+use crate::sample::{Modality, UeId};
 
 pub mod baseline;
 pub mod check;
+pub mod device;
 pub mod extrapolation;
+pub mod network;
 pub mod persistence;
 pub mod power_trend;
 pub mod spread;
 
 pub use baseline::Baseline;
+pub use network::NetworkPredictor;
 
 /// Which model concluded something.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -39,6 +42,8 @@ pub struct UePrediction {
     /// Probability that the link is blocked within each configured horizon, non-decreasing over the horizons
     /// (sorted, the first may be 0 = now). `None` when the model knows nothing of this UE's link.
     pub blockage: Option<Vec<f32>>,
+    /// How much each modality counted, 0 for a missing one, together 1. Empty when the model does not weigh them.
+    pub gate: BTreeMap<Modality, f32>,
 }
 
 /// What a model says of one frame.
@@ -92,6 +97,11 @@ pub enum ModelError {
 pub trait Predictor: Send {
     /// Who concludes.
     fn info(&self) -> ModelInfo;
+
+    /// Where it runs: `cpu` or `cuda:N`.
+    fn device(&self) -> &str {
+        "cpu"
+    }
 
     /// Predicts for one window per unit, all in one forward pass; one prediction per window, in order.
     ///

@@ -23,6 +23,7 @@ pub mod frame;
 pub mod infer;
 pub mod ingest;
 pub mod message;
+pub mod model;
 pub mod observe;
 pub mod percentile;
 pub mod publish;

@@ -284,6 +284,9 @@ pub struct FrameMessage {
 pub struct FrameUe {
     /// Number of past beam-power reports that the decision may use.
     pub link_reports: u32,
+    /// How much they counted, 0…1; null when the model does not weigh modalities.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub link_gate_weight: Option<f64>,
     /// Its position.
     pub position: FrameModality,
 }

@@ -1,12 +1,13 @@
 //! Runtime: threads, queues, supervision and shutdown. The only place that knows them.
 //!
 //! ```text
-//!  mailboxes ──▶ decode × n ──▶ align ──▶ infer ──▶ decide ──▶ publish
-//!  (or a recording's feed)                                       ▲
-//!                                        monitor: health, 1 Hz ──┘
+//!  mailboxes ──▶ decode × n ──▶ align ──▶ infer, decide ──▶ publish
+//!  (or a recording's feed)                                     ▲
+//!                                      monitor: health, 1 Hz ──┘
 //! ```
 //!
-//! One thread per box and a bounded queue on every arrow. Live, a full queue drops its oldest item and counts it; in a
+//! One thread per box and a bounded queue on every arrow; decide has no thread of its own, because waking one takes
+//! longer than deciding. Live, a full queue drops its oldest item and counts it; in a
 //! replay it makes the sender wait, so that nothing is lost. Shutdown runs down the same road: the input closes, each
 //! stage finishes what waits for it and closes the next one, the last one writes what it has.
 
@@ -20,6 +21,7 @@ mod publishing;
 pub mod queue;
 mod status;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -29,21 +31,21 @@ use zenoh::Session;
 
 use crate::config;
 use crate::decode::Decoder;
-use crate::frame::{Frame, Window};
-use crate::infer::{ModelError, Prediction, Predictor};
+use crate::frame::Window;
+use crate::infer::{ModelInfo, Predictor};
 use crate::ingest::clock::Clock;
 use crate::ingest::mailbox::{Capacity, Mailboxes};
 use crate::ingest::network::{SessionError, subscribe};
 use crate::ingest::{Gate, network::Subscriptions};
 use crate::message::Message;
 use crate::observe::Metrics;
-use crate::observe::event::PublishFailed;
+use crate::observe::event::{ModeLog, PublishFailed};
 use crate::publish::{DecisionLog, Publisher};
 use crate::sample::{RawSample, Sample, UnitId};
 use crate::time::Moment;
 
 pub use monitor::Snapshot;
-pub use status::{Summary, UeStatus, UnitStatus, UnitSummary};
+pub use status::{Fallback, Summary, UeStatus, UnitStatus, UnitSummary};
 
 use feeding::{Feed, Pace};
 use queue::{WhenFull, queue};
@@ -94,6 +96,8 @@ pub struct Parts {
     pub pipeline: config::Pipeline,
     /// What decides.
     pub predictor: Box<dyn Predictor>,
+    /// A second opinion, scored on the same frames and never published.
+    pub fallback: Option<Box<dyn Predictor>>,
     /// Where samples come from.
     pub source: Source,
     /// Where messages go; `None`: not to zenoh.
@@ -125,12 +129,6 @@ enum Aligned {
         born: Instant,
     },
     /// What decisions are scored against.
-    Truth(Sample),
-}
-
-/// From infer to decide.
-enum Inferred {
-    Frame { frame: Arc<Frame>, outcome: Result<Prediction, ModelError>, born: Instant },
     Truth(Sample),
 }
 
@@ -175,6 +173,7 @@ pub struct Running {
     publish: (String, JoinHandle<std::io::Result<Option<String>>>),
     monitor_stop: crossbeam_channel::Sender<()>,
     status: Arc<status::Board>,
+    model: ModelInfo,
     metrics: Arc<Metrics>,
     live: Option<(Arc<Gate>, Option<Subscriptions>)>,
     started: Instant,
@@ -212,15 +211,13 @@ fn spawn<T: Send + 'static>(
 const DECODED_QUEUE: usize = 64;
 /// Frames that may wait for the model; it takes the newest of each unit.
 const FRAME_QUEUE: usize = 64;
-/// Outcomes that may wait for decide.
-const OUTCOME_QUEUE: usize = 64;
 
 /// Starts a pipeline.
 ///
 /// # Errors
 /// [`RuntimeError`] when zenoh or the operating system refuses something.
 pub fn start(parts: Parts) -> Result<Running, RuntimeError> {
-    let Parts { pipeline, predictor, source, session, log, metrics, on_snapshot } = parts;
+    let Parts { pipeline, predictor, fallback, source, session, log, metrics, on_snapshot } = parts;
     let started = Instant::now();
     let decoder = Arc::new(Decoder::new(&pipeline));
     let model = predictor.info();
@@ -239,9 +236,9 @@ pub fn start(parts: Parts) -> Result<Running, RuntimeError> {
     };
     let (decoded_in, decoded) = queue(DECODED_QUEUE, WhenFull::Wait);
     let (aligned_in, aligned) = queue(FRAME_QUEUE, timing.when_full());
-    let (inferred_in, inferred) = queue(OUTCOME_QUEUE, WhenFull::Wait);
     let (outgoing_in, outgoing) = queue(pipeline.output.queue, timing.when_full());
     let status = Arc::new(status::Board::default());
+    status.runs_on(predictor.device());
     let (news, mode_news) = crossbeam_channel::bounded(1);
     let (monitor_stop, monitor_stopped) = crossbeam_channel::bounded(1);
 
@@ -255,7 +252,6 @@ pub fn start(parts: Parts) -> Result<Running, RuntimeError> {
             metrics: Arc::clone(&metrics),
             outgoing: outgoing_in.clone(),
             model: model.clone(),
-            device: "cpu".to_owned(),
             started,
             on_snapshot,
         };
@@ -263,22 +259,23 @@ pub fn start(parts: Parts) -> Result<Running, RuntimeError> {
     })?;
 
     let mut threads = Vec::new();
-    threads.push(spawn("decide", {
-        let stage = deciding::Deciding {
+    threads.push(spawn("infer", {
+        let deciding = deciding::Deciding {
             decide: pipeline.decide.clone(),
             codebook: pipeline.codebook.clone(),
-            model,
+            model: model.clone(),
             outgoing: outgoing_in,
             status: Arc::clone(&status),
             metrics: Arc::clone(&metrics),
             news,
+            deciders: BTreeMap::new(),
+            mode_log: ModeLog::default(),
+            fallback: fallback
+                .map(|predictor| deciding::Fallback { predictor, deciders: BTreeMap::new() }),
         };
-        move || stage.run(&inferred)
-    })?);
-    threads.push(spawn("infer", {
         let metrics = Arc::clone(&metrics);
         let newest_only = matches!(timing, Timing::Real(_));
-        move || inferring::run(predictor, &aligned, &inferred_in, newest_only, &metrics)
+        move || inferring::run(predictor, &aligned, deciding, newest_only, &metrics)
     })?);
     threads.push(spawn("align", {
         let stage =
@@ -310,6 +307,7 @@ pub fn start(parts: Parts) -> Result<Running, RuntimeError> {
         publish,
         monitor_stop,
         status,
+        model,
         metrics,
         live,
         started,
@@ -418,6 +416,6 @@ impl Running {
             return Err(RuntimeError::StageBroke { stage });
         }
         let hash = log.map_err(|_| RuntimeError::StageBroke { stage: self.publish.0 })??;
-        Ok(self.status.summary(&self.metrics, hash, self.started.elapsed()))
+        Ok(self.status.summary(&self.metrics, &self.model, hash, self.started.elapsed()))
     }
 }

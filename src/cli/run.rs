@@ -91,6 +91,7 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
     let parts = Parts {
         pipeline,
         predictor: Box::new(predictor),
+        fallback: None,
         source,
         session: session.clone(),
         log,

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_path_to_error::Segment;
 
 use super::{AngleAxis, Pipeline, Pose};
+use crate::model::NetworkConfig;
 use crate::sample::Modality;
 
 /// One thing that is wrong.
@@ -59,10 +60,46 @@ pub fn load(path: &Path) -> Result<Pipeline, ConfigError> {
     })?;
     let mut pipeline = parse(path, &text)?;
     let folder = path.parent().unwrap_or(Path::new(""));
-    for file in [&mut pipeline.output.zenoh_config, &mut pipeline.output.decision_log].into_iter().flatten() {
+    let files = [
+        &mut pipeline.output.zenoh_config,
+        &mut pipeline.output.decision_log,
+        &mut pipeline.model.network,
+    ];
+    for file in files.into_iter().flatten() {
         *file = folder.join(&*file);
     }
     Ok(pipeline)
+}
+
+/// Reads and checks a network's configuration file.
+///
+/// # Errors
+/// [`ConfigError`] with every problem.
+pub fn load_network(path: &Path) -> Result<NetworkConfig, ConfigError> {
+    let fail = |problems| Err(ConfigError { file: path.to_owned(), problems });
+    let whole = |message| vec![Problem { key: String::new(), message }];
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => return fail(whole(format!("cannot read the network's configuration: {error}"))),
+    };
+    let table = match read_table(&text) {
+        Ok(table) => table,
+        Err(message) => return fail(whole(message)),
+    };
+    let (network, mut problems) = read_tolerantly::<NetworkConfig>(table);
+    let Some(network) = network else { return fail(problems) };
+    problems.extend(network.problems().into_iter().map(|(key, message)| Problem { key, message }));
+    if problems.is_empty() { Ok(network) } else { fail(problems) }
+}
+
+fn read_table(text: &str) -> Result<toml::Table, String> {
+    text.parse().map_err(|error: toml::de::Error| {
+        // The excerpt in the middle is for a terminal of its own; where and what fit in one line.
+        let text = error.to_string();
+        let mut lines = text.lines();
+        let place = lines.next().unwrap_or_default();
+        format!("{place}: {}", lines.next_back().unwrap_or_default())
+    })
 }
 
 /// Parses and checks the text of a pipeline file; `path` only names it in errors.
@@ -71,16 +108,9 @@ pub fn load(path: &Path) -> Result<Pipeline, ConfigError> {
 /// [`ConfigError`] with every problem.
 pub fn parse(path: &Path, text: &str) -> Result<Pipeline, ConfigError> {
     let fail = |problems| Err(ConfigError { file: path.to_owned(), problems });
-    let table: toml::Table = match text.parse() {
+    let table = match read_table(text) {
         Ok(table) => table,
-        Err(error) => {
-            // The excerpt in the middle is for a terminal of its own; where and what fit in one line.
-            let text = error.to_string();
-            let mut lines = text.lines();
-            let place = lines.next().unwrap_or_default();
-            let message = format!("{place}: {}", lines.next_back().unwrap_or_default());
-            return fail(vec![Problem { key: String::new(), message }]);
-        }
+        Err(message) => return fail(vec![Problem { key: String::new(), message }]),
     };
     let (pipeline, mut problems) = read_tolerantly::<Pipeline>(table);
     let Some(pipeline) = pipeline else { return fail(problems) };
@@ -194,6 +224,15 @@ fn check_input(pipeline: &Pipeline, problems: &mut Vec<Problem>) {
             message: "not given, but samples come from zenoh: say how many beams the unit has (1 to 4096)"
                 .to_owned(),
         });
+    }
+    if let Some(peaks) = &pipeline.codebook.peaks_deg {
+        for &degrees in peaks {
+            within(problems, "codebook.peaks_deg", degrees, -360.0, 360.0);
+        }
+        if let Some(beams) = pipeline.codebook.beams.filter(|&beams| beams != peaks.len()) {
+            let message = format!("found {} angles, allowed are {beams} (codebook.beams)", peaks.len());
+            problems.push(Problem { key: "codebook.peaks_deg".to_owned(), message });
+        }
     }
     let missing = input.zenoh && pipeline.output.zenoh_config.is_none();
     if missing && !is_told(problems, "input.zenoh") && !is_told(problems, "output.zenoh_config") {

@@ -1,6 +1,7 @@
 //! What a frame was made of, as a message.
 
 use crate::frame::{Frame, Placed};
+use crate::infer::Prediction;
 use crate::message::{FrameMessage, FrameModality, FrameUe, Header, Mode, Nanos, Presence};
 use crate::sample::Modality;
 use crate::time::Span;
@@ -8,12 +9,31 @@ use crate::time::Span;
 /// The sensors of a unit.
 const SENSORS: [Modality; 3] = [Modality::Camera, Modality::Radar, Modality::Lidar];
 
-/// The `frame` message of a frame after which the mode is `mode`.
-pub(super) fn describe(frame: &Frame, header: Header, mode: Mode) -> FrameMessage {
-    let modalities = SENSORS.into_iter().map(|sensor| (sensor, presence(frame.sensors.get(&sensor))));
+/// The `frame` message of a frame of which a model said `prediction` and after which the mode is `mode`.
+pub(super) fn describe(
+    frame: &Frame,
+    header: Header,
+    mode: Mode,
+    prediction: Option<&Prediction>,
+) -> FrameMessage {
+    let gates = || frame.ues.keys().filter_map(|ue| Some(&prediction?.ues.get(ue)?.gate));
+    let modalities = SENSORS.into_iter().map(|sensor| {
+        // A sensor is the unit's, its weight each UE's: the message says their mean.
+        let weights: Vec<f64> = gates().filter_map(|gate| gate.get(&sensor).copied().map(f64::from)).collect();
+        let mean = (!weights.is_empty()).then(|| weights.iter().sum::<f64>() / weights.len() as f64);
+        (sensor, presence(frame.sensors.get(&sensor), mean))
+    });
     let ues = frame.ues.iter().map(|(ue, view)| {
-        let link_reports = u32::try_from(view.link.len()).unwrap_or(u32::MAX);
-        (ue.clone(), FrameUe { link_reports, position: presence(view.position.as_ref()) })
+        let weight = |modality| {
+            let gate = &prediction?.ues.get(ue)?.gate;
+            gate.get(&modality).copied().map(f64::from)
+        };
+        let said = FrameUe {
+            link_reports: u32::try_from(view.link.len()).unwrap_or(u32::MAX),
+            link_gate_weight: weight(Modality::Link),
+            position: presence(view.position.as_ref(), weight(Modality::Position)),
+        };
+        (ue.clone(), said)
     });
     FrameMessage {
         header,
@@ -26,7 +46,7 @@ pub(super) fn describe(frame: &Frame, header: Header, mode: Mode) -> FrameMessag
     }
 }
 
-fn presence(placed: Option<&Placed>) -> FrameModality {
+fn presence(placed: Option<&Placed>, gate_weight: Option<f64>) -> FrameModality {
     let Some(placed) = placed else {
         return FrameModality {
             state: Presence::Missing,
@@ -34,7 +54,7 @@ fn presence(placed: Option<&Placed>) -> FrameModality {
             capture_source: None,
             age_ms: None,
             skew_ms: None,
-            gate_weight: None,
+            gate_weight,
         };
     };
     FrameModality {
@@ -44,6 +64,6 @@ fn presence(placed: Option<&Placed>) -> FrameModality {
         // A sample taken after the instant is not negatively old; its skew says the rest.
         age_ms: Some((-placed.skew).max(Span::ZERO).as_millis_f64()),
         skew_ms: Some(placed.skew.as_millis_f64()),
-        gate_weight: None,
+        gate_weight,
     }
 }

@@ -56,6 +56,8 @@ pub struct ScoreTotals {
     pub persistence: BeamScore,
     /// Linear extrapolation on the same reports.
     pub extrapolation: BeamScore,
+    /// Always the beams that were most often the best, known afterwards, on the same reports.
+    pub majority: BeamScore,
     /// Blockage warnings; `truth` is `None` when the UEs' truths are of different kinds.
     pub blockage: BlockageScore,
 }
@@ -168,7 +170,7 @@ impl Scorer {
     /// The sums over all UEs, also those that have left.
     #[must_use]
     pub fn totals(&self) -> ScoreTotals {
-        let (mut tally, mut blockage) = self.left;
+        let (mut tally, mut blockage) = self.left.clone();
         for score in self.ues.values() {
             tally.merge(&score.tally);
             blockage.merge(&score.events.tally);
@@ -178,6 +180,7 @@ impl Scorer {
             beam: tally.beam.score(),
             persistence: tally.persistence.score(),
             extrapolation: tally.extrapolation.score(),
+            majority: tally.majority.score(),
             blockage: blockage.score(),
         }
     }
@@ -355,7 +358,8 @@ impl UeScore {
             reports.incomparable += 1;
         } else {
             reports.scored += 1;
-            let Tally { beam, persistence, extrapolation, .. } = &mut self.tally;
+            let Tally { beam, persistence, extrapolation, majority, .. } = &mut self.tally;
+            majority.add(&truth.power, truth.best, truth.best_power);
             let answers = [
                 (beam, &decision.top),
                 (persistence, &truth.persistence),

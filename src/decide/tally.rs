@@ -47,6 +47,43 @@ impl BeamTally {
     }
 }
 
+/// What always naming the beams that were most often the best would have scored: known only afterwards, and a floor
+/// that a predictor has to beat.
+#[derive(Clone, Debug, Default)]
+pub(super) struct MajorityTally {
+    /// Per beam: how often it was the best, and its power below the best one.
+    beams: Vec<(u64, BeamTally)>,
+}
+
+impl MajorityTally {
+    /// Takes in a report as [`BeamTally::add`] does.
+    pub fn add(&mut self, power: &BeamPower, best: BeamIndex, best_power: f64) {
+        let beams = power.linear.len().max(self.beams.len());
+        self.beams.resize(beams, Default::default());
+        for ((times, tally), beam) in self.beams.iter_mut().zip((0u16..).map(BeamIndex)) {
+            *times += u64::from(beam == best);
+            tally.add(&[beam], power, best, best_power);
+        }
+    }
+
+    pub fn merge(&mut self, other: &Self) {
+        let beams = other.beams.len().max(self.beams.len());
+        self.beams.resize(beams, Default::default());
+        for (ours, theirs) in self.beams.iter_mut().zip(&other.beams) {
+            ours.0 += theirs.0;
+            ours.1.merge(&theirs.1);
+        }
+    }
+
+    pub fn score(&self) -> BeamScore {
+        let mut ranked: Vec<&(u64, BeamTally)> = self.beams.iter().collect();
+        ranked.sort_by_key(|(times, _)| std::cmp::Reverse(*times));
+        let Some((_, first)) = ranked.first() else { return BeamScore::default() };
+        let top3: u64 = ranked.iter().take(3).map(|(times, _)| times).sum();
+        BeamScore { top3: ratio(top3 as f64, first.count), ..first.score() }
+    }
+}
+
 /// Sums of the blockage warnings.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct BlockageTally {
@@ -91,12 +128,13 @@ impl BlockageTally {
 }
 
 /// All sums of one UE, or of several.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Tally {
     pub reports: ReportCounts,
     pub beam: BeamTally,
     pub persistence: BeamTally,
     pub extrapolation: BeamTally,
+    pub majority: MajorityTally,
 }
 
 impl Tally {
@@ -112,6 +150,7 @@ impl Tally {
         self.beam.merge(&other.beam);
         self.persistence.merge(&other.persistence);
         self.extrapolation.merge(&other.extrapolation);
+        self.majority.merge(&other.majority);
     }
 }
 

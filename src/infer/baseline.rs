@@ -1,5 +1,6 @@
 //! The rules that every later model has to beat, and that stay as the fallback.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{
@@ -46,6 +47,7 @@ impl Baseline {
                 BeamRule::Extrapolation => extrapolation::predict(&history, t, self.circular),
             },
             blockage: power_trend::predict(&history, t, &self.horizons_ms, self.blockage_db),
+            gate: BTreeMap::new(),
         }
     }
 }

@@ -9,7 +9,7 @@ const SUM_TOLERANCE: f64 = 1e-3;
 /// Most beams that an index can name.
 const MOST_BEAMS: usize = 1 << 16;
 
-/// Judges what a model says of a frame: every vector finite, in 0…1, of the right length; beams sum to 1; blockage is
+/// Judges what a model says of a frame: every vector finite, in 0…1, of the right length; beams sum to 1, and so do gate weights; blockage is
 /// non-decreasing over the horizons. What it says of a UE that is not in the frame is not looked at.
 ///
 /// `beams` is the length of the codebook; where it is not known, the UE's link reports in the frame say it (one of them
@@ -28,15 +28,12 @@ pub fn check(
         if let Some(beam) = &said.beam {
             let expected = beams.unwrap_or_else(|| reported(view, beam.len()));
             probabilities("beam", ue, beam, expected)?;
-            let sum: f64 = beam.iter().map(|&p| f64::from(p)).sum();
-            if (sum - 1.0).abs() > SUM_TOLERANCE {
-                return Err(improbable(
-                    "beam",
-                    ue,
-                    format!("probabilities of sum {sum}"),
-                    "they must sum to 1",
-                ));
-            }
+            sum_to_one("beam", ue, beam)?;
+        }
+        if !said.gate.is_empty() {
+            let weights: Vec<f32> = said.gate.values().copied().collect();
+            probabilities("gate", ue, &weights, weights.len())?;
+            sum_to_one("gate", ue, &weights)?;
         }
         if let Some(blockage) = &said.blockage {
             probabilities("blockage", ue, blockage, horizons)?;
@@ -55,6 +52,14 @@ fn reported(view: &UeView, found: usize) -> usize {
     let lengths = || view.link.iter().rev().map(|report| report.power.linear.len());
     let any = found.clamp(1, MOST_BEAMS);
     lengths().find(|&length| length == found).or_else(|| lengths().next()).unwrap_or(any)
+}
+
+fn sum_to_one(what: &'static str, ue: &UeId, values: &[f32]) -> Result<(), ModelError> {
+    let sum: f64 = values.iter().map(|&p| f64::from(p)).sum();
+    if (sum - 1.0).abs() > SUM_TOLERANCE {
+        return Err(improbable(what, ue, format!("probabilities of sum {sum}"), "they must sum to 1"));
+    }
+    Ok(())
 }
 
 fn improbable(what: &'static str, ue: &UeId, found: String, allowed: &'static str) -> ModelError {

@@ -1,4 +1,4 @@
-//! The infer thread: owns the model.
+//! The infer thread: owns the model, and decides on what it says.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use crossbeam_channel::Receiver;
 
-use super::queue::{Sender, Sent};
-use super::{Aligned, Inferred};
+use super::Aligned;
+use super::deciding::Deciding;
 use crate::frame::Window;
 use crate::infer::{ModelError, Prediction, Predictor};
 use crate::observe::event::{FrameOverrun, ModelFailed};
@@ -19,44 +19,50 @@ use crate::sample::{Sample, UnitId};
 pub(super) fn run(
     mut predictor: Box<dyn Predictor>,
     aligned: &Receiver<Aligned>,
-    inferred: &Sender<Inferred>,
+    mut deciding: Deciding,
     newest_only: bool,
     metrics: &Metrics,
 ) {
-    while let Ok(first) = aligned.recv() {
-        let mut batch = Batch::default();
-        batch.add(first, metrics);
-        if newest_only {
-            for item in aligned.try_iter() {
-                batch.add(item, metrics);
-            }
-        }
-        for truth in batch.truth {
-            if let Sent::Closed = inferred.send(Inferred::Truth(truth)) {
-                return;
-            }
-        }
-        let (windows, born): (Vec<Window>, Vec<Instant>) = batch.newest.into_values().unzip();
-        if windows.is_empty() {
-            continue;
-        }
-        let begun = Instant::now();
-        let outcome = predict(predictor.as_mut(), &windows);
-        metrics.took(Stage::Infer, begun.elapsed());
-        if let Err(error) = &outcome {
-            ModelFailed { detail: error }.emit(metrics);
-        }
-        let outcomes: Vec<Result<Prediction, ModelError>> = match outcome {
-            Ok(predictions) => predictions.into_iter().map(Ok).collect(),
-            Err(error) => vec![Err(error); windows.len()],
-        };
-        for ((window, born), outcome) in windows.into_iter().zip(born).zip(outcomes) {
-            let item = Inferred::Frame { frame: window.frame, outcome, born };
-            if let Sent::Closed = inferred.send(item) {
-                return;
-            }
+    while take(predictor.as_mut(), aligned, &mut deciding, newest_only, metrics) {}
+    deciding.finish();
+}
+
+/// Takes what waits through model and decisions; false at the end of either side.
+fn take(
+    predictor: &mut dyn Predictor,
+    aligned: &Receiver<Aligned>,
+    deciding: &mut Deciding,
+    newest_only: bool,
+    metrics: &Metrics,
+) -> bool {
+    let Ok(first) = aligned.recv() else { return false };
+    let mut batch = Batch::default();
+    batch.add(first, metrics);
+    if newest_only {
+        for item in aligned.try_iter() {
+            batch.add(item, metrics);
         }
     }
+    if !batch.truth.iter().all(|truth| deciding.truth(truth)) {
+        return false;
+    }
+    let (windows, born): (Vec<Window>, Vec<Instant>) = batch.newest.into_values().unzip();
+    if windows.is_empty() {
+        return true;
+    }
+    let begun = Instant::now();
+    let outcome = predict(predictor, &windows);
+    metrics.took(Stage::Infer, begun.elapsed());
+    deciding.status.runs_on(predictor.device());
+    if let Err(error) = &outcome {
+        ModelFailed { detail: error }.emit(metrics);
+    }
+    let outcomes: Vec<Result<&Prediction, &ModelError>> = match &outcome {
+        Ok(predictions) => predictions.iter().map(Ok).collect(),
+        Err(error) => vec![Err(error); windows.len()],
+    };
+    let decided = windows.iter().zip(born).zip(outcomes);
+    decided.into_iter().all(|((window, born), outcome)| deciding.frame(window, outcome, born))
 }
 
 /// A panic or a wrong number of answers is a model failure like any other: decide holds the last good beam.

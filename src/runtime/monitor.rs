@@ -34,7 +34,6 @@ pub(super) struct Monitor {
     pub(super) metrics: Arc<Metrics>,
     pub(super) outgoing: Sender<Outgoing>,
     pub(super) model: ModelInfo,
-    pub(super) device: String,
     pub(super) started: Instant,
     pub(super) on_snapshot: Box<dyn FnMut(&Snapshot) + Send>,
 }
@@ -97,7 +96,7 @@ impl Monitor {
                 stages: snapshot.stages.clone(),
                 received: received.clone(),
                 drops: snapshot.drops.clone(),
-                device: self.device.clone(),
+                device: self.status.device(),
                 model: self.model.clone(),
                 uptime_s: self.started.elapsed().as_secs_f64(),
             })

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::decide::ScoreTotals;
 use crate::frame::{Frame, FrameReference};
+use crate::infer::ModelInfo;
 use crate::message::{BeamMessage, BlockageMessage, Message, Mode, StageLatency};
 use crate::observe::{Loss, Metrics, lock};
 use crate::sample::{Modality, UeId, UnitId};
@@ -37,6 +38,7 @@ pub struct UnitStatus {
     pub ues: BTreeMap<UeId, UeStatus>,
     frames: BTreeMap<FrameReference, BTreeMap<Mode, u64>>,
     score: ScoreTotals,
+    fallback: Option<(ModelInfo, ScoreTotals)>,
 }
 
 /// One unit in the summary of a run.
@@ -44,7 +46,20 @@ pub struct UnitStatus {
 pub struct UnitSummary {
     /// Frames by where their instant came from, then by mode.
     pub frames: BTreeMap<FrameReference, BTreeMap<Mode, u64>>,
-    /// Decisions against measured truth.
+    /// The model that decided.
+    pub model: ModelInfo,
+    /// Its decisions against measured truth.
+    pub score: ScoreTotals,
+    /// What the rules would have decided on the same frames, where a network decided.
+    pub fallback: Option<Fallback>,
+}
+
+/// A second opinion on every frame.
+#[derive(Clone, Debug, Serialize)]
+pub struct Fallback {
+    /// Whose.
+    pub model: ModelInfo,
+    /// Its decisions against measured truth.
     pub score: ScoreTotals,
 }
 
@@ -59,6 +74,8 @@ pub struct Summary {
     pub drops: BTreeMap<String, u64>,
     /// Latency per stage.
     pub stages: BTreeMap<String, StageLatency>,
+    /// Where the model ran.
+    pub device: String,
     /// Wall-clock time of the run, seconds.
     pub seconds: f64,
     /// SHA-256 of the decision log, where there is one.
@@ -69,12 +86,16 @@ pub struct Summary {
 
 /// The latest state of every unit.
 #[derive(Default)]
-pub(super) struct Board(Mutex<BTreeMap<UnitId, UnitStatus>>);
+pub(super) struct Board {
+    units: Mutex<BTreeMap<UnitId, UnitStatus>>,
+    /// Where the model runs.
+    device: Mutex<String>,
+}
 
 impl Board {
     /// Notes the decisions of a frame.
     pub(super) fn decided(&self, frame: &Frame, mode: Mode, reasons: &[String], messages: &[Message]) {
-        let mut board = lock(&self.0);
+        let mut board = lock(&self.units);
         let status = board.entry(frame.unit.clone()).or_insert_with(|| UnitStatus {
             mode,
             reasons: Vec::new(),
@@ -83,6 +104,7 @@ impl Board {
             ues: BTreeMap::new(),
             frames: BTreeMap::new(),
             score: ScoreTotals::default(),
+            fallback: None,
         });
         status.mode = mode;
         status.reasons = reasons.to_vec();
@@ -103,31 +125,59 @@ impl Board {
         }
     }
 
+    /// Notes where the model runs.
+    pub(super) fn runs_on(&self, device: &str) {
+        let mut noted = lock(&self.device);
+        if *noted != device {
+            device.clone_into(&mut noted);
+        }
+    }
+
+    /// Where the model runs.
+    pub(super) fn device(&self) -> String {
+        lock(&self.device).clone()
+    }
+
     /// Notes the score so far.
     pub(super) fn scored(&self, unit: &UnitId, totals: ScoreTotals) {
-        if let Some(status) = lock(&self.0).get_mut(unit) {
+        if let Some(status) = lock(&self.units).get_mut(unit) {
             status.score = totals;
+        }
+    }
+
+    /// Notes what the fallback has scored.
+    pub(super) fn compared(&self, unit: &UnitId, model: ModelInfo, totals: ScoreTotals) {
+        if let Some(status) = lock(&self.units).get_mut(unit) {
+            status.fallback = Some((model, totals));
         }
     }
 
     /// The latest state of every unit.
     pub(super) fn units(&self) -> BTreeMap<UnitId, UnitStatus> {
-        lock(&self.0).clone()
+        lock(&self.units).clone()
     }
 
     /// What the run did.
     pub(super) fn summary(
         &self,
         metrics: &Metrics,
+        model: &ModelInfo,
         decisions_sha256: Option<String>,
         time: Duration,
     ) -> Summary {
         let losses = metrics.losses();
         Summary {
-            units: lock(&self.0)
+            units: lock(&self.units)
                 .iter()
                 .map(|(unit, status)| {
-                    let summary = UnitSummary { frames: status.frames.clone(), score: status.score.clone() };
+                    let fallback =
+                        status.fallback.clone().map(|(model, score)| Fallback { model, score });
+                    let summary = UnitSummary {
+                        frames: status.frames.clone(),
+                        model: model.clone(),
+                        score: status.score.clone(),
+                        fallback,
+                    };
                     (unit.clone(), summary)
                 })
                 .collect(),
@@ -135,6 +185,7 @@ impl Board {
             data_lost: losses.keys().any(Loss::is_data_loss),
             drops: losses.iter().map(|(loss, count)| (loss.key(), *count)).collect(),
             stages: metrics.since_start(),
+            device: self.device(),
             seconds: time.as_secs_f64(),
             decisions_sha256,
         }

@@ -115,7 +115,7 @@ pub type Said<'a> = (&'a str, Option<Vec<f32>>, Option<Vec<f32>>);
 /// What a model says of each named UE.
 pub fn says(ues: &[Said]) -> Prediction {
     let ues = ues.iter().map(|(name, beam, blockage)| {
-        (ue(name), UePrediction { beam: beam.clone(), blockage: blockage.clone() })
+        (ue(name), UePrediction { beam: beam.clone(), blockage: blockage.clone(), ..UePrediction::default() })
     });
     Prediction { ues: ues.collect() }
 }

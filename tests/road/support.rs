@@ -140,6 +140,7 @@ fn run_with(
     let running = runtime::start(Parts {
         pipeline,
         predictor: Box::new(predictor),
+        fallback: None,
         source: Source::Feed { samples: Box::new(feed), rate: 0.0 },
         session: None,
         log: Some(log.map_or_else(DecisionLog::hash_only, |path| DecisionLog::create(path).unwrap())),

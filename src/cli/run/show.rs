@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use crate::message::{BeamScore, BeamSource, WarningState};
+use crate::message::{BeamScore, BeamSource, BlockageScore, BlockageTruth, WarningState};
 use crate::recording::Absent;
-use crate::runtime::{self, Snapshot, UeStatus};
+use crate::runtime::{self, Snapshot, UeStatus, UnitSummary};
 
 /// One line per unit.
 pub(super) struct Live<'a>(pub(super) &'a Snapshot);
@@ -84,7 +84,10 @@ impl fmt::Display for Summary<'_> {
         let summary = self.0;
         for (unit, unit_summary) in &summary.units {
             let total: u64 = unit_summary.frames.values().flat_map(|modes| modes.values()).sum();
+            let model = &unit_summary.model;
+            let untrained = if model.trained { "" } else { ", untrained: nothing to act on" };
             writeln!(f, "{unit}: {total} frames in {:.1} s", summary.seconds)?;
+            writeln!(f, "  decided by {}{untrained}, on {}", model.id, summary.device)?;
             for (reference, modes) in &unit_summary.frames {
                 let count: u64 = modes.values().sum();
                 let by_mode: Vec<String> =
@@ -92,7 +95,7 @@ impl fmt::Display for Summary<'_> {
                 let reference = format!("{reference:?}").to_lowercase();
                 writeln!(f, "  opened by {reference:<9} {count:>6}   {}", by_mode.join(", "))?;
             }
-            write_score(f, &unit_summary.score)?;
+            write_score(f, unit_summary)?;
         }
         let received: Vec<String> =
             summary.received.iter().map(|(modality, count)| format!("{modality} {count}")).collect();
@@ -128,14 +131,15 @@ impl fmt::Display for Summary<'_> {
     }
 }
 
-fn write_score(f: &mut fmt::Formatter<'_>, score: &crate::decide::ScoreTotals) -> fmt::Result {
+fn write_score(f: &mut fmt::Formatter<'_>, unit: &UnitSummary) -> fmt::Result {
+    let score = &unit.score;
     let percent =
         |share: Option<f64>| share.map_or("  -   ".to_owned(), |share| format!("{:5.1} %", share * 100.0));
     let row = |f: &mut fmt::Formatter<'_>, name: &str, score: &BeamScore| {
         let loss = score.power_loss_db.map_or("   -".to_owned(), |loss| format!("{loss:.2} dB"));
         writeln!(
             f,
-            "  {name:<24} top-1 {}   top-3 {}   power loss {loss}   n {}",
+            "  {name:<26} top-1 {}   top-3 {}   power loss {loss}   n {}",
             percent(score.top1),
             percent(score.top3),
             score.count
@@ -158,25 +162,42 @@ fn write_score(f: &mut fmt::Formatter<'_>, score: &crate::decide::ScoreTotals) -
         writeln!(f, "  beams scored against {} of {} link reports{passed}", reports.scored, reports.seen)?;
     }
     row(f, "beam, decided", &score.beam)?;
+    if let Some(fallback) = &unit.fallback {
+        row(f, "beam, fallback", &fallback.score.beam)?;
+    }
     row(f, "beam, persistence", &score.persistence)?;
     row(f, "beam, extrapolation", &score.extrapolation)?;
-    let blockage = &score.blockage;
-    if blockage.count > 0 {
-        let lead = blockage.lead_time_ms.map_or("-".to_owned(), |lead| format!("{lead:.0} ms"));
+    row(f, "beam, majority afterwards", &score.majority)?;
+    write_blockage(f, "blockage, decided", &score.blockage)?;
+    if let Some(fallback) = &unit.fallback {
+        write_blockage(f, "blockage, fallback", &fallback.score.blockage)?;
+    }
+    if let Some(blocked) = score.blockage.prevalence {
+        let truth = match score.blockage.truth {
+            Some(BlockageTruth::Label) => "by label",
+            Some(BlockageTruth::Power) => "by power",
+            None => "by either truth",
+        };
+        let majority = percent(Some(blocked.max(1.0 - blocked)));
         writeln!(
             f,
-            "  blockage ({})         hits {} ({} late)   misses {}   false alarms {}   mean lead {lead}   blocked {} of {}",
-            match blockage.truth {
-                Some(crate::message::BlockageTruth::Label) => "by label",
-                Some(crate::message::BlockageTruth::Power) | None => "by power",
-            },
-            blockage.hits,
-            blockage.late_hits,
-            blockage.misses,
-            blockage.false_alarms,
-            percent(blockage.prevalence).trim(),
-            blockage.count
+            "  blocked ({truth}) {} of {} readings: always saying the commoner one is right in {}",
+            percent(Some(blocked)).trim(),
+            score.blockage.count,
+            majority.trim()
         )?;
     }
     Ok(())
+}
+
+fn write_blockage(f: &mut fmt::Formatter<'_>, name: &str, score: &BlockageScore) -> fmt::Result {
+    if score.count == 0 {
+        return Ok(());
+    }
+    let lead = score.lead_time_ms.map_or("-".to_owned(), |lead| format!("{lead:.0} ms"));
+    let BlockageScore { hits, late_hits, misses, false_alarms, .. } = score;
+    writeln!(
+        f,
+        "  {name:<26} hits {hits} ({late_hits} late)   misses {misses}   false alarms {false_alarms}   mean lead {lead}"
+    )
 }

@@ -1,0 +1,382 @@
+//! The network as a [`Predictor`]: encodes each new sample once, keeps the tokens of the last window per unit on the
+//! device, and takes the frames of all units and UEs through one forward pass.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use candle_core::{Device, Tensor};
+use sha2::{Digest, Sha256};
+
+use super::device::{DeviceChoice, DeviceError, Opened, open};
+use super::{ModelError, ModelInfo, Prediction, Predictor, UePrediction};
+use crate::config::Codebook;
+use crate::frame::{Frame, LinkReport, Placed, Window};
+use crate::model::fusion::Tokens;
+use crate::model::heads::{softmax, within_horizons};
+use crate::model::seeded::fresh_weights;
+use crate::model::{Encoded, Input, MODALITIES, Network, NetworkConfig, Sizes};
+use crate::sample::{Data, Modality, Sample, UeId, UnitId};
+use crate::time::CaptureTime;
+
+mod features;
+
+/// What the network's tokens were made from; it is kept with them, so that its address stays its own.
+#[derive(Clone, Debug)]
+enum Origin {
+    /// A reading.
+    Sample(Arc<Sample>),
+    /// The reports of a UE as a frame saw them.
+    Link(Arc<Frame>, UeId),
+}
+
+/// The identity of an [`Origin`]: its address, and the UE of a link.
+type Key = (usize, Option<UeId>);
+
+impl Origin {
+    fn key(&self) -> Key {
+        match self {
+            Self::Sample(sample) => (Arc::as_ptr(sample) as usize, None),
+            Self::Link(frame, ue) => (Arc::as_ptr(frame) as usize, Some(ue.clone())),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Kept {
+    encoded: Encoded,
+    // Holds the address that the key is.
+    _origin: Origin,
+}
+
+/// One (frame, UE): what stands in each slot.
+struct Row {
+    window: usize,
+    ue: UeId,
+    /// `[W · D]`: key and capture of what is there.
+    places: Vec<Option<(Key, CaptureTime)>>,
+    now: CaptureTime,
+}
+
+/// How much a predictor has computed since it was made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Samples (for links: frames of a UE) that went through an encoder.
+    pub encoded: BTreeMap<Modality, u64>,
+    /// Forward passes.
+    pub passes: u64,
+    /// Rows, one per frame and UE, that went through them.
+    pub rows: u64,
+}
+
+/// The network, its device and the tokens that it keeps.
+#[derive(Debug)]
+pub struct NetworkPredictor {
+    network: Network,
+    id: String,
+    opened: Opened,
+    choice: DeviceChoice,
+    rebuilt: bool,
+    directions: Vec<[f32; 2]>,
+    units: BTreeMap<UnitId, BTreeMap<Key, Kept>>,
+    work: Work,
+}
+
+/// A network that cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum NetworkError {
+    /// The device.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// Its weights.
+    #[error("the network cannot be built: {0}")]
+    Build(#[from] candle_core::Error),
+}
+
+impl NetworkPredictor {
+    /// Builds a network with fresh weights for `codebook.beams` (`sizes.beams`) beams on the chosen device.
+    ///
+    /// # Errors
+    /// [`NetworkError`] when a GPU was asked for and is not there, or refuses memory.
+    pub fn fresh(
+        config: &NetworkConfig,
+        sizes: Sizes,
+        codebook: &Codebook,
+        choice: DeviceChoice,
+    ) -> Result<Self, NetworkError> {
+        let opened = open(choice)?;
+        let network = Network::load(config, sizes, &fresh_weights(config.seed, &opened.device))?;
+        Ok(Self {
+            id: identity(config, sizes),
+            directions: features::beam_directions(codebook, sizes.beams),
+            network,
+            opened,
+            choice,
+            rebuilt: false,
+            units: BTreeMap::new(),
+            work: Work::default(),
+        })
+    }
+
+    /// The device that it runs on, and why that one.
+    #[must_use]
+    pub const fn opened(&self) -> &Opened {
+        &self.opened
+    }
+
+    /// What it has computed so far.
+    #[must_use]
+    pub const fn work(&self) -> &Work {
+        &self.work
+    }
+
+    /// Samples whose tokens are kept.
+    #[must_use]
+    pub fn kept(&self) -> usize {
+        self.units.values().map(BTreeMap::len).sum()
+    }
+
+    /// After a device error: the same device once more, then the CPU.
+    fn recover(&mut self, error: &candle_core::Error) -> Result<(), candle_core::Error> {
+        self.units.clear();
+        let again = if self.rebuilt { None } else { open(self.choice).ok() };
+        self.rebuilt = true;
+        self.opened =
+            again.unwrap_or_else(|| Opened::cpu(format!("{} failed: {error}", self.opened.name)));
+        let config = self.network.config().clone();
+        let weights = fresh_weights(config.seed, &self.opened.device);
+        self.network = Network::load(&config, self.network.sizes(), &weights)?;
+        Ok(())
+    }
+
+    fn forward(&mut self, windows: &[Window]) -> candle_core::Result<Vec<Prediction>> {
+        let mut rows = Vec::new();
+        let mut wanted: BTreeMap<(UnitId, Key), (Input, Origin)> = BTreeMap::new();
+        let mut needed: BTreeMap<&UnitId, BTreeSet<Key>> = BTreeMap::new();
+        for (index, window) in windows.iter().enumerate() {
+            let unit = &window.frame.unit;
+            let needed = needed.entry(unit).or_default();
+            for ue in window.frame.ues.keys() {
+                let found = self.places(window, ue);
+                let mut places = Vec::with_capacity(found.len());
+                for (place, found) in found.into_iter().enumerate() {
+                    places.push(found.map(|(origin, capture)| {
+                        let key = origin.key();
+                        needed.insert(key.clone());
+                        let kept = self.units.get(unit).is_some_and(|kept| kept.contains_key(&key));
+                        if !kept && let Some(&input) = Input::ALL.get(place % MODALITIES) {
+                            wanted.insert((unit.clone(), key.clone()), (input, origin));
+                        }
+                        (key, capture)
+                    }));
+                }
+                // Without anything in the present slot there is nothing to conclude from.
+                if places.iter().rev().take(MODALITIES).any(Option::is_some) {
+                    rows.push(Row { window: index, ue: ue.clone(), places, now: window.frame.time });
+                }
+            }
+        }
+        self.encode(wanted)?;
+        let mut predictions = vec![Prediction::default(); windows.len()];
+        if !rows.is_empty() {
+            let tokens = self.gather(windows, &rows)?;
+            let output = self.network.forward(&tokens)?;
+            self.work.passes += 1;
+            self.work.rows += rows.len() as u64;
+            let said = output.beam.iter().zip(&output.blockage).zip(&output.gate);
+            for (row, ((beam, blockage), gate)) in rows.into_iter().zip(said) {
+                let prediction = UePrediction {
+                    beam: Some(softmax(beam)),
+                    blockage: Some(within_horizons(blockage)),
+                    gate: Input::ALL.iter().map(|&input| modality(input)).zip(gate.iter().copied()).collect(),
+                };
+                if let Some(of_window) = predictions.get_mut(row.window) {
+                    of_window.ues.insert(row.ue, prediction);
+                }
+            }
+        }
+        for (unit, needed) in needed {
+            if let Some(kept) = self.units.get_mut(unit) {
+                kept.retain(|key, _| needed.contains(key));
+            }
+        }
+        Ok(predictions)
+    }
+
+    /// `[W · D]`: what stands in each slot of a window for one UE, oldest slot first.
+    fn places(&self, window: &Window, ue: &UeId) -> Vec<Option<(Origin, CaptureTime)>> {
+        let of_sample = |placed: Option<&Placed>| {
+            placed.map(|placed| (Origin::Sample(Arc::clone(&placed.sample)), placed.capture))
+        };
+        let mut places = Vec::with_capacity(window.slots.len() * MODALITIES);
+        for slot in &window.slots {
+            let Some(frame) = slot else {
+                places.resize(places.len() + MODALITIES, None);
+                continue;
+            };
+            for sensor in [Modality::Camera, Modality::Radar, Modality::Lidar] {
+                places.push(of_sample(frame.sensors.get(&sensor)));
+            }
+            let view = frame.ues.get(ue);
+            let last = view.and_then(|view| self.ours(&view.link).last().map(|report| report.capture));
+            places.push(last.map(|capture| (Origin::Link(Arc::clone(frame), ue.clone()), capture)));
+            let located = |placed: &&Placed| {
+                matches!(&placed.sample.data, Data::Position(position) if position.local.is_some())
+            };
+            places.push(of_sample(view.and_then(|view| view.position.as_ref()).filter(located)));
+        }
+        places
+    }
+
+    /// The reports that are about our beams.
+    fn ours<'a>(&self, reports: &'a [Arc<LinkReport>]) -> impl DoubleEndedIterator<Item = &'a LinkReport> {
+        let beams = self.directions.len();
+        reports.iter().map(Arc::as_ref).filter(move |report| report.power.linear.len() == beams)
+    }
+
+    /// Takes what is new through its encoder, all of one kind in one batch, and keeps the tokens.
+    fn encode(&mut self, wanted: BTreeMap<(UnitId, Key), (Input, Origin)>) -> candle_core::Result<()> {
+        let mut by_input: BTreeMap<Input, Vec<(UnitId, Key, Origin)>> = BTreeMap::new();
+        for ((unit, key), (input, origin)) in wanted {
+            by_input.entry(input).or_default().push((unit, key, origin));
+        }
+        for (input, items) in by_input {
+            let origins: Vec<&Origin> = items.iter().map(|(_, _, origin)| origin).collect();
+            let encoded = self.encode_batch(input, &origins)?;
+            *self.work.encoded.entry(modality(input)).or_default() += items.len() as u64;
+            for ((unit, key, origin), encoded) in items.into_iter().zip(encoded) {
+                self.units.entry(unit).or_default().insert(key, Kept { encoded, _origin: origin });
+            }
+        }
+        Ok(())
+    }
+
+    fn encode_batch(&self, input: Input, origins: &[&Origin]) -> candle_core::Result<Vec<Encoded>> {
+        let device = self.network.device();
+        let data = origins.iter().filter_map(|origin| match origin {
+            Origin::Sample(sample) => Some(&sample.data),
+            Origin::Link(..) => None,
+        });
+        match input {
+            Input::Camera => {
+                let images: Vec<&image::RgbImage> = data
+                    .filter_map(|data| if let Data::Image(image) = data { Some(image.as_ref()) } else { None })
+                    .collect();
+                let side = self.network.config().image.side;
+                self.network.encode_images(&features::images(&images, side, device)?)
+            }
+            Input::Radar | Input::Lidar => {
+                let clouds: Vec<_> = data
+                    .filter_map(|data| match data {
+                        Data::Radar(reading) => Some(features::radar(reading, &self.network)),
+                        Data::Cloud(scan) => Some(features::lidar(scan, &self.network)),
+                        _ => None,
+                    })
+                    .collect();
+                self.network.encode_clouds(input, &clouds)
+            }
+            Input::Position => {
+                let positions: Vec<_> = data
+                    .filter_map(|data| match data {
+                        Data::Position(position) => position.local.map(|local| (*position, local)),
+                        _ => None,
+                    })
+                    .collect();
+                self.network.encode_positions(&features::positions(&positions, device)?)
+            }
+            Input::Link => {
+                let sets: Vec<Vec<f32>> = origins
+                    .iter()
+                    .filter_map(|origin| match origin {
+                        Origin::Link(frame, ue) => {
+                            let view = frame.ues.get(ue)?;
+                            let reports: Vec<&LinkReport> = self.ours(&view.link).collect();
+                            Some(features::link(&reports, frame.time, &self.directions))
+                        }
+                        Origin::Sample(_) => None,
+                    })
+                    .collect();
+                let (elements, mask) = features::sets(&sets, device)?;
+                self.network.encode_links(&elements, &mask)
+            }
+        }
+    }
+
+    /// The tokens of all rows: every kept one that is needed once, then picked by index.
+    fn gather(&self, windows: &[Window], rows: &[Row]) -> candle_core::Result<Tokens> {
+        let device = self.network.device();
+        let Sizes { slots, .. } = self.network.sizes();
+        let (count, width) = (self.network.config().tokens(), self.network.config().width);
+        // Place 0 is what is missing.
+        let mut bank = vec![Tensor::zeros((count, width), candle_core::DType::F32, device)?];
+        let mut numbers: BTreeMap<(&UnitId, &Key), (u32, usize)> = BTreeMap::new();
+        let (mut picks, mut mask, mut ages) = (Vec::new(), Vec::new(), Vec::new());
+        for row in rows {
+            let Some(unit) = windows.get(row.window).map(|window| &window.frame.unit) else { continue };
+            let kept = self.units.get(unit);
+            for place in &row.places {
+                let found = place.as_ref().and_then(|(key, capture)| {
+                    let encoded = &kept?.get(key)?.encoded;
+                    let number = *numbers.entry((unit, key)).or_insert_with(|| {
+                        bank.push(encoded.tokens.clone());
+                        (bank.len() as u32 - 1, encoded.valid)
+                    });
+                    Some((number, (row.now - *capture).as_secs_f64() as f32))
+                });
+                let ((number, valid), age) = found.unwrap_or_default();
+                picks.push(number);
+                mask.extend((0..count).map(|token| f32::from(u8::from(token < valid))));
+                ages.push(age);
+            }
+        }
+        let shape = (rows.len(), slots, MODALITIES);
+        let picks = Tensor::from_vec(picks, rows.len() * slots * MODALITIES, device)?;
+        let values = Tensor::stack(&bank, 0)?.index_select(&picks, 0)?;
+        Ok(Tokens {
+            values: values.reshape((rows.len(), slots, MODALITIES, count, width))?,
+            mask: Tensor::from_vec(mask, (rows.len(), slots, MODALITIES, count), device)?,
+            ages: Tensor::from_vec(ages, shape, device)?,
+        })
+    }
+}
+
+const fn modality(input: Input) -> Modality {
+    match input {
+        Input::Camera => Modality::Camera,
+        Input::Radar => Modality::Radar,
+        Input::Lidar => Modality::Lidar,
+        Input::Link => Modality::Link,
+        Input::Position => Modality::Position,
+    }
+}
+
+/// The name of a network and a hash of all that its weights follow from.
+fn identity(config: &NetworkConfig, sizes: Sizes) -> String {
+    let digest = Sha256::digest(format!("{config:?} {sizes:?}"));
+    let hash: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    format!("{}@{hash}", config.name)
+}
+
+impl Predictor for NetworkPredictor {
+    fn info(&self) -> ModelInfo {
+        ModelInfo { id: self.id.clone(), trained: false }
+    }
+
+    fn device(&self) -> &str {
+        &self.opened.name
+    }
+
+    fn predict(&mut self, windows: &[Window]) -> Result<Vec<Prediction>, ModelError> {
+        let outcome = match self.forward(windows) {
+            Err(error) if !matches!(self.opened.device, Device::Cpu) => {
+                self.recover(&error).and_then(|()| self.forward(windows))
+            }
+            outcome => outcome,
+        };
+        outcome.map_err(|error| failed(&error))
+    }
+}
+
+/// What candle says, without the backtrace that it may append.
+fn failed(error: &candle_core::Error) -> ModelError {
+    ModelError::Failed(error.to_string().lines().next().unwrap_or_default().to_owned())
+}

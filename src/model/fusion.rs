@@ -1,0 +1,109 @@
+//! Cross-modal attention (Eq. 9–11 of the paper): the gated tokens of all modalities and slots look at each other.
+
+use candle_core::{Device, Result, Tensor};
+use candle_nn::{Init, VarBuilder};
+
+use super::layers::{Dense, masked_softmax};
+
+/// The tokens of a batch of rows, one row per (frame, UE).
+pub struct Tokens {
+    /// `[R, W, D, n_f, d]`, normalised by modality.
+    pub values: Tensor,
+    /// `[R, W, D, n_f]`, 1 where a token stands for something.
+    pub mask: Tensor,
+    /// `[R, W, D]`, age of the sample at the present instant, seconds.
+    pub ages: Tensor,
+}
+
+/// Softmax(Q Kᵀ / √(d/h)) V over all tokens of a row, projected and added to them.
+///
+/// Embeddings of modality, slot and age are added after the gate, and nothing is normalised in between: a norm would
+/// cancel the gate's weight.
+#[derive(Clone, Debug)]
+pub struct Fusion {
+    /// `[D, d]`
+    modality: Tensor,
+    /// `[W, d]`
+    slot: Tensor,
+    age: Dense,
+    query: Dense,
+    key: Dense,
+    value: Dense,
+    output: Dense,
+    heads: usize,
+}
+
+/// Frequencies of the age embedding.
+const FREQUENCIES: usize = 8;
+/// Longest period of the age embedding, seconds; each next one is half as long.
+const LONGEST_PERIOD_S: f64 = 4.0;
+
+/// `[.., 2 · FREQUENCIES]`: sine and cosine of ages `[..]` in seconds.
+fn age_features(ages: &Tensor) -> Result<Tensor> {
+    let turns = (0..FREQUENCIES).map(|octave| std::f64::consts::TAU * f64::from(1u32 << octave) / LONGEST_PERIOD_S);
+    let turns: Vec<f32> = turns.map(|turn| turn as f32).collect();
+    let phase = ages.unsqueeze(ages.rank())?.broadcast_mul(&Tensor::new(turns, ages.device())?)?;
+    Tensor::cat(&[phase.sin()?, phase.cos()?], ages.rank())
+}
+
+impl Fusion {
+    /// Loads attention of `heads` heads over `slots` × `modalities` groups of tokens of width `d`.
+    ///
+    /// # Errors
+    /// When a tensor is missing or has another shape.
+    pub fn load(
+        slots: usize,
+        modalities: usize,
+        width: usize,
+        heads: usize,
+        vb: &VarBuilder<'_>,
+    ) -> Result<Self> {
+        let hint = Init::Randn { mean: 0.0, stdev: 0.02 };
+        Ok(Self {
+            modality: vb.get_with_hints((modalities, width), "modality", hint)?,
+            slot: vb.get_with_hints((slots, width), "slot", hint)?,
+            age: Dense::load(2 * FREQUENCIES, width, true, &vb.pp("age"))?,
+            query: Dense::load(width, width, true, &vb.pp("query"))?,
+            key: Dense::load(width, width, true, &vb.pp("key"))?,
+            value: Dense::load(width, width, true, &vb.pp("value"))?,
+            output: Dense::load(width, width, true, &vb.pp("output"))?,
+            heads,
+        })
+    }
+
+    /// Fused tokens b_mm `[R, W·D·n_f, d]` and their mask `[R, W·D·n_f]`, of tokens and gate weights `[R, W, D]`.
+    ///
+    /// # Errors
+    /// When shapes disagree.
+    pub fn forward(&self, tokens: &Tokens, weights: &Tensor) -> Result<(Tensor, Tensor)> {
+        let (rows, slots, modalities, count, width) = tokens.values.dims5()?;
+        let length = slots * modalities * count;
+        // f_m = w_m z_m
+        let gated = tokens.values.broadcast_mul(&weights.unsqueeze(3)?.unsqueeze(4)?)?;
+        let place = self.slot.unsqueeze(1)?.broadcast_add(&self.modality.unsqueeze(0)?)?; // [W, D, d]
+        let place = self.age.forward(&age_features(&tokens.ages)?)?.broadcast_add(&place)?; // [R, W, D, d]
+        let x = gated.broadcast_add(&place.unsqueeze(3)?)?.reshape((rows, length, width))?;
+        let mask = tokens.mask.reshape((rows, length))?;
+
+        let split = |x: Tensor| -> Result<Tensor> {
+            // [R, T, d] → [R, h, T, d/h]
+            x.reshape((rows, length, self.heads, width / self.heads))?.transpose(1, 2)?.contiguous()
+        };
+        let (query, key) = (split(self.query.forward(&x)?)?, split(self.key.forward(&x)?)?);
+        let scale = ((width / self.heads) as f64).sqrt();
+        let scores = (query.matmul(&key.transpose(2, 3)?.contiguous()?)? / scale)?;
+        let attention = masked_softmax(&scores, &mask.reshape((rows, 1, 1, length))?, 3)?;
+        let mixed = attention.matmul(&split(self.value.forward(&x)?)?)?;
+        let mixed = mixed.transpose(1, 2)?.contiguous()?.reshape((rows, length, width))?;
+        Ok(((x + self.output.forward(&mixed)?)?, mask))
+    }
+}
+
+/// The number of `true`s as 1 and 0, shaped.
+///
+/// # Errors
+/// When the shape has another number of elements.
+pub fn mask<S: Into<candle_core::Shape>>(flags: &[bool], shape: S, device: &Device) -> Result<Tensor> {
+    let numbers: Vec<f32> = flags.iter().map(|&flag| f32::from(u8::from(flag))).collect();
+    Tensor::from_vec(numbers, shape.into(), device)
+}

@@ -1,0 +1,93 @@
+//! Fresh weights from a seed: each tensor's numbers depend on the seed and its name alone, so that the same seed gives
+//! the same network whatever order it is built in.
+
+use candle_core::{DType, Device, Error, Result, Shape, Tensor};
+use candle_nn::var_builder::SimpleBackend;
+use candle_nn::{Init, VarBuilder};
+use rand_pcg::Pcg64;
+use rand_pcg::rand_core::{Rng, SeedableRng};
+use sha2::{Digest, Sha256};
+
+/// A source of fresh weights.
+struct Seeded(u64);
+
+/// A builder whose tensors are all fresh, drawn as their [`Init`] says.
+#[must_use]
+pub fn fresh_weights(seed: u64, device: &Device) -> VarBuilder<'static> {
+    VarBuilder::from_backend(Box::new(Seeded(seed)), DType::F32, device.clone())
+}
+
+/// A stream of random numbers of its own for every name.
+fn stream(seed: u64, name: &str) -> Pcg64 {
+    let digest = Sha256::new().chain_update(seed.to_le_bytes()).chain_update(name).finalize();
+    let mut key = [0; 32];
+    key.copy_from_slice(&digest);
+    Pcg64::from_seed(key)
+}
+
+/// Uniform in (0, 1), from 53 random bits.
+fn uniform(random: &mut Pcg64) -> f64 {
+    ((random.next_u64() >> 11) as f64 + 0.5) / (1u64 << 53) as f64
+}
+
+/// Standard normal (Box and Muller).
+fn normal(random: &mut Pcg64) -> f64 {
+    (-2.0 * uniform(random).ln()).sqrt() * (std::f64::consts::TAU * uniform(random)).cos()
+}
+
+impl SimpleBackend for Seeded {
+    fn get(&self, shape: Shape, name: &str, init: Init, dtype: DType, device: &Device) -> Result<Tensor> {
+        let mut random = stream(self.0, name);
+        let mut draw: Box<dyn FnMut() -> f64> = match init {
+            Init::Const(value) => Box::new(move || value),
+            Init::Uniform { lo, up } => Box::new(move || lo + (up - lo) * uniform(&mut random)),
+            Init::Randn { mean, stdev } => Box::new(move || mean + stdev * normal(&mut random)),
+            Init::Kaiming { fan, non_linearity, .. } => {
+                let stdev = non_linearity.gain() / (fan.for_shape(&shape) as f64).sqrt();
+                Box::new(move || stdev * normal(&mut random))
+            }
+        };
+        let numbers: Vec<f32> = (0..shape.elem_count()).map(|_| draw() as f32).collect();
+        Tensor::from_vec(numbers, shape, &Device::Cpu)?.to_dtype(dtype)?.to_device(device)
+    }
+
+    fn get_unchecked(&self, name: &str, _: DType, _: &Device) -> Result<Tensor> {
+        Err(Error::Msg(format!("fresh weights need a shape, and `{name}` was asked for without one")))
+    }
+
+    fn contains_tensor(&self, _: &str) -> bool {
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn draw(seed: u64, name: &str, init: Init) -> Vec<f32> {
+        let vb = fresh_weights(seed, &Device::Cpu);
+        vb.get_with_hints(4096, name, init).unwrap().to_vec1().unwrap()
+    }
+
+    #[test]
+    fn numbers_depend_on_seed_and_name_alone() {
+        let init = Init::Randn { mean: 0.0, stdev: 1.0 };
+        assert_eq!(draw(1, "a", init), draw(1, "a", init));
+        assert_ne!(draw(1, "a", init), draw(2, "a", init));
+        assert_ne!(draw(1, "a", init), draw(1, "b", init));
+    }
+
+    #[test]
+    fn they_follow_the_law_that_was_asked_for() {
+        let moments = |numbers: Vec<f32>| {
+            let mean = numbers.iter().sum::<f32>() / 4096.0;
+            (mean, (numbers.iter().map(|x| (x - mean).powi(2)).sum::<f32>() / 4096.0).sqrt())
+        };
+        let (mean, deviation) = moments(draw(3, "n", Init::Randn { mean: 2.0, stdev: 0.5 }));
+        assert!((mean - 2.0).abs() < 0.05 && (deviation - 0.5).abs() < 0.03, "{mean} {deviation}");
+        let uniform = draw(3, "u", Init::Uniform { lo: -1.0, up: 3.0 });
+        assert!(uniform.iter().all(|x| (-1.0..3.0).contains(x)));
+        let (mean, deviation) = moments(uniform);
+        assert!((mean - 1.0).abs() < 0.1 && (deviation - 4.0 / 12f32.sqrt()).abs() < 0.05, "{mean} {deviation}");
+    }
+}
