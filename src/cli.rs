@@ -12,6 +12,7 @@
 mod info;
 mod replay;
 mod run;
+mod sender;
 mod shutdown;
 mod text;
 mod validate;

@@ -101,7 +101,8 @@ impl PointEncoder {
         if full.is_empty() {
             return Ok((empty.repeat((clouds.len(), 1))?, vec![1; clouds.len()]));
         }
-        let size = |level: usize, before: usize| self.config.points.get(level).map_or(before, |&n| n.min(before));
+        let size =
+            |level: usize, before: usize| self.config.points.get(level).map_or(before, |&n| n.min(before));
         let levels = self.config.widths.len();
         let hierarchy = Hierarchy::new(&positions, levels, size, self.config.neighbours, device)?;
         let features: Vec<f32> = full.iter().flat_map(|cloud| cloud.features.iter().copied()).collect();
@@ -339,5 +340,4 @@ impl Network {
             gate: weights.narrow(1, slots - 1, 1)?.squeeze(1)?.to_vec2()?,
         })
     }
-
 }

@@ -270,8 +270,7 @@ pub fn start(parts: Parts) -> Result<Running, RuntimeError> {
             news,
             deciders: BTreeMap::new(),
             mode_log: ModeLog::default(),
-            fallback: fallback
-                .map(|predictor| deciding::Fallback { predictor, deciders: BTreeMap::new() }),
+            fallback: fallback.map(|predictor| deciding::Fallback { predictor, deciders: BTreeMap::new() }),
         };
         let metrics = Arc::clone(&metrics);
         let newest_only = matches!(timing, Timing::Real(_));

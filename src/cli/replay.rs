@@ -1,26 +1,19 @@
 //! `replay RECORDING`: publishes a recording on the input keys, for a unit in another process.
-//!
-//! One constant is added to all stamps of the recording (first = now; each loop adds its length and one period), so
-//! that the offsets between the sensors stay exact.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
-use serde::Serialize;
-use zenoh::bytes::Encoding;
-use zenoh::pubsub::Publisher;
-use zenoh::qos::CongestionControl;
+use crossbeam_channel::Receiver;
 use zenoh::{Session, Wait};
 
+use super::sender::{Sender, Sent};
 use super::{Failure, Format, Outcome, shutdown, text};
 use crate::config::RecordingInput;
-use crate::ingest::clock::system_time;
-use crate::ingest::{Attachment, network};
-use crate::recording::{LoadError, Options, RecordedSample, Recording};
-use crate::sample::{Modality, Stream, UnitId};
-use crate::time::{CaptureTime, Span};
+use crate::ingest::network;
+use crate::recording::{Options, RecordedSample, Recording};
+use crate::sample::{Modality, UnitId};
+use crate::time::Span;
 
 /// Arguments of `replay`.
 #[derive(Debug, clap::Args)]
@@ -78,16 +71,6 @@ fn topic(text: &str) -> Result<Modality, String> {
     })
 }
 
-/// What a replay published.
-#[derive(Debug, Default, Serialize)]
-struct Summary {
-    published: BTreeMap<Modality, u64>,
-    absent: BTreeMap<Modality, u64>,
-    unreadable: BTreeMap<Modality, u64>,
-    loops: u64,
-    seconds: f64,
-}
-
 pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Failure> {
     let input = RecordingInput {
         unit: arguments.unit.clone(),
@@ -104,21 +87,13 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
     })
     .map_err(Failure::failed)?;
     let Some(session) = connect(arguments, &stop)? else { return Ok(Outcome::DoneWithLoss) };
-    let mut replay = Replay {
-        recording: &recording,
-        session: &session,
-        unit: &arguments.unit,
-        publishers: BTreeMap::new(),
-        reported: BTreeSet::new(),
-        sequence: 0,
-        summary: Summary::default(),
-    };
+    let mut sender = Sender::new(&recording, &session, &arguments.unit);
     let started = Instant::now();
-    replay.wait_for_subscriber(&samples, &stop)?;
-    replay.publish_all(&samples, arguments, &stop)?;
-    let mut summary = std::mem::take(&mut replay.summary);
-    drop(replay);
-    summary.seconds = started.elapsed().as_secs_f64();
+    sender.wait_for_subscriber(&samples, &stop)?;
+    let mut progress = Progress::new(samples.len());
+    sender.publish_all(&samples, arguments.rate, arguments.repeat, &stop, |sent| progress.show(sent))?;
+    drop(progress);
+    let summary = sender.finish(started);
     session.close().wait().map_err(|error| Failure::Failed(format!("zenoh: {error}")))?;
     match format {
         Format::Json => text::json(&summary)?,
@@ -187,124 +162,6 @@ fn connect(arguments: &Arguments, stop: &Receiver<()>) -> Result<Option<Session>
     }
 }
 
-struct Replay<'a> {
-    recording: &'a Recording,
-    session: &'a Session,
-    unit: &'a UnitId,
-    publishers: BTreeMap<Stream, Publisher<'static>>,
-    reported: BTreeSet<PathBuf>,
-    sequence: u64,
-    summary: Summary,
-}
-
-impl Replay<'_> {
-    fn publisher(&mut self, stream: &Stream) -> Result<&Publisher<'static>, Failure> {
-        if !self.publishers.contains_key(stream) {
-            let publisher = self
-                .session
-                .declare_publisher(format!("mmsense/{}/v1/{}", self.unit, stream.key()))
-                .congestion_control(CongestionControl::Block)
-                .wait()
-                .map_err(|error| Failure::Failed(format!("zenoh: {error}")))?;
-            self.publishers.insert(stream.clone(), publisher);
-        }
-        self.publishers.get(stream).ok_or_else(|| Failure::Failed("no publisher".to_owned()))
-    }
-
-    /// Gives a pipeline two seconds to be there; without one, publishing goes on unheard, and that is said.
-    fn wait_for_subscriber(
-        &mut self,
-        samples: &[RecordedSample],
-        stop: &Receiver<()>,
-    ) -> Result<(), Failure> {
-        let Some(first) = samples.first() else { return Ok(()) };
-        let key = format!("mmsense/{}/v1/{}", self.unit, first.stream.key());
-        let publisher = self.publisher(&first.stream)?;
-        for _ in 0..40 {
-            let status = publisher
-                .matching_status()
-                .wait()
-                .map_err(|error| Failure::Failed(format!("zenoh: {error}")))?;
-            if status.matching() || stop.recv_timeout(Duration::from_millis(50)).is_ok() {
-                return Ok(());
-            }
-        }
-        text::progress(format!("nobody subscribes to {key}: publishing all the same"));
-        Ok(())
-    }
-
-    fn publish_all(
-        &mut self,
-        samples: &[RecordedSample],
-        arguments: &Arguments,
-        stop: &Receiver<()>,
-    ) -> Result<(), Failure> {
-        let (Some(first), Some(last)) = (samples.first(), samples.last()) else { return Ok(()) };
-        let (first, length) = (first.capture, last.capture - first.capture + self.recording.period());
-        let (begun, shift) = (Instant::now(), system_time() - first);
-        let mut progress = Progress::new(samples.len());
-        loop {
-            let lap = length * i64::try_from(self.summary.loops).unwrap_or(i64::MAX);
-            for sample in samples {
-                let Some((format, bytes)) = self.load(sample) else { continue };
-                let since_first = sample.capture - first + lap;
-                let due = if arguments.rate > 0.0 {
-                    begun + Duration::from_secs_f64((since_first.as_secs_f64() / arguments.rate).max(0.0))
-                } else {
-                    begun
-                };
-                match stop.recv_deadline(due) {
-                    Ok(()) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
-                    Err(RecvTimeoutError::Timeout) => {}
-                }
-                self.publish(sample, sample.capture + shift + lap, format, bytes)?;
-                progress.show(&self.summary);
-            }
-            self.summary.loops += 1;
-            if !arguments.repeat {
-                return Ok(());
-            }
-        }
-    }
-
-    fn load(&mut self, sample: &RecordedSample) -> Option<(crate::sample::Format, Vec<u8>)> {
-        let modality = sample.stream.modality();
-        match self.recording.load(sample) {
-            Ok(loaded) => Some(loaded),
-            Err(LoadError::Absent { .. }) => {
-                *self.summary.absent.entry(modality).or_default() += 1;
-                None
-            }
-            Err(error) => {
-                *self.summary.unreadable.entry(modality).or_default() += 1;
-                if self.reported.len() < 8 && self.reported.insert(sample.path().to_owned()) {
-                    tracing::warn!("{error}");
-                }
-                None
-            }
-        }
-    }
-
-    fn publish(
-        &mut self,
-        sample: &RecordedSample,
-        capture: CaptureTime,
-        format: crate::sample::Format,
-        bytes: Vec<u8>,
-    ) -> Result<(), Failure> {
-        let attachment = Attachment { capture, sequence: self.sequence }.to_bytes();
-        self.publisher(&sample.stream)?
-            .put(bytes)
-            .encoding(Encoding::from(format.media_type()))
-            .attachment(attachment.as_slice())
-            .wait()
-            .map_err(|error| Failure::Failed(format!("zenoh: {error}")))?;
-        self.sequence += 1;
-        *self.summary.published.entry(sample.stream.modality()).or_default() += 1;
-        Ok(())
-    }
-}
-
 /// A bar on a terminal, a line every five seconds elsewhere.
 struct Progress {
     bar: indicatif::ProgressBar,
@@ -316,7 +173,7 @@ impl Progress {
         Self { bar: indicatif::ProgressBar::new(length as u64), last_line: Instant::now() }
     }
 
-    fn show(&mut self, summary: &Summary) {
+    fn show(&mut self, summary: &Sent) {
         let published: u64 = summary.published.values().sum();
         if !self.bar.is_hidden() {
             self.bar.set_position(published);
@@ -333,7 +190,7 @@ impl Drop for Progress {
     }
 }
 
-fn show(summary: &Summary) {
+fn show(summary: &Sent) {
     let list = |counts: &BTreeMap<Modality, u64>| {
         let parts: Vec<String> =
             counts.iter().map(|(modality, count)| format!("{modality} {count}")).collect();

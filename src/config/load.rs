@@ -60,11 +60,8 @@ pub fn load(path: &Path) -> Result<Pipeline, ConfigError> {
     })?;
     let mut pipeline = parse(path, &text)?;
     let folder = path.parent().unwrap_or(Path::new(""));
-    let files = [
-        &mut pipeline.output.zenoh_config,
-        &mut pipeline.output.decision_log,
-        &mut pipeline.model.network,
-    ];
+    let files =
+        [&mut pipeline.output.zenoh_config, &mut pipeline.output.decision_log, &mut pipeline.model.network];
     for file in files.into_iter().flatten() {
         *file = folder.join(&*file);
     }

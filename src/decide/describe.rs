@@ -19,7 +19,8 @@ pub(super) fn describe(
     let gates = || frame.ues.keys().filter_map(|ue| Some(&prediction?.ues.get(ue)?.gate));
     let modalities = SENSORS.into_iter().map(|sensor| {
         // A sensor is the unit's, its weight each UE's: the message says their mean.
-        let weights: Vec<f64> = gates().filter_map(|gate| gate.get(&sensor).copied().map(f64::from)).collect();
+        let weights: Vec<f64> =
+            gates().filter_map(|gate| gate.get(&sensor).copied().map(f64::from)).collect();
         let mean = (!weights.is_empty()).then(|| weights.iter().sum::<f64>() / weights.len() as f64);
         (sensor, presence(frame.sensors.get(&sensor), mean))
     });

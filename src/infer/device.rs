@@ -105,9 +105,7 @@ pub fn open(choice: DeviceChoice) -> Result<Opened, DeviceError> {
             Ok(Opened { device, name: format!("cuda:{number}"), reason })
         }
         DeviceChoice::Auto => Ok(match cuda(0) {
-            Ok(device) => {
-                Opened { device, name: "cuda:0".to_owned(), reason: "a GPU is there".to_owned() }
-            }
+            Ok(device) => Opened { device, name: "cuda:0".to_owned(), reason: "a GPU is there".to_owned() },
             Err(reason) => Opened::cpu(reason),
         }),
     }
@@ -121,9 +119,8 @@ fn cuda(number: usize) -> Result<Device, String> {
     let first_sum = |device: &Device| {
         candle_core::Tensor::ones(8, candle_core::DType::F32, device)?.sum_all()?.to_scalar::<f32>()
     };
-    let one_line = |error: candle_core::Error| {
-        error.to_string().lines().next().unwrap_or_default().to_owned()
-    };
+    let one_line =
+        |error: candle_core::Error| error.to_string().lines().next().unwrap_or_default().to_owned();
     let device = Device::new_cuda(number).map_err(one_line)?;
     first_sum(&device).map_err(one_line)?;
     Ok(device)

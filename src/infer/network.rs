@@ -140,8 +140,7 @@ impl NetworkPredictor {
         self.units.clear();
         let again = if self.rebuilt { None } else { open(self.choice).ok() };
         self.rebuilt = true;
-        self.opened =
-            again.unwrap_or_else(|| Opened::cpu(format!("{} failed: {error}", self.opened.name)));
+        self.opened = again.unwrap_or_else(|| Opened::cpu(format!("{} failed: {error}", self.opened.name)));
         let config = self.network.config().clone();
         let weights = fresh_weights(config.seed, &self.opened.device);
         self.network = Network::load(&config, self.network.sizes(), &weights)?;
@@ -219,9 +218,7 @@ impl NetworkPredictor {
             let view = frame.ues.get(ue);
             let last = view.and_then(|view| self.ours(&view.link).last().map(|report| report.capture));
             places.push(last.map(|capture| (Origin::Link(Arc::clone(frame), ue.clone()), capture)));
-            let located = |placed: &&Placed| {
-                matches!(&placed.sample.data, Data::Position(position) if position.local.is_some())
-            };
+            let located = |placed: &&Placed| matches!(&placed.sample.data, Data::Position(position) if position.local.is_some());
             places.push(of_sample(view.and_then(|view| view.position.as_ref()).filter(located)));
         }
         places
@@ -259,7 +256,9 @@ impl NetworkPredictor {
         match input {
             Input::Camera => {
                 let images: Vec<&image::RgbImage> = data
-                    .filter_map(|data| if let Data::Image(image) = data { Some(image.as_ref()) } else { None })
+                    .filter_map(
+                        |data| if let Data::Image(image) = data { Some(image.as_ref()) } else { None },
+                    )
                     .collect();
                 let side = self.network.config().image.side;
                 self.network.encode_images(&features::images(&images, side, device)?)

@@ -77,18 +77,31 @@ impl NetworkConfig {
             }
         }
         if !self.width.is_multiple_of(self.heads.max(1)) {
-            problems.push(("heads".to_owned(), format!("found {}, allowed are divisors of width = {}", self.heads, self.width)));
+            problems.push((
+                "heads".to_owned(),
+                format!("found {}, allowed are divisors of width = {}", self.heads, self.width),
+            ));
         }
         for (name, points) in [("radar", &self.radar), ("lidar", &self.lidar)] {
-            if points.share == 0 || points.widths.iter().any(|width| !width.is_multiple_of(points.share.max(1))) {
-                let message = format!("found {}, allowed are divisors of widths = {:?}", points.share, points.widths);
+            if points.share == 0
+                || points.widths.iter().any(|width| !width.is_multiple_of(points.share.max(1)))
+            {
+                let message =
+                    format!("found {}, allowed are divisors of widths = {:?}", points.share, points.widths);
                 problems.push((format!("{name}.share"), message));
             }
             if !points.points.is_sorted_by(|a, b| a > b) {
-                problems.push((format!("{name}.points"), format!("found {:?}, allowed are falling numbers", points.points)));
+                problems.push((
+                    format!("{name}.points"),
+                    format!("found {:?}, allowed are falling numbers", points.points),
+                ));
             }
             if points.points.last().is_some_and(|&last| last > self.tokens()) {
-                let message = format!("ends in {:?}, allowed is at most grid² = {} tokens", points.points, self.tokens());
+                let message = format!(
+                    "ends in {:?}, allowed is at most grid² = {} tokens",
+                    points.points,
+                    self.tokens()
+                );
                 problems.push((format!("{name}.points"), message));
             }
         }

@@ -40,7 +40,8 @@ const LONGEST_PERIOD_S: f64 = 4.0;
 
 /// `[.., 2 · FREQUENCIES]`: sine and cosine of ages `[..]` in seconds.
 fn age_features(ages: &Tensor) -> Result<Tensor> {
-    let turns = (0..FREQUENCIES).map(|octave| std::f64::consts::TAU * f64::from(1u32 << octave) / LONGEST_PERIOD_S);
+    let turns =
+        (0..FREQUENCIES).map(|octave| std::f64::consts::TAU * f64::from(1u32 << octave) / LONGEST_PERIOD_S);
     let turns: Vec<f32> = turns.map(|turn| turn as f32).collect();
     let phase = ages.unsqueeze(ages.rank())?.broadcast_mul(&Tensor::new(turns, ages.device())?)?;
     Tensor::cat(&[phase.sin()?, phase.cos()?], ages.rank())

@@ -71,7 +71,10 @@ mod tests {
     #[test]
     fn hazards_add_up_to_rising_probabilities() {
         let p = within_horizons(&[0.0, 0.0, -40.0, 100.0]);
-        assert!((p[0] - 0.5).abs() < 1e-6 && (p[1] - 0.75).abs() < 1e-6 && (p[2] - 0.75).abs() < 1e-6, "{p:?}");
+        assert!(
+            (p[0] - 0.5).abs() < 1e-6 && (p[1] - 0.75).abs() < 1e-6 && (p[2] - 0.75).abs() < 1e-6,
+            "{p:?}"
+        );
         assert!((p[3] - 1.0).abs() < 1e-6 && p.is_sorted());
     }
 

@@ -89,7 +89,13 @@ struct Block {
 }
 
 impl Block {
-    fn load(inputs: usize, channels: usize, stride: usize, bottleneck: bool, vb: &VarBuilder<'_>) -> Result<Self> {
+    fn load(
+        inputs: usize,
+        channels: usize,
+        stride: usize,
+        bottleneck: bool,
+        vb: &VarBuilder<'_>,
+    ) -> Result<Self> {
         let outputs = if bottleneck { 4 * channels } else { channels };
         // (inputs, outputs, kernel size, stride)
         let shapes: &[(usize, usize, usize, usize)] = if bottleneck {

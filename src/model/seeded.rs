@@ -88,6 +88,9 @@ mod tests {
         let uniform = draw(3, "u", Init::Uniform { lo: -1.0, up: 3.0 });
         assert!(uniform.iter().all(|x| (-1.0..3.0).contains(x)));
         let (mean, deviation) = moments(uniform);
-        assert!((mean - 1.0).abs() < 0.1 && (deviation - 4.0 / 12f32.sqrt()).abs() < 0.05, "{mean} {deviation}");
+        assert!(
+            (mean - 1.0).abs() < 0.1 && (deviation - 4.0 / 12f32.sqrt()).abs() < 0.05,
+            "{mean} {deviation}"
+        );
     }
 }

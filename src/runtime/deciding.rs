@@ -79,7 +79,9 @@ impl Deciding {
         let Some((decider, _)) = self.deciders.get_mut(&sample.unit) else { return true };
         let Some(message) = decider.observe(sample) else { return true };
         self.status.scored(&sample.unit, decider.score_totals());
-        if let Some(decider) = self.fallback.as_mut().and_then(|fallback| fallback.deciders.get_mut(&sample.unit)) {
+        if let Some(decider) =
+            self.fallback.as_mut().and_then(|fallback| fallback.deciders.get_mut(&sample.unit))
+        {
             decider.observe(sample);
         }
         self.send(Outgoing { messages: vec![message], queued: Instant::now(), born: None })

@@ -170,8 +170,7 @@ impl Board {
             units: lock(&self.units)
                 .iter()
                 .map(|(unit, status)| {
-                    let fallback =
-                        status.fallback.clone().map(|(model, score)| Fallback { model, score });
+                    let fallback = status.fallback.clone().map(|(model, score)| Fallback { model, score });
                     let summary = UnitSummary {
                         frames: status.frames.clone(),
                         model: model.clone(),

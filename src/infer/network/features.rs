@@ -109,9 +109,8 @@ pub(super) fn beam_directions(codebook: &Codebook, beams: usize) -> Vec<[f32; 2]
         }
     };
     let told = codebook.peaks_deg.as_ref().filter(|peaks| peaks.len() == beams);
-    let degrees = (0..beams).map(|beam| {
-        told.and_then(|peaks| peaks.get(beam).copied()).unwrap_or_else(|| even(beam))
-    });
+    let degrees =
+        (0..beams).map(|beam| told.and_then(|peaks| peaks.get(beam).copied()).unwrap_or_else(|| even(beam)));
     degrees.map(|angle| angle.to_radians().sin_cos()).map(|(sin, cos)| [sin as f32, cos as f32]).collect()
 }
 

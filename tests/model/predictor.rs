@@ -1,0 +1,155 @@
+//! The network as a predictor: what is computed once, what is batched, what is missing.
+
+use std::collections::BTreeMap;
+
+use mmsense::frame::{UeView, Window};
+use mmsense::infer::check::check;
+use mmsense::infer::{Prediction, Predictor};
+use mmsense::sample::{Data, Modality};
+
+use crate::scenes::{BEAMS, frame, lidar, predictor, radar, tiny, ue, windows};
+
+fn told(prediction: &Prediction, name: &str) -> Vec<f32> {
+    let said = &prediction.ues[&ue(name)];
+    [said.beam.clone().unwrap(), said.blockage.clone().unwrap()].concat()
+}
+
+#[track_caller]
+fn assert_near(one: &[f32], other: &[f32]) {
+    assert_eq!(one.len(), other.len());
+    let apart = one.iter().zip(other).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(apart < 1e-5, "{apart}: {one:?} {other:?}");
+}
+
+#[test]
+fn every_sample_is_encoded_once() {
+    let mut predictor = predictor();
+    for (done, window) in (1..).zip(windows((0..10).map(|sequence| frame("u", sequence)))) {
+        predictor.predict(&[window]).unwrap();
+        let work = predictor.work();
+        let wanted = [
+            (Modality::Camera, done),
+            (Modality::Radar, done),
+            (Modality::Lidar, done),
+            (Modality::Link, done),
+            (Modality::Position, 2 * done),
+        ];
+        assert_eq!(work.encoded, BTreeMap::from(wanted));
+        assert_eq!((work.passes, work.rows), (done, 2 * done));
+        // Three sensors, one link and two positions in each of at most three slots.
+        assert_eq!(predictor.kept(), 6 * (done as usize).min(3));
+    }
+}
+
+#[test]
+fn kept_tokens_say_the_same_as_fresh_ones() {
+    let windows = windows((0..6).map(|sequence| frame("u", sequence)));
+    let mut keeping = predictor();
+    for window in &windows {
+        let kept = keeping.predict(std::slice::from_ref(window)).unwrap();
+        let fresh = predictor().predict(std::slice::from_ref(window)).unwrap();
+        assert_near(&told(&kept[0], "a"), &told(&fresh[0], "a"));
+    }
+}
+
+#[test]
+fn units_and_ues_share_one_forward_pass() {
+    let of = |unit: &'static str| windows((0..4).map(move |sequence| frame(unit, sequence)));
+    let (one, other) = (of("u"), of("other"));
+    let pair: Vec<Window> = [&one[3], &other[3]].into_iter().cloned().collect();
+    let mut together = predictor();
+    let both = together.predict(&pair).unwrap();
+    assert_eq!((together.work().passes, together.work().rows), (1, 4));
+    for (window, prediction) in pair.iter().zip(&both) {
+        let alone = predictor().predict(std::slice::from_ref(window)).unwrap();
+        for name in ["a", "b"] {
+            assert_near(&told(prediction, name), &told(&alone[0], name));
+        }
+        check(prediction, &window.frame, Some(BEAMS), 4).unwrap();
+    }
+    assert_ne!(told(&both[0], "a"), told(&both[1], "a"));
+    assert_ne!(told(&both[0], "a"), told(&both[0], "b"));
+}
+
+#[test]
+fn the_same_seed_says_the_same_bits() {
+    let window = windows([frame("u", 0)]);
+    let say = || predictor().predict(&window).unwrap();
+    assert_eq!(say(), say());
+    assert_eq!(predictor().info(), predictor().info());
+    assert!(!predictor().info().trained);
+}
+
+#[test]
+fn every_modality_counts_and_a_missing_one_weighs_nothing() {
+    let whole = frame("u", 0);
+    let say = |frame| predictor().predict(&windows([frame])).unwrap().remove(0);
+    let full = say(whole.clone());
+    let gate = &full.ues[&ue("a")].gate;
+    assert_eq!(gate.len(), 5);
+    assert!((gate.values().sum::<f32>() - 1.0).abs() < 1e-5 && gate.values().all(|&w| w > 0.0), "{gate:?}");
+    for sensor in [Modality::Camera, Modality::Radar, Modality::Lidar] {
+        let mut poorer = whole.clone();
+        poorer.sensors.remove(&sensor);
+        let said = say(poorer);
+        assert_eq!(said.ues[&ue("a")].gate[&sensor], 0.0);
+        assert!((said.ues[&ue("a")].gate.values().sum::<f32>() - 1.0).abs() < 1e-5);
+        assert_ne!(told(&said, "a"), told(&full, "a"), "{sensor}");
+    }
+}
+
+#[test]
+fn an_empty_radar_is_fresh_and_a_small_one_is_padded() {
+    let say = |data: Data, modality: Modality| {
+        let mut frame = frame("u", 0);
+        let placed = frame.sensors.get_mut(&modality).unwrap();
+        let mut sample = (*placed.sample).clone();
+        sample.data = data;
+        placed.sample = std::sync::Arc::new(sample);
+        let window = windows([frame]).remove(0);
+        let said = predictor().predict(std::slice::from_ref(&window)).unwrap().remove(0);
+        check(&said, &window.frame, Some(BEAMS), 4).unwrap();
+        assert!(said.ues[&ue("a")].gate[&modality] > 0.0);
+        told(&said, "a")
+    };
+    let empty = say(radar(1, 0), Modality::Radar);
+    assert_ne!(empty, say(radar(1, 1), Modality::Radar));
+    say(radar(1, 3), Modality::Radar);
+    say(lidar(1, 0), Modality::Lidar);
+    say(lidar(1, 5), Modality::Lidar);
+}
+
+#[test]
+fn nothing_sensed_is_nothing_said() {
+    let mut blind = frame("u", 0);
+    blind.sensors.clear();
+    blind.ues.values_mut().for_each(|view| *view = UeView::default());
+    let said = predictor().predict(&windows([blind])).unwrap().remove(0);
+    assert!(said.ues.is_empty());
+    assert!(predictor().predict(&[]).unwrap().is_empty());
+}
+
+#[test]
+fn the_shipped_networks_are_sound() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config/models");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        mmsense::config::load_network(&path).unwrap_or_else(|error| panic!("{error}"));
+        seen += 1;
+    }
+    assert!(seen > 0);
+}
+
+#[test]
+fn a_wrong_network_file_is_told_whole() {
+    let mut wrong = tiny();
+    wrong.heads = 3;
+    wrong.image.side = 8;
+    wrong.radar.share = 5;
+    wrong.lidar.points = vec![4, 32];
+    let keys: Vec<String> = wrong.problems().into_iter().map(|(key, _)| key).collect();
+    for key in ["heads", "image.side", "radar.share", "lidar.points", "lidar.widths"] {
+        assert!(keys.iter().any(|found| found == key), "{key} is not among {keys:?}");
+    }
+}
