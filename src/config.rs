@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::sample::{Modality, UeId, UnitId};
 use crate::time::Span;
 
-mod load;
+pub(crate) mod load;
 
 pub use load::{ConfigError, Problem, load, parse};
 

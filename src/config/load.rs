@@ -1,4 +1,4 @@
-//! Reading a pipeline file: every problem at once.
+//! Reading a pipeline file, or another one of the kind (a scene): every problem at once.
 //!
 //! serde stops at the first wrong value. Here the value it stopped at is noted, cut out of the document (its default
 //! takes its place) and the rest is read again, until nothing is wrong any more; the ranges are checked last.
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde_path_to_error::Segment;
 
-use super::{AngleAxis, Pipeline, Pose};
+use super::{AngleAxis, Pipeline, Pose, Poses, Radar, Site};
 use crate::sample::Modality;
 
 /// One thing that is wrong.
@@ -21,7 +21,7 @@ pub struct Problem {
     pub message: String,
 }
 
-/// A pipeline file that cannot be used: one line per problem.
+/// A file that cannot be used: one line per problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     /// The file.
@@ -70,6 +70,15 @@ pub fn load(path: &Path) -> Result<Pipeline, ConfigError> {
 /// # Errors
 /// [`ConfigError`] with every problem.
 pub fn parse(path: &Path, text: &str) -> Result<Pipeline, ConfigError> {
+    parse_checked(path, text, check_ranges)
+}
+
+/// Parses the text of a file and then checks its ranges; `path` only names it in errors.
+pub(crate) fn parse_checked<T: DeserializeOwned>(
+    path: &Path,
+    text: &str,
+    check_ranges: impl FnOnce(&T, &mut Vec<Problem>),
+) -> Result<T, ConfigError> {
     let fail = |problems| Err(ConfigError { file: path.to_owned(), problems });
     let table: toml::Table = match text.parse() {
         Ok(table) => table,
@@ -82,10 +91,10 @@ pub fn parse(path: &Path, text: &str) -> Result<Pipeline, ConfigError> {
             return fail(vec![Problem { key: String::new(), message }]);
         }
     };
-    let (pipeline, mut problems) = read_tolerantly::<Pipeline>(table);
-    let Some(pipeline) = pipeline else { return fail(problems) };
-    check_ranges(&pipeline, &mut problems);
-    if problems.is_empty() { Ok(pipeline) } else { fail(problems) }
+    let (value, mut problems) = read_tolerantly::<T>(table);
+    let Some(value) = value else { return fail(problems) };
+    check_ranges(&value, &mut problems);
+    if problems.is_empty() { Ok(value) } else { fail(problems) }
 }
 
 /// Reads a value, cutting out and noting whatever does not fit. `None` when what is left cannot be read at all.
@@ -124,20 +133,35 @@ fn read_tolerantly<T: DeserializeOwned>(mut table: toml::Table) -> (Option<T>, V
     }
 }
 
-/// Removes the deepest table entry on `path`; returns its dotted key.
+/// Removes the deepest table entry on `path`; returns its dotted key. Elements of an array are counted from 0.
 fn cut_out(table: &mut toml::Table, path: &[String]) -> Option<String> {
     let (first, rest) = path.split_first()?;
-    if let Some(toml::Value::Table(inner)) = table.get_mut(first)
-        && !rest.is_empty()
-        && let Some(key) = cut_out(inner, rest)
-    {
+    if let Some(key) = table.get_mut(first).and_then(|inner| cut_inside(inner, rest)) {
         return Some(format!("{first}.{key}"));
     }
     table.remove(first).map(|_| first.clone())
 }
 
+fn cut_inside(value: &mut toml::Value, path: &[String]) -> Option<String> {
+    let (first, rest) = path.split_first()?;
+    match value {
+        toml::Value::Table(table) => cut_out(table, path),
+        toml::Value::Array(array) => {
+            let key = cut_inside(array.get_mut(first.parse::<usize>().ok()?)?, rest)?;
+            Some(format!("{first}.{key}"))
+        }
+        _ => None,
+    }
+}
+
 /// A value that must lie between two others.
-fn within<T: PartialOrd + fmt::Display>(problems: &mut Vec<Problem>, key: &str, value: T, low: T, high: T) {
+pub(crate) fn within<T: PartialOrd + fmt::Display>(
+    problems: &mut Vec<Problem>,
+    key: &str,
+    value: T,
+    low: T,
+    high: T,
+) {
     // Written so that NaN is out of range.
     if !(value >= low && value <= high) {
         let message = format!("found {value}, allowed is {low} to {high}");
@@ -152,7 +176,7 @@ fn is_told(problems: &[Problem], key: &str) -> bool {
 
 fn check_ranges(pipeline: &Pipeline, problems: &mut Vec<Problem>) {
     check_input(pipeline, problems);
-    check_space(pipeline, problems);
+    check_space(pipeline.site.as_ref(), &pipeline.pose, &pipeline.radar, problems);
     check_align(pipeline, problems);
     check_decide(pipeline, problems);
 }
@@ -204,18 +228,16 @@ fn check_input(pipeline: &Pipeline, problems: &mut Vec<Problem>) {
     }
 }
 
-fn check_space(pipeline: &Pipeline, problems: &mut Vec<Problem>) {
-    if let Some(site) = &pipeline.site {
+/// The ranges of `[site]`, `[pose.*]` and `[radar]`, which a pipeline and a scene say in the same words.
+pub(crate) fn check_space(site: Option<&Site>, pose: &Poses, radar: &Radar, problems: &mut Vec<Problem>) {
+    if let Some(site) = site {
         within(problems, "site.latitude", site.latitude, -90.0, 90.0);
         within(problems, "site.longitude", site.longitude, -180.0, 180.0);
         within(problems, "site.altitude_m", site.altitude_m, -500.0, 10_000.0);
         within(problems, "site.heading_deg", site.heading_deg, -360.0, 360.0);
     }
-    let poses: [(&str, &Pose); 3] = [
-        ("pose.camera", &pipeline.pose.camera),
-        ("pose.radar", &pipeline.pose.radar),
-        ("pose.lidar", &pipeline.pose.lidar),
-    ];
+    let poses: [(&str, &Pose); 3] =
+        [("pose.camera", &pose.camera), ("pose.radar", &pose.radar), ("pose.lidar", &pose.lidar)];
     for (name, pose) in poses {
         for metres in pose.position_m {
             within(problems, &format!("{name}.position_m"), metres, -1000.0, 1000.0);
@@ -226,7 +248,6 @@ fn check_space(pipeline: &Pipeline, problems: &mut Vec<Problem>) {
             within(problems, &format!("{name}.{key}"), degrees, -360.0, 360.0);
         }
     }
-    let radar = &pipeline.radar;
     within(problems, "radar.wavelength_m", radar.wavelength_m, 1e-4, 1.0);
     within(problems, "radar.rx_spacing_m", radar.rx_spacing_m, 1e-5, 1.0);
     within(problems, "radar.range_bin_m", radar.range_bin_m, 1e-4, 100.0);
