@@ -192,7 +192,7 @@ mod tests {
         assert!((gain(0, -45.0) - 1.0).abs() < 1e-12 && (gain(63, 45.0) - 1.0).abs() < 1e-12);
         let best =
             |degrees: f64| (0..64).max_by(|&a, &b| gain(a, degrees).total_cmp(&gain(b, degrees))).unwrap();
-        assert_eq!((best(-45.0), best(-20.0), best(0.5), best(30.0)), (0, 17, 32, 52));
+        assert_eq!((best(-45.0), best(-20.0), best(0.5), best(30.5)), (0, 17, 32, 53));
     }
 
     #[test]

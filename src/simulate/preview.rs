@@ -1,7 +1,7 @@
 //! One picture of a recording: what the camera, the radar, the LiDAR and the link see.
 //!
 //! The files go through the project's own decoder, with the poses and axes of the scene: the picture shows what a
-//! pipeline sees. The instant is the middle of the longest blockage of the first sequence.
+//! pipeline sees. The instant is the middle of the shortest blockage of the first sequence.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -57,8 +57,10 @@ fn look(scene: &Scene) -> Result<Seen, SimulateError> {
     let twin = Twin::new(scene);
     let rows: Vec<Instance> = twin.rows().into_iter().filter(|at| at.sequence == 0).collect();
     let links: Vec<LinkState> = rows.par_iter().map(|&at| twin.link(at, &twin.caster(at))).collect();
-    let longest = runs(&links).into_iter().max_by_key(|(from, to)| (to - from, usize::MAX - from));
-    let frame = longest.map_or(0, |(from, to)| usize::midpoint(from, to));
+    // A short blockage is that of something further away, which leaves more of the street to see.
+    let shortest =
+        runs(&links).into_iter().filter(|(from, to)| to - from > 2).min_by_key(|(from, to)| to - from);
+    let frame = shortest.map_or(0, |(from, to)| usize::midpoint(from, to));
     let at = Instance { sequence: 0, frame };
     let caster = twin.caster(at);
     let pipeline = Pipeline {
