@@ -14,6 +14,7 @@ mod replay;
 mod run;
 mod sender;
 mod shutdown;
+mod simulate;
 mod text;
 mod validate;
 
@@ -52,6 +53,8 @@ enum Command {
     Replay(replay::Arguments),
     /// Say what a recording holds
     Info(info::Arguments),
+    /// Make a recording of a street that does not exist, from a scene file
+    Simulate(simulate::Arguments),
     /// Check a pipeline file
     Validate(validate::Arguments),
 }
@@ -103,6 +106,7 @@ pub fn main() -> ExitCode {
         Command::Run(run) => run::run(run, arguments.format),
         Command::Replay(replay) => replay::run(replay, arguments.format),
         Command::Info(info) => info::run(info, arguments.format),
+        Command::Simulate(simulate) => simulate::run(simulate, arguments.format),
         Command::Validate(validate) => validate::run(validate, arguments.format),
     };
     match result {

@@ -11,7 +11,7 @@ use crate::infer::device::DeviceChoice;
 use crate::sample::{Modality, UeId, UnitId};
 use crate::time::Span;
 
-mod load;
+pub(crate) mod load;
 
 pub use load::{ConfigError, Problem, load, load_network, parse};
 
@@ -39,6 +39,27 @@ pub struct Pipeline {
     pub decide: Decide,
     /// What goes out.
     pub output: Output,
+    /// Sensors of a simulated street, in the same process.
+    pub demo: Option<Demo>,
+}
+
+/// `[demo]`: a recording of a simulated street is published to the unit over zenoh, and the run ends with it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Demo {
+    /// Scene file, beside the pipeline file.
+    pub scene: PathBuf,
+    /// Folder in which the recording is made on first use, beside the pipeline file.
+    pub folder: PathBuf,
+    /// Speed of the recording; 1 as it was. Another one needs `input.clock = "recorded"`.
+    #[serde(default = "Demo::real_time")]
+    pub rate: f64,
+}
+
+impl Demo {
+    const fn real_time() -> f64 {
+        1.0
+    }
 }
 
 /// Which clock is "now".

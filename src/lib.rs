@@ -10,7 +10,7 @@
 //! holds the last good one when the model or the sensors fail, and says "unknown" when that has grown old. [`publish`]
 //! writes the [`message`]s to zenoh, where a basestation acts on them.
 //!
-//! A [`recording`] takes the place of the sensors in a replay. [`runtime`] knows the threads and queues between the
+//! A [`recording`] takes the place of the sensors in a replay; [`simulate`] makes one of a street that does not exist. [`runtime`] knows the threads and queues between the
 //! stages, and nothing else does: each stage depends on the data types between them only. [`config`] is the pipeline
 //! file, [`cli`] the commands.
 
@@ -30,5 +30,6 @@ pub mod publish;
 pub mod recording;
 pub mod runtime;
 pub mod sample;
+pub mod simulate;
 pub mod space;
 pub mod time;

@@ -75,6 +75,32 @@ impl LocalFrame {
         let (sin, cos) = self.heading.sin_cos();
         [enu.x * cos - enu.y * sin, enu.x * sin + enu.y * cos, enu.z]
     }
+
+    /// Latitude and longitude in degrees and altitude in metres of a place in the unit frame: the inverse of
+    /// [`LocalFrame::locate`].
+    #[must_use]
+    pub fn geodetic(&self, [x, y, z]: [f64; 3]) -> [f64; 3] {
+        let (sin, cos) = self.heading.sin_cos();
+        let enu = Vector3::new(x * cos + y * sin, -x * sin + y * cos, z);
+        geodetic(self.origin + self.enu.transpose() * enu)
+    }
+}
+
+/// Earth-centred, Earth-fixed coordinates to latitude, longitude (WGS 84, degrees) and altitude (metres): the latitude
+/// by fixed-point iteration, whose error shrinks by e² = 0.0067 per step.
+fn geodetic(place: Vector3<f64>) -> [f64; 3] {
+    let eccentricity2 = FLATTENING * (2.0 - FLATTENING);
+    let axis_distance = place.x.hypot(place.y);
+    let mut latitude = place.z.atan2(axis_distance * (1.0 - eccentricity2));
+    let mut altitude = 0.0;
+    for _ in 0..6 {
+        let (sin, cos) = latitude.sin_cos();
+        let normal = SEMI_MAJOR_M / (1.0 - eccentricity2 * sin * sin).sqrt();
+        // p cos φ + z sin φ = N (1 − e² sin² φ) + h, without the poles' division by zero.
+        altitude = axis_distance * cos + place.z * sin - normal * (1.0 - eccentricity2 * sin * sin);
+        latitude = place.z.atan2(axis_distance * (1.0 - eccentricity2 * normal / (normal + altitude)));
+    }
+    [latitude.to_degrees(), place.y.atan2(place.x).to_degrees(), altitude]
 }
 
 /// Geodetic (WGS 84, degrees, metres) to Earth-centred, Earth-fixed coordinates.
@@ -145,5 +171,18 @@ mod tests {
         let normal = 6_378_137.0 / (1.0 - 0.006_694_379_990_14 * 33.42f64.to_radians().sin().powi(2)).sqrt();
         let expected = (normal + 350.0) * 33.42f64.to_radians().cos() * 1e-4f64.to_radians();
         assert!((x - expected).abs() < 1e-4 && y.abs() < 1e-4, "{x} {y} instead of {expected}");
+    }
+
+    #[test]
+    fn geodetic_is_the_inverse_of_locate() {
+        for (latitude, longitude, heading_deg) in
+            [(33.42, -111.93, 20.0), (-77.0, 179.9, 300.0), (0.0, 0.0, 0.0)]
+        {
+            let site = Site { latitude, longitude, altitude_m: 350.0, heading_deg };
+            let frame = LocalFrame::new(&site);
+            let [lat, lon, altitude] = frame.geodetic([12.0, 34.0, -5.0]);
+            let [x, y, z] = frame.locate(lat, lon, Some(altitude));
+            assert!((x - 12.0).abs() + (y - 34.0).abs() + (z + 5.0).abs() < 1e-6, "{x} {y} {z}");
+        }
     }
 }

@@ -132,9 +132,7 @@ fn connect(arguments: &Arguments, stop: &Receiver<()>) -> Result<Option<Session>
     let (config, origin) = match &arguments.zenoh {
         Some(file) => (network::read_config(file).map_err(Failure::usage)?, file.display().to_string()),
         None => {
-            let text = include_str!("../../config/zenoh-client.json5");
-            let config =
-                zenoh::Config::from_json5(text).map_err(|error| Failure::Failed(error.to_string()))?;
+            let config = network::built_in_client().map_err(Failure::failed)?;
             (config, "built-in client configuration".to_owned())
         }
     };

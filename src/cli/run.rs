@@ -1,20 +1,25 @@
 //! `run PIPELINE`: the main job.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
+use crossbeam_channel::Receiver;
 use serde_json::{Value, json};
 
 use super::{Failure, Format, Outcome, shutdown, text};
-use crate::config;
-use crate::infer::Baseline;
+use crate::config::{self, Pipeline};
+use crate::infer::network::NetworkError;
+use crate::infer::{Baseline, NetworkPredictor, Predictor};
 use crate::ingest::network;
 use crate::message::Message;
+use crate::model::Sizes;
 use crate::observe::Metrics;
 use crate::publish::DecisionLog;
 use crate::recording::{Absent, Feed, Options, Recording, fill_in};
-use crate::runtime::{self, Parts, Snapshot, Source, UnitStatus};
+use crate::runtime::{self, Parts, Snapshot, Source, StopHandle, UnitStatus};
 
+mod demo;
 mod show;
 
 /// Arguments of `run`.
@@ -35,26 +40,12 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Failure> {
     let mut pipeline = config::load(&arguments.pipeline).map_err(Failure::usage)?;
-    let file = arguments.pipeline.display();
-    let recording = match (&arguments.recording, pipeline.input.zenoh) {
-        (Some(path), false) => {
-            let options = Options::of(&pipeline.input.recording);
-            Some(Recording::open(path, &options).map_err(Failure::usage)?)
-        }
-        (None, true) => None,
-        (Some(_), true) => {
-            let message = format!(
-                "{file}: input.zenoh is true, so samples come from zenoh: publish the recording with `mmsense replay`, \
-                 or run a pipeline with `zenoh = false` such as pipelines/replay.toml"
-            );
-            return Err(Failure::Usage(message));
-        }
-        (None, false) => {
-            let message = format!(
-                "{file}: input.zenoh is false, so samples come from a recording: name it with --recording"
-            );
-            return Err(Failure::Usage(message));
-        }
+    let recording = recording(arguments, &pipeline)?;
+    let told = Told::listen()?;
+    let demo = match (&pipeline.demo, &arguments.recording) {
+        (Some(_), Some(recording)) => Some(recording.clone()),
+        (Some(demo), None) => Some(demo::recording(demo, &told.stopped)?),
+        (None, _) => None,
     };
     let metrics = Arc::new(Metrics::default());
     let log = arguments.log.as_ref().or(pipeline.output.decision_log.as_ref());
@@ -66,19 +57,22 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
         // What a replay decided is known by its hash; live, no two runs are alike.
         None => recording.is_some().then(DecisionLog::hash_only),
     };
+    let mut absent = Absent::new();
+    if let Some(recording) = &recording {
+        absent = fill_in(&mut pipeline, recording);
+        if recording.samples().len() as u64 == absent.values().sum::<u64>() {
+            let message =
+                format!("{}: none of the files that it names is there", recording.path().display());
+            return Err(Failure::Usage(message));
+        }
+    }
+    let (predictor, fallback) = models(&pipeline)?;
     let session = match &pipeline.output.zenoh_config {
         None => None,
         Some(file) => Some(network::open(file).map_err(Failure::usage)?),
     };
-    let mut absent = Absent::new();
     let source = match (recording, &session) {
         (Some(recording), _) => {
-            absent = fill_in(&mut pipeline, &recording);
-            if recording.samples().len() as u64 == absent.values().sum::<u64>() {
-                let message =
-                    format!("{}: none of the files that it names is there", recording.path().display());
-                return Err(Failure::Usage(message));
-            }
             let latency = config::millis(pipeline.input.recording.latency_ms);
             let feed = Feed::new(recording, latency, Arc::clone(&metrics));
             Source::Feed { samples: Box::new(feed), rate: arguments.rate }
@@ -87,11 +81,12 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
         (None, None) => unreachable!("config::load asks for a zenoh configuration"),
     };
     let (snapshots_in, snapshots) = crossbeam_channel::bounded::<Snapshot>(4);
-    let predictor = Baseline::new(&pipeline.model, &pipeline.codebook, &pipeline.decide);
+    let sensors = demo.map(|path| (path, pipeline.demo.as_ref().map_or(1.0, |demo| demo.rate)));
+    let (unit, zenoh_config) = (pipeline.input.recording.unit.clone(), pipeline.output.zenoh_config.clone());
     let parts = Parts {
         pipeline,
-        predictor: Box::new(predictor),
-        fallback: None,
+        predictor,
+        fallback,
         source,
         session: session.clone(),
         log,
@@ -107,10 +102,22 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
         .map_err(Failure::failed)?;
     let running = runtime::start(parts).map_err(Failure::failed)?;
     let stop = running.stop_handle();
-    shutdown::on_signal(move || stop.stop()).map_err(Failure::failed)?;
+    told.passes_on_to(stop.clone());
+    let sensors = match (sensors, zenoh_config) {
+        (Some((path, rate)), Some(config)) => {
+            let started = demo::publish(&path, unit, rate, &config, told.told.clone(), stop.clone());
+            // Without its sensors the unit would wait for ever.
+            Some(started.inspect_err(|_| stop.stop())?)
+        }
+        _ => None,
+    };
     let summary = running.join().map_err(Failure::failed)?;
     // The monitor has ended, so there are no more snapshots; what was said last comes before the summary.
     let _ = live.join();
+    if let Some(sensors) = sensors {
+        let sent = sensors.join().map_err(|_| Failure::Failed("the demo's sensors broke".to_owned()))??;
+        absent = sent.absent;
+    }
     if let Some(session) = session {
         use zenoh::Wait;
         session.close().wait().map_err(|error| Failure::Failed(format!("zenoh: {error}")))?;
@@ -120,6 +127,90 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
         Format::Text => text::result(show::Summary(&summary, &absent).to_string().trim_end()),
     }
     Ok(if summary.data_lost { Outcome::DoneWithLoss } else { Outcome::Done })
+}
+
+/// The recording that takes the place of zenoh, where the pipeline wants one.
+fn recording(arguments: &Arguments, pipeline: &Pipeline) -> Result<Option<Recording>, Failure> {
+    let file = arguments.pipeline.display();
+    match (&arguments.recording, pipeline.input.zenoh) {
+        (Some(path), false) => {
+            let options = Options::of(&pipeline.input.recording);
+            Ok(Some(Recording::open(path, &options).map_err(Failure::usage)?))
+        }
+        (None, true) => Ok(None),
+        (Some(_), true) if pipeline.demo.is_some() => Ok(None),
+        (Some(_), true) => {
+            let message = format!(
+                "{file}: input.zenoh is true, so samples come from zenoh: publish the recording with `mmsense replay`, \
+                 or run a pipeline with `zenoh = false` such as pipelines/replay.toml"
+            );
+            Err(Failure::Usage(message))
+        }
+        (None, false) => {
+            let message = format!(
+                "{file}: input.zenoh is false, so samples come from a recording: name it with --recording"
+            );
+            Err(Failure::Usage(message))
+        }
+    }
+}
+
+/// What decides, and what is scored beside it.
+type Models = (Box<dyn Predictor>, Option<Box<dyn Predictor>>);
+
+/// The network where the pipeline names one, with the rules beside it; else the rules.
+fn models(pipeline: &Pipeline) -> Result<Models, Failure> {
+    let rules = Box::new(Baseline::new(&pipeline.model, &pipeline.codebook, &pipeline.decide));
+    let Some(file) = &pipeline.model.network else { return Ok((rules, None)) };
+    let config = config::load_network(file).map_err(Failure::usage)?;
+    let Some(beams) = pipeline.codebook.beams else {
+        let message = "codebook.beams is not given and the recording has no powers: the network needs their number";
+        return Err(Failure::Usage(message.to_owned()));
+    };
+    let horizons = pipeline.decide.horizons_ms.len();
+    let sizes = Sizes { slots: pipeline.align.window, beams, horizons };
+    let network = NetworkPredictor::fresh(&config, sizes, &pipeline.codebook, pipeline.model.device);
+    let network = network.map_err(|error| match error {
+        NetworkError::Device(_) => Failure::usage(error),
+        NetworkError::Build(_) => Failure::failed(error),
+    })?;
+    let opened = network.opened();
+    tracing::info!("{} on {}: {}", network.info().id, opened.name, opened.reason);
+    Ok((Box::new(network), Some(rules)))
+}
+
+/// Ctrl-C, told to whatever goes on at the time.
+struct Told {
+    stopped: Arc<AtomicBool>,
+    told: Receiver<()>,
+    running: Arc<OnceLock<StopHandle>>,
+}
+
+impl Told {
+    /// From here on the first Ctrl-C stops what goes on.
+    fn listen() -> Result<Self, Failure> {
+        let (tell, told) = crossbeam_channel::bounded(1);
+        let listening = Self { stopped: Arc::default(), told, running: Arc::default() };
+        let (stopped, running) = (Arc::clone(&listening.stopped), Arc::clone(&listening.running));
+        shutdown::on_signal(move || {
+            stopped.store(true, Ordering::SeqCst);
+            let _ = tell.try_send(());
+            if let Some(running) = running.get() {
+                running.stop();
+            }
+        })
+        .map_err(Failure::failed)?;
+        Ok(listening)
+    }
+
+    /// The pipeline runs, and is stopped at once if Ctrl-C came before.
+    fn passes_on_to(&self, running: StopHandle) {
+        let stop = running.clone();
+        let _ = self.running.set(running);
+        if self.stopped.load(Ordering::SeqCst) {
+            stop.stop();
+        }
+    }
 }
 
 /// The last beam and blockage message of each UE.

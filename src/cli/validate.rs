@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::{Failure, Format, Outcome, text};
 use crate::config;
 use crate::ingest::network;
+use crate::simulate::scene;
 
 /// Arguments of `validate`.
 #[derive(Debug, clap::Args)]
@@ -17,6 +18,12 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
     let pipeline = config::load(&arguments.pipeline).map_err(Failure::usage)?;
     if let Some(file) = &pipeline.output.zenoh_config {
         network::read_config(file).map_err(Failure::usage)?;
+    }
+    if let Some(file) = &pipeline.model.network {
+        config::load_network(file).map_err(Failure::usage)?;
+    }
+    if let Some(demo) = &pipeline.demo {
+        scene::load(&demo.scene).map_err(Failure::usage)?;
     }
     match format {
         Format::Json => text::json(&pipeline)?,

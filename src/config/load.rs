@@ -1,4 +1,4 @@
-//! Reading a pipeline file: every problem at once.
+//! Reading a pipeline file, or another one of the kind (a scene): every problem at once.
 //!
 //! serde stops at the first wrong value. Here the value it stopped at is noted, cut out of the document (its default
 //! takes its place) and the rest is read again, until nothing is wrong any more; the ranges are checked last.
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde_path_to_error::Segment;
 
-use super::{AngleAxis, Pipeline, Pose};
+use super::{AngleAxis, Pipeline, Pose, Poses, Radar, Site};
 use crate::model::NetworkConfig;
 use crate::sample::Modality;
 
@@ -22,7 +22,7 @@ pub struct Problem {
     pub message: String,
 }
 
-/// A pipeline file that cannot be used: one line per problem.
+/// A file that cannot be used: one line per problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     /// The file.
@@ -65,6 +65,10 @@ pub fn load(path: &Path) -> Result<Pipeline, ConfigError> {
     for file in files.into_iter().flatten() {
         *file = folder.join(&*file);
     }
+    if let Some(demo) = &mut pipeline.demo {
+        demo.scene = folder.join(&demo.scene);
+        demo.folder = folder.join(&demo.folder);
+    }
     Ok(pipeline)
 }
 
@@ -73,20 +77,16 @@ pub fn load(path: &Path) -> Result<Pipeline, ConfigError> {
 /// # Errors
 /// [`ConfigError`] with every problem.
 pub fn load_network(path: &Path) -> Result<NetworkConfig, ConfigError> {
-    let fail = |problems| Err(ConfigError { file: path.to_owned(), problems });
-    let whole = |message| vec![Problem { key: String::new(), message }];
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) => return fail(whole(format!("cannot read the network's configuration: {error}"))),
-    };
-    let table = match read_table(&text) {
-        Ok(table) => table,
-        Err(message) => return fail(whole(message)),
-    };
-    let (network, mut problems) = read_tolerantly::<NetworkConfig>(table);
-    let Some(network) = network else { return fail(problems) };
-    problems.extend(network.problems().into_iter().map(|(key, message)| Problem { key, message }));
-    if problems.is_empty() { Ok(network) } else { fail(problems) }
+    let text = std::fs::read_to_string(path).map_err(|error| ConfigError {
+        file: path.to_owned(),
+        problems: vec![Problem {
+            key: String::new(),
+            message: format!("cannot read the network's configuration: {error}"),
+        }],
+    })?;
+    parse_checked(path, &text, |network: &NetworkConfig, problems| {
+        problems.extend(network.problems().into_iter().map(|(key, message)| Problem { key, message }));
+    })
 }
 
 fn read_table(text: &str) -> Result<toml::Table, String> {
@@ -104,15 +104,24 @@ fn read_table(text: &str) -> Result<toml::Table, String> {
 /// # Errors
 /// [`ConfigError`] with every problem.
 pub fn parse(path: &Path, text: &str) -> Result<Pipeline, ConfigError> {
+    parse_checked(path, text, check_ranges)
+}
+
+/// Parses the text of a file and then checks its ranges; `path` only names it in errors.
+pub(crate) fn parse_checked<T: DeserializeOwned>(
+    path: &Path,
+    text: &str,
+    check_ranges: impl FnOnce(&T, &mut Vec<Problem>),
+) -> Result<T, ConfigError> {
     let fail = |problems| Err(ConfigError { file: path.to_owned(), problems });
     let table = match read_table(text) {
         Ok(table) => table,
         Err(message) => return fail(vec![Problem { key: String::new(), message }]),
     };
-    let (pipeline, mut problems) = read_tolerantly::<Pipeline>(table);
-    let Some(pipeline) = pipeline else { return fail(problems) };
-    check_ranges(&pipeline, &mut problems);
-    if problems.is_empty() { Ok(pipeline) } else { fail(problems) }
+    let (value, mut problems) = read_tolerantly::<T>(table);
+    let Some(value) = value else { return fail(problems) };
+    check_ranges(&value, &mut problems);
+    if problems.is_empty() { Ok(value) } else { fail(problems) }
 }
 
 /// Reads a value, cutting out and noting whatever does not fit. `None` when what is left cannot be read at all.
@@ -151,20 +160,35 @@ fn read_tolerantly<T: DeserializeOwned>(mut table: toml::Table) -> (Option<T>, V
     }
 }
 
-/// Removes the deepest table entry on `path`; returns its dotted key.
+/// Removes the deepest table entry on `path`; returns its dotted key. Elements of an array are counted from 0.
 fn cut_out(table: &mut toml::Table, path: &[String]) -> Option<String> {
     let (first, rest) = path.split_first()?;
-    if let Some(toml::Value::Table(inner)) = table.get_mut(first)
-        && !rest.is_empty()
-        && let Some(key) = cut_out(inner, rest)
-    {
+    if let Some(key) = table.get_mut(first).and_then(|inner| cut_inside(inner, rest)) {
         return Some(format!("{first}.{key}"));
     }
     table.remove(first).map(|_| first.clone())
 }
 
+fn cut_inside(value: &mut toml::Value, path: &[String]) -> Option<String> {
+    let (first, rest) = path.split_first()?;
+    match value {
+        toml::Value::Table(table) => cut_out(table, path),
+        toml::Value::Array(array) => {
+            let key = cut_inside(array.get_mut(first.parse::<usize>().ok()?)?, rest)?;
+            Some(format!("{first}.{key}"))
+        }
+        _ => None,
+    }
+}
+
 /// A value that must lie between two others.
-fn within<T: PartialOrd + fmt::Display>(problems: &mut Vec<Problem>, key: &str, value: T, low: T, high: T) {
+pub(crate) fn within<T: PartialOrd + fmt::Display>(
+    problems: &mut Vec<Problem>,
+    key: &str,
+    value: T,
+    low: T,
+    high: T,
+) {
     // Written so that NaN is out of range.
     if !(value >= low && value <= high) {
         let message = format!("found {value}, allowed is {low} to {high}");
@@ -179,7 +203,7 @@ fn is_told(problems: &[Problem], key: &str) -> bool {
 
 fn check_ranges(pipeline: &Pipeline, problems: &mut Vec<Problem>) {
     check_input(pipeline, problems);
-    check_space(pipeline, problems);
+    check_space(pipeline.site.as_ref(), &pipeline.pose, &pipeline.radar, problems);
     check_align(pipeline, problems);
     check_decide(pipeline, problems);
 }
@@ -231,6 +255,13 @@ fn check_input(pipeline: &Pipeline, problems: &mut Vec<Problem>) {
             problems.push(Problem { key: "codebook.peaks_deg".to_owned(), message });
         }
     }
+    if let Some(demo) = &pipeline.demo {
+        within(problems, "demo.rate", demo.rate, 0.01, 10.0);
+        if !input.zenoh && !is_told(problems, "input.zenoh") {
+            let message = "found beside input.zenoh = false, allowed with true: it publishes to zenoh".to_owned();
+            problems.push(Problem { key: "demo".to_owned(), message });
+        }
+    }
     let missing = input.zenoh && pipeline.output.zenoh_config.is_none();
     if missing && !is_told(problems, "input.zenoh") && !is_told(problems, "output.zenoh_config") {
         problems.push(Problem {
@@ -240,18 +271,16 @@ fn check_input(pipeline: &Pipeline, problems: &mut Vec<Problem>) {
     }
 }
 
-fn check_space(pipeline: &Pipeline, problems: &mut Vec<Problem>) {
-    if let Some(site) = &pipeline.site {
+/// The ranges of `[site]`, `[pose.*]` and `[radar]`, which a pipeline and a scene say in the same words.
+pub(crate) fn check_space(site: Option<&Site>, pose: &Poses, radar: &Radar, problems: &mut Vec<Problem>) {
+    if let Some(site) = site {
         within(problems, "site.latitude", site.latitude, -90.0, 90.0);
         within(problems, "site.longitude", site.longitude, -180.0, 180.0);
         within(problems, "site.altitude_m", site.altitude_m, -500.0, 10_000.0);
         within(problems, "site.heading_deg", site.heading_deg, -360.0, 360.0);
     }
-    let poses: [(&str, &Pose); 3] = [
-        ("pose.camera", &pipeline.pose.camera),
-        ("pose.radar", &pipeline.pose.radar),
-        ("pose.lidar", &pipeline.pose.lidar),
-    ];
+    let poses: [(&str, &Pose); 3] =
+        [("pose.camera", &pose.camera), ("pose.radar", &pose.radar), ("pose.lidar", &pose.lidar)];
     for (name, pose) in poses {
         for metres in pose.position_m {
             within(problems, &format!("{name}.position_m"), metres, -1000.0, 1000.0);
@@ -262,7 +291,6 @@ fn check_space(pipeline: &Pipeline, problems: &mut Vec<Problem>) {
             within(problems, &format!("{name}.{key}"), degrees, -360.0, 360.0);
         }
     }
-    let radar = &pipeline.radar;
     within(problems, "radar.wavelength_m", radar.wavelength_m, 1e-4, 1.0);
     within(problems, "radar.rx_spacing_m", radar.rx_spacing_m, 1e-5, 1.0);
     within(problems, "radar.range_bin_m", radar.range_bin_m, 1e-4, 100.0);

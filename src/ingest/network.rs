@@ -54,6 +54,14 @@ pub fn read_config(file: &Path) -> Result<Config, SessionError> {
         .map_err(|error| SessionError::Config { file: file.display().to_string(), reason: one_line(&error) })
 }
 
+/// The client configuration that this program carries.
+///
+/// # Errors
+/// When zenoh refuses it.
+pub(crate) fn built_in_client() -> zenoh::Result<Config> {
+    Config::from_json5(include_str!("../../config/zenoh-client.json5"))
+}
+
 /// Opens a session with the configuration in `file`.
 ///
 /// # Errors

@@ -1,0 +1,283 @@
+//! One picture of a recording: what the camera, the radar, the LiDAR and the link see.
+//!
+//! The files go through the project's own decoder, with the poses and axes of the scene: the picture shows what a
+//! pipeline sees. The instant is the middle of the shortest blockage of the first sequence.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use image::RgbImage;
+use image::imageops::FilterType;
+use nalgebra::Point3;
+use plotters::prelude::*;
+use plotters::style::{FontStyle, register_font};
+use rayon::prelude::*;
+
+use super::channel::LinkState;
+use super::{Instance, Scene, SimulateError, Twin, pool};
+use crate::config::{AngleAxis, Pipeline};
+use crate::decode::Decoder;
+use crate::decode::radar::RangeAngleAxes;
+use crate::sample::{CaptureSource, Data, PointCloud, RangeAngleMap, RawSample, Stamps, Stream, UnitId};
+use crate::space;
+use crate::time::{CaptureTime, Moment};
+
+/// Size of the picture, pixels.
+const SIZE: (u32, u32) = (1440, 1080);
+/// What the maps show: metres along x and y.
+const ACROSS: std::ops::Range<f64> = -30.0..30.0;
+const AHEAD: std::ops::Range<f64> = 0.0..36.0;
+
+type Area<'a> = DrawingArea<BitMapBackend<'a>, plotters::coord::Shift>;
+
+/// What the decoder made of one row, and the powers of its sequence.
+struct Seen {
+    second: f64,
+    image: RgbImage,
+    map: RangeAngleMap,
+    cloud: PointCloud,
+    links: Vec<LinkState>,
+}
+
+/// Draws the picture of a scene as a PNG file. Nothing but one row of each sensor and the powers of one sequence is
+/// computed.
+///
+/// # Errors
+/// [`SimulateError`] when the file cannot be written.
+pub fn draw(scene: &Scene, file: &Path, threads: Option<usize>) -> Result<(), SimulateError> {
+    let seen = pool(threads)?.install(|| look(scene))?;
+    let mut pixels = vec![255u8; SIZE.0 as usize * SIZE.1 as usize * 3];
+    paint(scene, &seen, &mut pixels).map_err(|error| SimulateError::Draw(error.to_string()))?;
+    let picture = RgbImage::from_raw(SIZE.0, SIZE.1, pixels);
+    let picture = picture.ok_or_else(|| SimulateError::Draw("no picture".to_owned()))?;
+    Ok(picture.save_with_format(file, image::ImageFormat::Png)?)
+}
+
+fn look(scene: &Scene) -> Result<Seen, SimulateError> {
+    let twin = Twin::new(scene);
+    let rows: Vec<Instance> = twin.rows().into_iter().filter(|at| at.sequence == 0).collect();
+    let links: Vec<LinkState> = rows.par_iter().map(|&at| twin.link(at, &twin.caster(at))).collect();
+    // A short blockage is that of something further away, which leaves more of the street to see.
+    let shortest =
+        runs(&links).into_iter().filter(|(from, to)| to - from > 2).min_by_key(|(from, to)| to - from);
+    let frame = shortest.map_or(0, |(from, to)| usize::midpoint(from, to));
+    let at = Instance { sequence: 0, frame };
+    let caster = twin.caster(at);
+    let pipeline = Pipeline {
+        site: Some(scene.site),
+        pose: scene.pose,
+        radar: scene.radar,
+        codebook: scene.codebook.clone(),
+        ..Pipeline::default()
+    };
+    let decoder = Decoder::new(&pipeline);
+    let camera = decode(&decoder, Stream::Camera, twin.camera(at, &caster, &twin.background())?)?;
+    let radar = decode(&decoder, Stream::Radar, twin.radar(at, &caster)?)?;
+    let lidar = decode(&decoder, Stream::Lidar, twin.lidar(at, &caster))?;
+    let (Data::Image(image), Data::Radar(reading), Data::Cloud(cloud)) = (camera, radar, lidar) else {
+        return Err(SimulateError::Draw("a decoder gave something else".to_owned()));
+    };
+    let map =
+        reading.map.clone().ok_or_else(|| SimulateError::Draw("a radar cube without a map".to_owned()))?;
+    let second = frame as f64 / scene.rate_hz;
+    Ok(Seen { second, image: Arc::unwrap_or_clone(image), map, cloud: Arc::unwrap_or_clone(cloud), links })
+}
+
+/// Stretches of rows with the line of sight cut: first row, row after the last.
+fn runs(links: &[LinkState]) -> Vec<(usize, usize)> {
+    let mut at = 0;
+    let mut runs = Vec::new();
+    for run in links.chunk_by(|a, b| a.is_blocked == b.is_blocked) {
+        if run.first().is_some_and(|link| link.is_blocked) {
+            runs.push((at, at + run.len()));
+        }
+        at += run.len();
+    }
+    runs
+}
+
+fn decode(decoder: &Decoder, stream: Stream, bytes: Vec<u8>) -> Result<Data, SimulateError> {
+    let capture = CaptureTime::from_nanos(0);
+    let raw = RawSample {
+        unit: UnitId::new("preview").map_err(|error| SimulateError::Draw(error.to_string()))?,
+        stream,
+        stamps: Stamps {
+            capture,
+            capture_source: CaptureSource::Synthetic,
+            sequence: None,
+            arrival: Moment::at(capture),
+            transport_ns: None,
+        },
+        format: None,
+        payload: Arc::new(bytes),
+    };
+    decoder.decode(&raw).map_err(|error| SimulateError::Draw(error.to_string()))
+}
+
+type Drawn = Result<(), Box<dyn std::error::Error>>;
+
+fn paint(scene: &Scene, seen: &Seen, pixels: &mut [u8]) -> Drawn {
+    register_font("sans-serif", FontStyle::Normal, epaint_default_fonts::HACK_REGULAR)
+        .map_err(|_| "the font cannot be read")?;
+    let root = BitMapBackend::with_buffer(pixels, SIZE).into_drawing_area();
+    root.fill(&WHITE)?;
+    let quarters = root.split_evenly((2, 2));
+    let [camera, map, cloud, powers] = quarters.as_slice() else { return Err("no quarters".into()) };
+    paint_camera(&titled(camera, &format!("camera, {:.1} s", seen.second))?, &seen.image)?;
+    paint_map(scene, map, &seen.map)?;
+    paint_cloud(cloud, &seen.cloud)?;
+    paint_powers(scene, powers, seen)?;
+    root.present()?;
+    Ok(())
+}
+
+fn titled<'a>(area: &Area<'a>, title: &str) -> Result<Area<'a>, Box<dyn std::error::Error>> {
+    Ok(area.margin(10, 10, 10, 10).titled(title, ("sans-serif", 20))?)
+}
+
+fn paint_camera(area: &Area<'_>, image: &RgbImage) -> Drawn {
+    let (width, height) = area.dim_in_pixel();
+    let scale =
+        (f64::from(width) / f64::from(image.width())).min(f64::from(height) / f64::from(image.height()));
+    let side = |length: u32| ((f64::from(length) * scale) as u32).max(1);
+    let fitted =
+        image::imageops::resize(image, side(image.width()), side(image.height()), FilterType::Triangle);
+    let (left, top) = ((width - fitted.width()) / 2, (height - fitted.height()) / 2);
+    for (x, y, pixel) in fitted.enumerate_pixels() {
+        let [r, g, b] = pixel.0;
+        area.draw_pixel(((left + x) as i32, (top + y) as i32), &RGBColor(r, g, b))?;
+    }
+    Ok(())
+}
+
+/// Dark blue over green to yellow, for 0…1.
+fn colour(value: f64) -> RGBColor {
+    const STOPS: [[f64; 3]; 5] = [
+        [26.0, 8.0, 52.0],
+        [50.0, 80.0, 140.0],
+        [32.0, 145.0, 140.0],
+        [110.0, 205.0, 88.0],
+        [253.0, 231.0, 37.0],
+    ];
+    let place = value.clamp(0.0, 1.0) * (STOPS.len() - 1) as f64;
+    let (at, share) =
+        ((place as usize).min(STOPS.len() - 2), place - (place as usize).min(STOPS.len() - 2) as f64);
+    let [r, g, b] = std::array::from_fn(|part| {
+        let stop = |at: usize| STOPS.get(at).map_or(0.0, |stop| stop[part]);
+        (stop(at) + (stop(at + 1) - stop(at)) * share) as u8
+    });
+    RGBColor(r, g, b)
+}
+
+fn paint_map(scene: &Scene, area: &Area<'_>, map: &RangeAngleMap) -> Drawn {
+    let mut chart = ChartBuilder::on(area)
+        .margin(10)
+        .caption("radar: what moves, from above", ("sans-serif", 20))
+        .x_label_area_size(44)
+        .y_label_area_size(56)
+        .build_cartesian_2d(ACROSS, AHEAD)?;
+    let (rows, columns) = map.magnitude.dim();
+    let axes = RangeAngleAxes::new(&scene.radar, AngleAxis::SinFft, rows, columns);
+    let mount = space::mount_to_unit(&scene.pose.radar);
+    let decibel = |value: f32| 20.0 * f64::from(value.max(1e-9)).log10();
+    let top = map.magnitude.iter().copied().map(decibel).fold(f64::NEG_INFINITY, f64::max);
+    let mut values: Vec<f64> = map.magnitude.iter().copied().map(decibel).collect();
+    values.sort_by(f64::total_cmp);
+    let bottom = values.get(values.len() / 2).copied().unwrap_or(top - 30.0);
+    let step = 0.15;
+    let height = scene.pose.radar.position_m[2];
+    let cells = |range: std::ops::Range<f64>| {
+        let count = ((range.end - range.start) / step).round() as usize;
+        (0..count).map(move |at| range.start + at as f64 * step)
+    };
+    for x in cells(ACROSS) {
+        for y in cells(AHEAD) {
+            let place = Point3::new(x + step / 2.0, y + step / 2.0, height);
+            let magnitude = axes.cell_of(&place, &mount).and_then(|cell| map.magnitude.get(cell).copied());
+            let Some(magnitude) = magnitude else { continue };
+            let share = (decibel(magnitude) - bottom) / (top - bottom).max(1.0);
+            chart
+                .plotting_area()
+                .draw(&Rectangle::new([(x, y), (x + step, y + step)], colour(share).filled()))?;
+        }
+    }
+    mesh(&mut chart)
+}
+
+type Chart<'a, 'b> = ChartContext<
+    'b,
+    BitMapBackend<'a>,
+    Cartesian2d<plotters::coord::types::RangedCoordf64, plotters::coord::types::RangedCoordf64>,
+>;
+
+fn mesh(chart: &mut Chart<'_, '_>) -> Drawn {
+    chart
+        .configure_mesh()
+        .disable_mesh()
+        .x_desc("x to the right, m")
+        .y_desc("y along boresight, m")
+        .label_style(("sans-serif", 14))
+        .axis_desc_style(("sans-serif", 15))
+        .draw()?;
+    Ok(())
+}
+
+fn paint_cloud(area: &Area<'_>, cloud: &PointCloud) -> Drawn {
+    let mut chart = ChartBuilder::on(area)
+        .margin(10)
+        .caption("LiDAR from above, coloured by height (0 to 6 m)", ("sans-serif", 20))
+        .x_label_area_size(44)
+        .y_label_area_size(56)
+        .build_cartesian_2d(ACROSS, AHEAD)?;
+    chart.plotting_area().fill(&RGBColor(18, 18, 24))?;
+    let mut points: Vec<&[f32; 3]> = cloud.points.iter().collect();
+    points.sort_by(|a, b| a[2].total_cmp(&b[2]));
+    for &&[x, y, z] in &points {
+        let place = (f64::from(x), f64::from(y));
+        if ACROSS.contains(&place.0) && AHEAD.contains(&place.1) {
+            let tint = colour(0.12 + f64::from(z) / 6.0 * 0.88);
+            chart.plotting_area().draw(&Circle::new(place, 1, tint.filled()))?;
+        }
+    }
+    mesh(&mut chart)
+}
+
+fn paint_powers(scene: &Scene, area: &Area<'_>, seen: &Seen) -> Drawn {
+    let seconds = seen.links.len() as f64 / scene.rate_hz;
+    let beams = scene.beams() as f64;
+    let mut chart = ChartBuilder::on(area)
+        .margin(10)
+        .caption("beam powers, dB; line of sight cut: red bars", ("sans-serif", 20))
+        .x_label_area_size(44)
+        .y_label_area_size(56)
+        .build_cartesian_2d(0.0..seconds, -4.0..beams)?;
+    let decibel = |power: f64| 10.0 * power.max(1e-30).log10();
+    let all = || seen.links.iter().flat_map(|link| link.power.iter().copied().map(decibel));
+    let (low, high) = (all().fold(f64::INFINITY, f64::min), all().fold(f64::NEG_INFINITY, f64::max));
+    let period = 1.0 / scene.rate_hz;
+    for (row, link) in seen.links.iter().enumerate() {
+        let time = row as f64 * period;
+        for (beam, &power) in link.power.iter().enumerate() {
+            let cell = [(time, beam as f64), (time + period, beam as f64 + 1.0)];
+            let tint = colour((decibel(power) - low) / (high - low).max(1.0));
+            chart.plotting_area().draw(&Rectangle::new(cell, tint.filled()))?;
+        }
+    }
+    for (from, to) in runs(&seen.links) {
+        let (from, to) = (from as f64 * period, to as f64 * period);
+        chart.plotting_area().draw(&Rectangle::new([(from, 0.0), (to, beams)], RED.mix(0.22).filled()))?;
+        chart.plotting_area().draw(&Rectangle::new([(from, -4.0), (to, -0.5)], RED.filled()))?;
+    }
+    let now = seen.second + period / 2.0;
+    chart.draw_series(LineSeries::new([(now, 0.0), (now, beams)], WHITE.stroke_width(1)))?;
+    chart
+        .configure_mesh()
+        .disable_mesh()
+        .x_desc(format!("time, s (colours: {low:.0} to {high:.0} dB)"))
+        .y_desc("beam")
+        .y_label_formatter(&|beam| if *beam < 0.0 { String::new() } else { format!("{beam:.0}") })
+        .label_style(("sans-serif", 14))
+        .axis_desc_style(("sans-serif", 15))
+        .draw()?;
+    Ok(())
+}

@@ -1,0 +1,197 @@
+//! What surfaces look like, by procedure: asphalt and lane markings, windows, wheels, leaves.
+
+use parry3d::math::Vector;
+
+use super::camera::sky;
+use super::caster::Hit;
+use super::random::grain;
+use super::scene::Scene;
+use super::world::Surface;
+
+/// Height of a storey, metres.
+const STOREY_M: f32 = 3.2;
+
+/// Where the street's markings are.
+#[derive(Clone, Debug)]
+pub(super) struct Texture {
+    /// Edges of the carriageway, metres along y.
+    edges: [f32; 2],
+    /// Lines between lanes of one direction, dashed.
+    dashed: Vec<f32>,
+    /// The line between the directions.
+    middle: Option<f32>,
+}
+
+impl Texture {
+    pub(super) fn new(scene: &Scene) -> Self {
+        let lanes: Vec<f32> = scene.street.lanes_y_m.iter().map(|&y| y as f32).collect();
+        let half = scene.street.lane_width_m as f32 / 2.0;
+        let edge = |y: Option<&f32>, out: f32| y.map_or(0.0, |y| y + out);
+        let between: Vec<f32> = lanes.windows(2).map(|pair| pair.iter().sum::<f32>() / 2.0).collect();
+        let middle = (lanes.len() > 1).then(|| lanes.len().div_ceil(2) - 1);
+        Self {
+            edges: [edge(lanes.first(), -half), edge(lanes.last(), half)],
+            middle: middle.and_then(|at| between.get(at).copied()),
+            dashed: (0..).zip(between).filter(|(at, _)| Some(*at) != middle).map(|(_, y)| y).collect(),
+        }
+    }
+
+    /// Reflectance at a hit, red, green, blue, 0…1, linear.
+    pub(super) fn colour(&self, hit: &Hit, ray: Vector) -> [f32; 3] {
+        let point = hit.point;
+        match hit.surface {
+            Surface::Ground => self.ground(point),
+            Surface::Facade { colour, number } => facade(colour, number, hit, ray),
+            Surface::Paint(colour) => sheet(colour, hit, ray),
+            Surface::Windows { colour, from_z } => {
+                let along = hit.bounds.map_or(0.0, |bounds| point.x - bounds.mins.x);
+                let is_pane = (from_z..from_z + 1.05).contains(&point.z) && hit.normal.z.abs() < 0.5;
+                match is_pane && (along.rem_euclid(1.5) > 0.12 || hit.normal.x.abs() > 0.5) {
+                    true => pane(hit, ray),
+                    false if point.z < 0.75 => sheet(colour.map(|part| part * 0.35), hit, ray),
+                    false => sheet(colour, hit, ray),
+                }
+            }
+            Surface::Glass => pane(hit, ray),
+            Surface::Wheel => wheel(hit),
+            Surface::Chassis => [0.035; 3],
+            Surface::Lamp => [0.95, 0.95, 0.9],
+            Surface::TailLamp => [0.65, 0.03, 0.03],
+            Surface::Bark => shade([0.16, 0.11, 0.07], speckle(point, 12.0, 0.4)),
+            Surface::Leaves => {
+                shade([0.10, 0.24, 0.05], speckle(point, 5.0, 0.7) * speckle(point, 11.0, 0.6))
+            }
+            Surface::Pole => [0.25, 0.26, 0.27],
+        }
+    }
+
+    fn ground(&self, point: Vector) -> [f32; 3] {
+        let [near, far] = self.edges;
+        let y = point.y;
+        let is_line = |at: f32, width: f32| (y - at).abs() < width / 2.0;
+        if y < near - 0.25 || y > far + 0.25 {
+            // Slabs with joints.
+            let joint = point.x.rem_euclid(1.0) < 0.03 || y.rem_euclid(1.0) < 0.03;
+            let slab = 0.85 + 0.3 * grain(point.x.floor() as i32, y.floor() as i32, 1);
+            return shade([0.34, 0.33, 0.31], if joint { 0.55 } else { slab * speckle(point, 20.0, 0.12) });
+        }
+        if y < near || y > far {
+            return shade([0.46, 0.45, 0.43], if point.x.rem_euclid(1.2) < 0.03 { 0.6 } else { 1.0 });
+        }
+        let wear = speckle(point, 30.0, 0.35);
+        let white = [0.62 * wear.min(1.0), 0.62 * wear.min(1.0), 0.60 * wear.min(1.0)];
+        if is_line(near + 0.35, 0.14) || is_line(far - 0.35, 0.14) {
+            return white;
+        }
+        if self.middle.is_some_and(|at| is_line(at - 0.14, 0.13) || is_line(at + 0.14, 0.13)) {
+            return white;
+        }
+        if point.x.rem_euclid(6.0) < 3.0 && self.dashed.iter().any(|&at| is_line(at, 0.15)) {
+            return white;
+        }
+        // Large patches, and darker tracks of tyres.
+        let patch = 0.9 + 0.2 * grain((point.x / 7.0).floor() as i32, (y / 3.5).floor() as i32, 2);
+        shade([0.085, 0.087, 0.092], patch * wear)
+    }
+}
+
+fn shade(colour: [f32; 3], by: f32) -> [f32; 3] {
+    colour.map(|part| part * by)
+}
+
+/// Around 1, by ± half of `depth`, in cells of 1/`per_metre`.
+fn speckle(point: Vector, per_metre: f32, depth: f32) -> f32 {
+    let cell = point * per_metre;
+    let salt = cell.z.floor() as i32 as u32;
+    1.0 + depth * (grain(cell.x.floor() as i32, cell.y.floor() as i32, salt) - 0.5)
+}
+
+/// A pane mirrors the sky, more so at a slant, and is dark behind.
+fn pane(hit: &Hit, ray: Vector) -> [f32; 3] {
+    let mirrored = ray - hit.normal * (2.0 * ray.dot(hit.normal));
+    let slant = 1.0 - (-ray.dot(hit.normal)).clamp(0.0, 1.0);
+    let share = 0.10 + 0.5 * slant.powi(3);
+    let seen = if mirrored.z > 0.0 { sky(mirrored) } else { [0.12; 3] };
+    std::array::from_fn(|at| [0.015, 0.02, 0.025][at] + seen[at] * share)
+}
+
+/// Painted metal: a little of the sky on top, darker to the sill.
+fn sheet(colour: [f32; 3], hit: &Hit, ray: Vector) -> [f32; 3] {
+    let mirrored = ray - hit.normal * (2.0 * ray.dot(hit.normal));
+    let gloss = if mirrored.z > 0.0 { 0.06 } else { 0.0 };
+    let sky = sky(mirrored);
+    let fold = match hit.bounds {
+        // A box body has seams, low parts are dirty.
+        Some(bounds) if bounds.maxs.x - bounds.mins.x > 6.0 && hit.normal.y.abs() > 0.5 => {
+            let seam = (hit.point.x - bounds.mins.x).rem_euclid(2.05) < 0.05;
+            let stripe = (hit.point.z - bounds.mins.z) < 0.18;
+            if seam || stripe { 0.6 } else { 1.0 }
+        }
+        _ => 1.0,
+    };
+    std::array::from_fn(|at| colour[at] * fold + sky[at] * gloss)
+}
+
+fn wheel(hit: &Hit) -> [f32; 3] {
+    let Some(bounds) = hit.bounds else { return [0.02; 3] };
+    let (middle, radius) = (bounds.center(), (bounds.maxs.z - bounds.mins.z) / 2.0);
+    let from_hub = (hit.point.x - middle.x).hypot(hit.point.z - middle.z) / radius;
+    match from_hub {
+        _ if hit.normal.y.abs() < 0.5 => [0.02; 3],
+        ..0.55 => [0.32, 0.32, 0.34],
+        0.55..1.0 => [0.018; 3],
+        _ => [0.006; 3],
+    }
+}
+
+/// Plaster, windows in storeys, shops on the ground floor.
+fn facade(colour: [f32; 3], number: u32, hit: &Hit, ray: Vector) -> [f32; 3] {
+    let Some(bounds) = hit.bounds else { return colour };
+    let plaster = shade(colour, speckle(hit.point, 3.0, 0.12));
+    if hit.normal.y > -0.5 {
+        return plaster;
+    }
+    let width = bounds.maxs.x - bounds.mins.x;
+    let (along, z) = (hit.point.x - bounds.mins.x, hit.point.z);
+    if z < 3.6 {
+        // A shop: panes between pillars, a board above them in its own colour.
+        let bays = (width / 3.6).floor().max(1.0);
+        let bay = along / width * bays;
+        let across = bay.fract() * width / bays;
+        let mood = grain(bay as i32, number as i32, 7);
+        return match z {
+            2.75..3.35 if across > 0.2 && across < width / bays - 0.2 => {
+                let board = [[0.35, 0.06, 0.05], [0.05, 0.2, 0.12], [0.06, 0.1, 0.3], [0.5, 0.4, 0.1]];
+                board.get((mood * 4.0) as usize).copied().unwrap_or([0.2; 3])
+            }
+            0.45..2.65 if across > 0.3 && across < width / bays - 0.3 => {
+                let inside = pane(hit, ray);
+                let warm = 0.10 * grain((across * 3.0) as i32, (z * 2.0) as i32, number);
+                [inside[0] + warm, inside[1] + warm * 0.8, inside[2] + warm * 0.5]
+            }
+            ..0.45 => shade(plaster, 0.55),
+            _ => shade(plaster, 0.8),
+        };
+    }
+    let columns = (width / 2.3).floor().max(1.0);
+    let column = along / width * columns;
+    let across = (column.fract() - 0.5).abs() * width / columns;
+    let storey = ((z - 3.6) / STOREY_M).floor();
+    let up = z - 3.6 - storey * STOREY_M;
+    let is_whole = bounds.maxs.z - (3.6 + storey * STOREY_M) > 2.6;
+    match up {
+        0.7..2.4 if across < 0.62 && is_whole => {
+            let is_frame = across > 0.54 || across < 0.035 || !(0.78..2.32).contains(&up);
+            let blind = grain(column as i32, storey as i32, number);
+            if is_frame {
+                [0.6; 3]
+            } else if blind > 0.75 && up > 1.2 + blind {
+                [0.5, 0.47, 0.4]
+            } else {
+                pane(hit, ray)
+            }
+        }
+        0.58..0.7 if across < 0.75 && is_whole => shade(colour, 1.25),
+        _ => plaster,
+    }
+}

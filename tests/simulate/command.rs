@@ -1,0 +1,61 @@
+//! `mmsense simulate`.
+
+use std::process::{Command, Output};
+
+fn run(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mmsense"));
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).arg("simulate").args(arguments).output().unwrap()
+}
+
+#[test]
+fn wrong_usage_is_told_with_exit_code_2() {
+    let folder = tempfile::tempdir().unwrap();
+    let bad = folder.path().join("bad.toml");
+    std::fs::write(&bad, "[lidar]\nrings = 0\n[[sequence]]\nseconds = 1\nvehicles = [{ kind = \"tram\" }]\n")
+        .unwrap();
+    let bad = bad.to_str().unwrap();
+    let cases: [(&[&str], &[&str]); 4] = [
+        (
+            &[bad, "-o", "x"],
+            &["lidar.rings: found 0, allowed is 1 to 256", "vehicles.0.kind: unknown variant `tram`"],
+        ),
+        (&["recordings/street.toml", "-o", "src"], &["src: exists and is not empty"]),
+        (&["/nowhere.toml", "-o", "x"], &["/nowhere.toml: cannot read the scene"]),
+        (&["recordings/street.toml"], &["--output"]),
+    ];
+    for (arguments, wanted) in cases {
+        let output = run(arguments);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        for wanted in wanted {
+            assert!(said.contains(wanted), "{arguments:?} does not say {wanted}: {said}");
+        }
+    }
+}
+
+#[test]
+fn a_small_scene_becomes_a_recording_and_a_picture() {
+    let folder = tempfile::tempdir().unwrap();
+    let scene = folder.path().join("small.toml");
+    std::fs::write(
+        &scene,
+        "[camera]\nwidth = 64\nheight = 36\nrays = 1\n[cube]\nchirps = 8\n[lidar]\ncolumns = 40\n\
+         [[sequence]]\nseconds = 0.2\nue = { lane = 3 }\n",
+    )
+    .unwrap();
+    let (out, png) = (folder.path().join("out"), folder.path().join("out.png"));
+    let output = run(&[
+        scene.to_str().unwrap(),
+        "-o",
+        out.to_str().unwrap(),
+        "--preview",
+        png.to_str().unwrap(),
+        "--format",
+        "json",
+    ]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((report["rows"].as_u64(), report["blocked_share"].as_f64()), (Some(2), Some(0.0)));
+    assert!(out.join("street.csv").is_file());
+    assert_eq!(image::image_dimensions(&png).unwrap(), (1440, 1080));
+}

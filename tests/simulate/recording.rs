@@ -1,0 +1,102 @@
+//! The recording on disk: deterministic, readable, whole.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use mmsense::recording::{Options, Recording, StampSource};
+use mmsense::sample::{Data, Modality, UnitId};
+use mmsense::simulate::{SimulateError, make};
+
+use crate::support::{decode, scene};
+
+const TRAFFIC: &str =
+    "{ kind = \"bus\", lane = 1, at_m = -1.0, speed_mps = 9.0 }, { kind = \"van\", lane = 2 }";
+
+fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in std::fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                found.insert(path.strip_prefix(folder).unwrap().to_owned(), std::fs::read(&path).unwrap());
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn the_same_bytes_from_every_number_of_threads() {
+    let folder = tempfile::tempdir().unwrap();
+    let scene = scene(TRAFFIC);
+    let made = [1, 4].map(|threads| {
+        let path = folder.path().join(threads.to_string());
+        let report = make(&scene, &path, &|_, _| true, Some(threads)).unwrap();
+        let files = files(&path);
+        assert_eq!(report.files, files.len());
+        assert_eq!(report.bytes, files.values().map(|bytes| bytes.len() as u64).sum::<u64>());
+        files
+    });
+    assert_eq!(made[0].len(), 6 * 6 + 3);
+    for (name, bytes) in &made[0] {
+        assert!(made[1].get(name) == Some(bytes), "{} differs", name.display());
+    }
+    let other = mmsense::simulate::Scene { seed: 6, ..scene };
+    let path = folder.path().join("other");
+    make(&other, &path, &|_, _| true, None).unwrap();
+    assert_ne!(
+        files(&path).get(Path::new("unit1/radar_data/data_1.npy")),
+        made[0].get(Path::new("unit1/radar_data/data_1.npy"))
+    );
+}
+
+#[test]
+fn it_opens_as_a_recording_and_every_payload_decodes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("street");
+    let scene = scene(TRAFFIC);
+    let report = make(&scene, &path, &|_, _| true, None).unwrap();
+    let recording = Recording::open(&path, &Options::new(UnitId::new("unit1").unwrap())).unwrap();
+    assert_eq!((recording.rows().len(), recording.sequences().len()), (6, 2));
+    assert_eq!(recording.stamps().source, StampSource::Column("time_stamp".to_owned()));
+    assert!((recording.rate_hz() - 10.0).abs() < 1e-6);
+    assert_eq!((recording.stamps().moved_sequences, recording.malformed().len()), (0, 0));
+    let (latitude, longitude) = recording.site().unwrap();
+    assert!((latitude - 33.4).abs() + (longitude + 111.9).abs() < 1e-7);
+    let mut seen = BTreeMap::new();
+    let mut blocked = 0;
+    for sample in recording.samples() {
+        let (_, bytes) = recording.load(sample).unwrap();
+        match decode(&scene, sample.stream.clone(), bytes) {
+            Data::Position(position) => {
+                // Of the UE in the lane at y = 17 or 13.5, within a few standard deviations.
+                let [x, y, _] = position.local.unwrap();
+                assert!(x.abs() < 7.0 && (11.0..20.0).contains(&y), "{x} {y}");
+            }
+            Data::Blocked(is_blocked) => blocked += usize::from(is_blocked),
+            _ => {}
+        }
+        *seen.entry(sample.stream.modality()).or_insert(0) += 1;
+    }
+    assert!(Modality::ALL.iter().all(|modality| seen.get(modality) == Some(&6)), "{seen:?}");
+    assert!((report.blocked_share - blocked as f64 / 6.0).abs() < 1e-9 && blocked > 0);
+    for (row, expected) in recording.rows().iter().enumerate() {
+        let powers = recording.power(row).unwrap().linear;
+        let best = powers.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).unwrap().0;
+        assert_eq!(expected.label, Some(best as i64 + 1));
+    }
+}
+
+#[test]
+fn what_is_stopped_or_in_the_way_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("street");
+    let scene = scene("");
+    assert!(matches!(make(&scene, &path, &|_, _| false, None), Err(SimulateError::Stopped)));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    let error = make(&scene, Path::new(env!("CARGO_MANIFEST_DIR")), &|_, _| true, None).unwrap_err();
+    assert!(error.to_string().contains("is not empty"), "{error}");
+}
