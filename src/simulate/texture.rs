@@ -181,7 +181,7 @@ fn facade(colour: [f32; 3], number: u32, hit: &Hit, ray: Vector) -> [f32; 3] {
     let is_whole = bounds.maxs.z - (3.6 + storey * STOREY_M) > 2.6;
     match up {
         0.7..2.4 if across < 0.62 && is_whole => {
-            let is_frame = across > 0.54 || across < 0.035 || !(0.78..2.32).contains(&up);
+            let is_frame = !(0.035..=0.54).contains(&across) || !(0.78..2.32).contains(&up);
             let blind = grain(column as i32, storey as i32, number);
             if is_frame {
                 [0.6; 3]
