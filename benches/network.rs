@@ -60,8 +60,7 @@ fn radar() -> Data {
 }
 
 fn lidar() -> Data {
-    let point =
-        |index| [60.0 * spread(index, 0) - 30.0, 40.0 * spread(index, 1), 6.0 * spread(index, 2)];
+    let point = |index| [60.0 * spread(index, 0) - 30.0, 40.0 * spread(index, 1), 6.0 * spread(index, 2)];
     let points = (0..18_000).map(point).collect();
     Data::Cloud(Arc::new(PointCloud { points, intensity: Vec::new(), dropped: 0 }))
 }
@@ -121,8 +120,13 @@ const ALL: [Modality; 3] = [Modality::Camera, Modality::Radar, Modality::Lidar];
 fn network() -> NetworkPredictor {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/models/small.toml");
     let sizes = Sizes { slots: 5, beams: 64, horizons: 4 };
-    NetworkPredictor::fresh(&config::load_network(&file).unwrap(), sizes, &Codebook::default(), DeviceChoice::Auto)
-        .unwrap()
+    NetworkPredictor::fresh(
+        &config::load_network(&file).unwrap(),
+        sizes,
+        &Codebook::default(),
+        DeviceChoice::Auto,
+    )
+    .unwrap()
 }
 
 /// A window of this one frame.
@@ -143,7 +147,11 @@ fn stages(criterion: &mut Criterion) {
     ] {
         group.bench_function(name, |bench| {
             let make = || [alone(frame(0, sensors, ue))];
-            bench.iter_batched(make, |window| black_box(network.predict(&window).unwrap()), BatchSize::PerIteration);
+            bench.iter_batched(
+                make,
+                |window| black_box(network.predict(&window).unwrap()),
+                BatchSize::PerIteration,
+            );
         });
     }
     let kept = [alone(frame(0, &ALL, true))];
@@ -157,7 +165,11 @@ fn stages(criterion: &mut Criterion) {
             ms += 100;
             [windower.push(Arc::new(frame(ms, &ALL, true)))]
         };
-        bench.iter_batched(make, |window| black_box(network.predict(&window).unwrap()), BatchSize::PerIteration);
+        bench.iter_batched(
+            make,
+            |window| black_box(network.predict(&window).unwrap()),
+            BatchSize::PerIteration,
+        );
     });
     group.finish();
 }

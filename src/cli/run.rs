@@ -42,6 +42,10 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
     let mut pipeline = config::load(&arguments.pipeline).map_err(Failure::usage)?;
     let recording = recording(arguments, &pipeline)?;
     let told = Told::listen()?;
+    if pipeline.demo.is_some() {
+        // What is wrong is told before a minute goes into a recording.
+        models(&pipeline)?;
+    }
     let demo = match (&pipeline.demo, &arguments.recording) {
         (Some(_), Some(recording)) => Some(recording.clone()),
         (Some(demo), None) => Some(demo::recording(demo, &told.stopped)?),
@@ -61,12 +65,14 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
     if let Some(recording) = &recording {
         absent = fill_in(&mut pipeline, recording);
         if recording.samples().len() as u64 == absent.values().sum::<u64>() {
-            let message =
-                format!("{}: none of the files that it names is there", recording.path().display());
+            let message = format!("{}: none of the files that it names is there", recording.path().display());
             return Err(Failure::Usage(message));
         }
     }
-    let (predictor, fallback) = models(&pipeline)?;
+    let (predictor, fallback, device) = models(&pipeline)?;
+    if let Some(device) = device {
+        tracing::info!("{device}");
+    }
     let session = match &pipeline.output.zenoh_config {
         None => None,
         Some(file) => Some(network::open(file).map_err(Failure::usage)?),
@@ -155,16 +161,17 @@ fn recording(arguments: &Arguments, pipeline: &Pipeline) -> Result<Option<Record
     }
 }
 
-/// What decides, and what is scored beside it.
-type Models = (Box<dyn Predictor>, Option<Box<dyn Predictor>>);
+/// What decides, what is scored beside it, and where it runs and why.
+type Models = (Box<dyn Predictor>, Option<Box<dyn Predictor>>, Option<String>);
 
 /// The network where the pipeline names one, with the rules beside it; else the rules.
 fn models(pipeline: &Pipeline) -> Result<Models, Failure> {
     let rules = Box::new(Baseline::new(&pipeline.model, &pipeline.codebook, &pipeline.decide));
-    let Some(file) = &pipeline.model.network else { return Ok((rules, None)) };
+    let Some(file) = &pipeline.model.network else { return Ok((rules, None, None)) };
     let config = config::load_network(file).map_err(Failure::usage)?;
     let Some(beams) = pipeline.codebook.beams else {
-        let message = "codebook.beams is not given and the recording has no powers: the network needs their number";
+        let message =
+            "codebook.beams is not given and the recording has no powers: the network needs their number";
         return Err(Failure::Usage(message.to_owned()));
     };
     let horizons = pipeline.decide.horizons_ms.len();
@@ -175,8 +182,8 @@ fn models(pipeline: &Pipeline) -> Result<Models, Failure> {
         NetworkError::Build(_) => Failure::failed(error),
     })?;
     let opened = network.opened();
-    tracing::info!("{} on {}: {}", network.info().id, opened.name, opened.reason);
-    Ok((Box::new(network), Some(rules)))
+    let device = format!("{} on {}: {}", network.info().id, opened.name, opened.reason);
+    Ok((Box::new(network), Some(rules), Some(device)))
 }
 
 /// Ctrl-C, told to whatever goes on at the time.

@@ -258,7 +258,8 @@ fn check_input(pipeline: &Pipeline, problems: &mut Vec<Problem>) {
     if let Some(demo) = &pipeline.demo {
         within(problems, "demo.rate", demo.rate, 0.01, 10.0);
         if !input.zenoh && !is_told(problems, "input.zenoh") {
-            let message = "found beside input.zenoh = false, allowed with true: it publishes to zenoh".to_owned();
+            let message =
+                "found beside input.zenoh = false, allowed with true: it publishes to zenoh".to_owned();
             problems.push(Problem { key: "demo".to_owned(), message });
         }
     }

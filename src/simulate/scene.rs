@@ -52,7 +52,12 @@ impl Default for Scene {
             site: Site { latitude: 0.0, longitude: 0.0, altitude_m: 0.0, heading_deg: 0.0 },
             pose: Poses { camera: pose(4.0, -8.0), radar: pose(2.5, 0.0), lidar: pose(4.2, -8.0) },
             radar: Radar::default(),
-            codebook: Codebook { id: "simulated-64".to_owned(), beams: Some(64), circular: false, peaks_deg: None },
+            codebook: Codebook {
+                id: "simulated-64".to_owned(),
+                beams: Some(64),
+                circular: false,
+                peaks_deg: None,
+            },
             camera: Camera::default(),
             lidar: Lidar::default(),
             cube: Cube::default(),

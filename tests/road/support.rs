@@ -87,6 +87,7 @@ impl Unit {
 
     fn run(pipeline: Pipeline, predictor: Box<dyn Predictor>, session: Session) -> Self {
         let running = runtime::start(Parts {
+            fallback: None,
             pipeline,
             predictor,
             source: Source::Live(Some(session.clone())),

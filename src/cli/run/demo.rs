@@ -51,7 +51,8 @@ pub(super) fn publish(
 ) -> Result<JoinHandle<Result<Sent, Failure>>, Failure> {
     let options = Options::of(&RecordingInput { unit: unit.clone(), ..RecordingInput::default() });
     let recording = Recording::open(path, &options).map_err(Failure::usage)?;
-    let session = network::open_config(client_of(zenoh_config)?, "the demo's sensors").map_err(Failure::failed)?;
+    let session =
+        network::open_config(client_of(zenoh_config)?, "the demo's sensors").map_err(Failure::failed)?;
     let body = move || {
         let mut sender = Sender::new(&recording, &session, &unit);
         let started = std::time::Instant::now();
@@ -77,8 +78,8 @@ fn client_of(file: &Path) -> Result<zenoh::Config, Failure> {
     // A configuration may list endpoints by mode.
     let list: serde_json::Value = serde_json::from_str(&endpoints).map_err(Failure::failed)?;
     let list = list.get("peer").or(list.get("router")).unwrap_or(&list);
-    client
-        .insert_json5("connect/endpoints", &list.to_string())
-        .map_err(|error| Failure::Failed(format!("{}: listen.endpoints {endpoints}: {error}", file.display())))?;
+    client.insert_json5("connect/endpoints", &list.to_string()).map_err(|error| {
+        Failure::Failed(format!("{}: listen.endpoints {endpoints}: {error}", file.display()))
+    })?;
     Ok(client)
 }
