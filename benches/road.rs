@@ -88,8 +88,35 @@ fn show_stages(summary: &Summary) {
     }
 }
 
+/// What this machine takes to wake as many threads one after the other as the road has stages, with nothing to do in
+/// any of them: the floor under the figures below.
+fn show_floor() {
+    const THREADS: usize = 4;
+    let (first, mut last) = crossbeam_channel::bounded::<Instant>(64);
+    for _ in 1..THREADS {
+        let (next_in, next) = crossbeam_channel::bounded(64);
+        let here = std::mem::replace(&mut last, next);
+        std::thread::spawn(move || here.iter().all(|sent| next_in.send(sent).is_ok()));
+    }
+    let listener = std::thread::spawn(move || {
+        let mut took = Histogram::<u64>::new(3).unwrap();
+        last.iter().for_each(|sent| took.record(sent.elapsed().as_nanos() as u64).unwrap());
+        took
+    });
+    for _ in 0..FRAMES {
+        std::thread::sleep(Duration::from_millis(10));
+        first.send(Instant::now()).unwrap();
+    }
+    drop(first);
+    let took = listener.join().unwrap();
+    let at = |quantile| took.value_at_quantile(quantile) as f64 / 1e6;
+    show("waking 4 threads in a row, nothing else", at(0.5), at(0.99));
+}
+
 fn main() {
     println!("persistence predictor, {FRAMES} frames at about 100 Hz, milliseconds          p50      p99");
+
+    show_floor();
 
     println!("without zenoh");
     let running = start(None);

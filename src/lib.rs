@@ -6,13 +6,13 @@
 //! A worker of [`decode`] turns the bytes into pixels, in the axes and units of [`space`]; anything wrong with them costs
 //! this one [`sample`] and is counted by [`observe`]. [`align`] puts it beside the radar and LiDAR samples of the same
 //! instant: a [`frame`], closed when every live sensor has spoken or its deadline has come. [`infer`] shows the last few
-//! frames, a window, to a model and gets probabilities. [`decide`] makes of them a beam choice and a blockage warning,
-//! holds the last good one when the model or the sensors fail, and says "unknown" when that has grown old. [`publish`]
-//! writes the [`message`]s to zenoh, where a basestation acts on them.
+//! frames, a window, to a rule or to the network of [`model`] and gets probabilities. [`decide`] makes of them a beam
+//! choice and a blockage warning, holds the last good one when the model or the sensors fail, and says "unknown" when
+//! that has grown old. [`publish`] writes the [`message`]s to zenoh, where a basestation acts on them.
 //!
-//! A [`recording`] takes the place of the sensors in a replay; [`simulate`] makes one of a street that does not exist. [`runtime`] knows the threads and queues between the
-//! stages, and nothing else does: each stage depends on the data types between them only. [`config`] is the pipeline
-//! file, [`cli`] the commands.
+//! A [`recording`] takes the place of the sensors in a replay; [`simulate`] makes one of a street that does not exist.
+//! [`runtime`] knows the threads and queues between the stages, and nothing else does: each stage depends on the data
+//! types between them only. [`config`] is the pipeline file, [`cli`] the commands.
 
 pub mod align;
 pub mod cli;
