@@ -89,7 +89,7 @@ proptest! {
         ];
         prop_assert_eq!(parts.iter().sum::<u64>(), reports.seen);
         let totals = decider.score_totals();
-        for score in [&totals.beam, &totals.persistence, &totals.extrapolation] {
+        for score in [&totals.beam, &totals.persistence, &totals.extrapolation, &totals.majority] {
             prop_assert_eq!(score.count, reports.scored);
             prop_assert!(score.loss_count <= score.count);
             prop_assert!(score.power_loss_db.is_none_or(|loss| loss.is_finite() && loss >= 0.0));
@@ -108,7 +108,8 @@ proptest! {
                     Message::Beam(beam) => beam.source == BeamSource::Unknown && ["best", "age_ms"].contains(&field),
                     Message::Blockage(_) => ["id", "since_ns", "expected_in_ms"].contains(&field),
                     Message::Frame(_) => {
-                        ["capture_ns", "capture_source", "age_ms", "skew_ms", "gate_weight"].contains(&field)
+                        let of_placed = ["capture_ns", "capture_source", "age_ms", "skew_ms"].contains(&field);
+                        of_placed || ["gate_weight", "link_gate_weight"].contains(&field)
                     }
                     Message::Score(score) => match field {
                         "top1" | "top3" => score.reports.scored == 0,
