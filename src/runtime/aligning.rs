@@ -67,7 +67,8 @@ impl Aligning {
     }
 
     fn run_real(&mut self, decoded: &Receiver<Decoded>, clock: &Clock) {
-        let born = |frame: &Frame| clock.instant(frame.last_arrival.monotonic);
+        // A frame of held samples is not as old as they are: its latency counts from when it opened.
+        let born = |frame: &Frame| clock.instant(frame.last_arrival.monotonic.max(frame.opened.monotonic));
         // A unit whose sensors are all dead has to say so: its ticks start now, not with the first sample.
         if !self.emit(clock.now(), Aligner::poll, born) {
             return;
