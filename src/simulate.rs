@@ -42,6 +42,9 @@ pub use scene::Scene;
 use world::World;
 use writer::{Files, IndexRow, Writer};
 
+/// Counts up when the same scene gives other bytes than before.
+pub const VERSION: u32 = 1;
+
 /// Why a recording could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum SimulateError {

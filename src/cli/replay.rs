@@ -89,10 +89,10 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
     let Some(session) = connect(arguments, &stop)? else { return Ok(Outcome::DoneWithLoss) };
     let mut sender = Sender::new(&recording, &session, &arguments.unit);
     let started = Instant::now();
-    sender.wait_for_subscriber(&samples, &stop)?;
-    let mut progress = Progress::new(samples.len());
-    sender.publish_all(&samples, arguments.rate, arguments.repeat, &stop, |sent| progress.show(sent))?;
-    drop(progress);
+    if sender.wait_for_subscriber(&samples, &stop)? {
+        let mut progress = Progress::new(samples.len());
+        sender.publish_all(&samples, arguments.rate, arguments.repeat, &stop, |sent| progress.show(sent))?;
+    }
     let summary = sender.finish(started);
     session.close().wait().map_err(|error| Failure::Failed(format!("zenoh: {error}")))?;
     match format {

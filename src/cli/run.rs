@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use crossbeam_channel::Receiver;
 use serde_json::{Value, json};
+use zenoh::Session;
 
 use super::{Failure, Format, Outcome, shutdown, text};
 use crate::config::{self, Pipeline};
@@ -42,9 +43,11 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
     let mut pipeline = config::load(&arguments.pipeline).map_err(Failure::usage)?;
     let recording = recording(arguments, &pipeline)?;
     let told = Told::listen()?;
+    let mut session = None;
     if pipeline.demo.is_some() {
-        // What is wrong is told before a minute goes into a recording.
+        // What is wrong is told before half a minute goes into a recording.
         models(&pipeline)?;
+        session = open(&pipeline)?;
     }
     let demo = match (&pipeline.demo, &arguments.recording) {
         (Some(_), Some(recording)) => Some(recording.clone()),
@@ -73,10 +76,9 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
     if let Some(device) = device {
         tracing::info!("{device}");
     }
-    let session = match &pipeline.output.zenoh_config {
-        None => None,
-        Some(file) => Some(network::open(file).map_err(Failure::usage)?),
-    };
+    if session.is_none() {
+        session = open(&pipeline)?;
+    }
     let source = match (recording, &session) {
         (Some(recording), _) => {
             let latency = config::millis(pipeline.input.recording.latency_ms);
@@ -120,8 +122,10 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
     let summary = running.join().map_err(Failure::failed)?;
     // The monitor has ended, so there are no more snapshots; what was said last comes before the summary.
     let _ = live.join();
+    let mut unreadable = 0;
     if let Some(sensors) = sensors {
         let sent = sensors.join().map_err(|_| Failure::Failed("the demo's sensors broke".to_owned()))??;
+        unreadable = sent.unreadable.values().sum::<u64>();
         absent = sent.absent;
     }
     if let Some(session) = session {
@@ -132,7 +136,13 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
         Format::Json => text::json(&json!({ "type": "summary", "summary": summary, "absent": absent }))?,
         Format::Text => text::result(show::Summary(&summary, &absent).to_string().trim_end()),
     }
-    Ok(if summary.data_lost { Outcome::DoneWithLoss } else { Outcome::Done })
+    Ok(if summary.data_lost || unreadable > 0 { Outcome::DoneWithLoss } else { Outcome::Done })
+}
+
+/// The pipeline's zenoh session, where it has one.
+fn open(pipeline: &Pipeline) -> Result<Option<Session>, Failure> {
+    let file = pipeline.output.zenoh_config.as_ref();
+    file.map(|file| network::open(file)).transpose().map_err(Failure::usage)
 }
 
 /// The recording that takes the place of zenoh, where the pipeline wants one.
@@ -178,7 +188,7 @@ fn models(pipeline: &Pipeline) -> Result<Models, Failure> {
     let sizes = Sizes { slots: pipeline.align.window, beams, horizons };
     let network = NetworkPredictor::fresh(&config, sizes, &pipeline.codebook, pipeline.model.device);
     let network = network.map_err(|error| match error {
-        NetworkError::Device(_) => Failure::usage(error),
+        NetworkError::Device(_) | NetworkError::TooLong { .. } => Failure::usage(error),
         NetworkError::Build(_) => Failure::failed(error),
     })?;
     let opened = network.opened();

@@ -75,13 +75,14 @@ impl<'a> Sender<'a> {
         self.publishers.get(stream).ok_or_else(|| Failure::Failed("no publisher".to_owned()))
     }
 
-    /// Gives a pipeline two seconds to be there; without one, publishing goes on unheard, and that is said.
+    /// Gives a pipeline two seconds to be there; without one, publishing goes on unheard, and that is said. False
+    /// when told to stop.
     pub(super) fn wait_for_subscriber(
         &mut self,
         samples: &[RecordedSample],
         stop: &Receiver<()>,
-    ) -> Result<(), Failure> {
-        let Some(first) = samples.first() else { return Ok(()) };
+    ) -> Result<bool, Failure> {
+        let Some(first) = samples.first() else { return Ok(true) };
         let key = format!("mmsense/{}/v1/{}", self.unit, first.stream.key());
         let publisher = self.publisher(&first.stream)?;
         for _ in 0..40 {
@@ -89,12 +90,15 @@ impl<'a> Sender<'a> {
                 .matching_status()
                 .wait()
                 .map_err(|error| Failure::Failed(format!("zenoh: {error}")))?;
-            if status.matching() || stop.recv_timeout(Duration::from_millis(50)).is_ok() {
-                return Ok(());
+            if status.matching() {
+                return Ok(true);
+            }
+            if stop.recv_timeout(Duration::from_millis(50)).is_ok() {
+                return Ok(false);
             }
         }
         text::progress(format!("nobody subscribes to {key}: publishing all the same"));
-        Ok(())
+        Ok(true)
     }
 
     /// Publishes the samples, each at its time, until their end (with `repeat` again and again) or until told to stop.

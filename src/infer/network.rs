@@ -39,13 +39,22 @@ impl Origin {
             Self::Link(frame, ue) => (Arc::as_ptr(frame) as usize, Some(ue.clone())),
         }
     }
+
+    /// Whether somebody else still holds it: where frames come faster than the stride, one that is in no slot now will
+    /// be in one again.
+    fn is_alive(&self) -> bool {
+        match self {
+            Self::Sample(sample) => Arc::strong_count(sample) > 1,
+            Self::Link(frame, _) => Arc::strong_count(frame) > 1,
+        }
+    }
 }
 
 #[derive(Debug)]
 struct Kept {
     encoded: Encoded,
-    // Holds the address that the key is.
-    _origin: Origin,
+    /// Holds the address that the key is.
+    origin: Origin,
 }
 
 /// One (frame, UE): what stands in each slot.
@@ -68,6 +77,16 @@ pub struct Work {
     pub rows: u64,
 }
 
+/// Attention scores of one forward pass: 128 MiB of them.
+const MOST_SCORES: usize = 1 << 25;
+/// Tokens of one row: heads × tokens² scores are in memory at a time.
+const MOST_TOKENS: usize = 4096;
+
+/// Tokens of one row: slots × modalities × tokens per modality.
+const fn length(config: &NetworkConfig, sizes: Sizes) -> usize {
+    sizes.slots * MODALITIES * config.tokens()
+}
+
 /// The network, its device and the tokens that it keeps.
 #[derive(Debug)]
 pub struct NetworkPredictor {
@@ -87,6 +106,14 @@ pub enum NetworkError {
     /// The device.
     #[error(transparent)]
     Device(#[from] DeviceError),
+    /// Its window is too long for it.
+    #[error(
+        "align.window × {MODALITIES} modalities × image.grid² tokens: found {found}, allowed is at most {MOST_TOKENS}"
+    )]
+    TooLong {
+        /// Tokens of one row.
+        found: usize,
+    },
     /// Its weights.
     #[error("the network cannot be built: {0}")]
     Build(#[from] candle_core::Error),
@@ -103,6 +130,10 @@ impl NetworkPredictor {
         codebook: &Codebook,
         choice: DeviceChoice,
     ) -> Result<Self, NetworkError> {
+        let found = length(config, sizes);
+        if found > MOST_TOKENS {
+            return Err(NetworkError::TooLong { found });
+        }
         let opened = open(choice)?;
         let network = Network::load(config, sizes, &fresh_weights(config.seed, &opened.device))?;
         Ok(Self {
@@ -174,31 +205,42 @@ impl NetworkPredictor {
                 }
             }
         }
+        // Before anything can fail: a model that fails for days must not fill the memory.
+        for (unit, needed) in needed {
+            if let Some(kept) = self.units.get_mut(unit) {
+                // Links first: they hold a frame, and with it its samples.
+                for links in [true, false] {
+                    kept.retain(|key, kept| {
+                        key.1.is_some() != links || needed.contains(key) || kept.origin.is_alive()
+                    });
+                }
+            }
+        }
         self.encode(wanted)?;
         let mut predictions = vec![Prediction::default(); windows.len()];
-        if !rows.is_empty() {
-            let tokens = self.gather(windows, &rows)?;
-            let output = self.network.forward(&tokens)?;
+        for rows in rows.chunks(self.rows_per_pass()) {
+            let output = self.network.forward(&self.gather(windows, rows)?)?;
             self.work.passes += 1;
             self.work.rows += rows.len() as u64;
             let said = output.beam.iter().zip(&output.blockage).zip(&output.gate);
-            for (row, ((beam, blockage), gate)) in rows.into_iter().zip(said) {
+            for (row, ((beam, blockage), gate)) in rows.iter().zip(said) {
                 let prediction = UePrediction {
                     beam: Some(softmax(beam)),
                     blockage: Some(within_horizons(blockage)),
                     gate: Input::ALL.iter().map(|&input| modality(input)).zip(gate.iter().copied()).collect(),
                 };
                 if let Some(of_window) = predictions.get_mut(row.window) {
-                    of_window.ues.insert(row.ue, prediction);
+                    of_window.ues.insert(row.ue.clone(), prediction);
                 }
             }
         }
-        for (unit, needed) in needed {
-            if let Some(kept) = self.units.get_mut(unit) {
-                kept.retain(|key, _| needed.contains(key));
-            }
-        }
         Ok(predictions)
+    }
+
+    /// Rows of one forward pass: all that there usually are, and no more attention scores than [`MOST_SCORES`].
+    fn rows_per_pass(&self) -> usize {
+        let length = length(self.network.config(), self.network.sizes());
+        (MOST_SCORES / (self.network.config().heads * length * length)).max(1)
     }
 
     /// `[W · D]`: what stands in each slot of a window for one UE, oldest slot first.
@@ -241,7 +283,7 @@ impl NetworkPredictor {
             let encoded = self.encode_batch(input, &origins)?;
             *self.work.encoded.entry(modality(input)).or_default() += items.len() as u64;
             for ((unit, key, origin), encoded) in items.into_iter().zip(encoded) {
-                self.units.entry(unit).or_default().insert(key, Kept { encoded, _origin: origin });
+                self.units.entry(unit).or_default().insert(key, Kept { encoded, origin });
             }
         }
         Ok(())

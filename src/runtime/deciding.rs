@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Outgoing;
+use super::inferring::predict;
 use super::queue::{Sender, Sent};
 use super::status::Board;
 use crate::config;
@@ -65,7 +66,7 @@ impl Deciding {
         if let Some(Fallback { predictor, deciders }) = &mut self.fallback
             && let Some(decider) = deciders.get_mut(&frame.unit)
         {
-            let outcome = predictor.predict(std::slice::from_ref(window));
+            let outcome = predict(predictor.as_mut(), std::slice::from_ref(window));
             let nothing = Prediction::default();
             let said = outcome.as_ref().map(|predictions| predictions.first().unwrap_or(&nothing));
             decider.decide(frame, said);

@@ -66,7 +66,10 @@ fn take(
 }
 
 /// A panic or a wrong number of answers is a model failure like any other: decide holds the last good beam.
-fn predict(predictor: &mut dyn Predictor, windows: &[Window]) -> Result<Vec<Prediction>, ModelError> {
+pub(super) fn predict(
+    predictor: &mut dyn Predictor,
+    windows: &[Window],
+) -> Result<Vec<Prediction>, ModelError> {
     let predictions = catch_unwind(AssertUnwindSafe(|| predictor.predict(windows)))
         .unwrap_or_else(|_| Err(ModelError::Failed("it panicked".to_owned())))?;
     if predictions.len() != windows.len() {

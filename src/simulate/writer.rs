@@ -71,6 +71,11 @@ impl Writer {
         let name = target.file_name().map(|name| name.to_string_lossy().into_owned());
         let Some(name) = name else { return Err(SimulateError::NoName { path: target.to_owned() }) };
         let folder = target.with_file_name(format!(".{name}.{}.part", std::process::id()));
+        // What a killed process of this number may have left.
+        if folder.exists() {
+            fs::remove_dir_all(&folder)
+                .map_err(|source| SimulateError::Io { path: folder.clone(), source })?;
+        }
         let writer = Self { target: target.to_owned(), folder, is_whole: false };
         for sub in FOLDERS {
             let path = writer.folder.join(sub);

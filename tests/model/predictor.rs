@@ -1,13 +1,17 @@
 //! The network as a predictor: what is computed once, what is batched, what is missing.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use mmsense::config::Codebook;
 use mmsense::frame::{UeView, Window};
 use mmsense::infer::check::check;
-use mmsense::infer::{Prediction, Predictor};
-use mmsense::sample::{Data, Modality};
+use mmsense::infer::device::DeviceChoice;
+use mmsense::infer::{NetworkPredictor, Prediction, Predictor};
+use mmsense::model::Sizes;
+use mmsense::sample::{Data, Modality, PointCloud, RadarPoint, RadarReading};
 
-use crate::scenes::{BEAMS, frame, lidar, predictor, radar, tiny, ue, windows};
+use crate::scenes::{BEAMS, frame, frame_at, lidar, predictor, radar, tiny, ue, windower, windows};
 
 fn told(prediction: &Prediction, name: &str) -> Vec<f32> {
     let said = &prediction.ues[&ue(name)];
@@ -39,6 +43,28 @@ fn every_sample_is_encoded_once() {
         // Three sensors, one link and two positions in each of at most three slots.
         assert_eq!(predictor.kept(), 6 * (done as usize).min(3));
     }
+}
+
+#[test]
+fn frames_faster_than_the_stride_are_encoded_once_too() {
+    let (mut predictor, mut windower) = (predictor(), windower());
+    for sequence in 0..30 {
+        let window = windower.push(Arc::new(frame_at("u", sequence, 33 * sequence as i64)));
+        predictor.predict(&[window]).unwrap();
+        assert_eq!(predictor.work().encoded[&Modality::Camera], sequence + 1);
+        assert_eq!(predictor.work().encoded[&Modality::Link], sequence + 1);
+        // Seven to eight frames fit into the window, and the last eviction is one frame ago.
+        assert!(predictor.kept() <= 6 * 10, "{}", predictor.kept());
+    }
+}
+
+#[test]
+fn a_window_too_long_for_the_network_is_refused() {
+    let sizes = Sizes { slots: 64, beams: 8, horizons: 4 };
+    let mut long = tiny();
+    long.image.grid = 16;
+    let refused = NetworkPredictor::fresh(&long, sizes, &Codebook::default(), DeviceChoice::Cpu).unwrap_err();
+    assert!(refused.to_string().contains("found 81920, allowed is at most 4096"), "{refused}");
 }
 
 #[test]
@@ -105,7 +131,7 @@ fn an_empty_radar_is_fresh_and_a_small_one_is_padded() {
         let placed = frame.sensors.get_mut(&modality).unwrap();
         let mut sample = (*placed.sample).clone();
         sample.data = data;
-        placed.sample = std::sync::Arc::new(sample);
+        placed.sample = Arc::new(sample);
         let window = windows([frame]).remove(0);
         let said = predictor().predict(std::slice::from_ref(&window)).unwrap().remove(0);
         check(&said, &window.frame, Some(BEAMS), 4).unwrap();
@@ -117,6 +143,31 @@ fn an_empty_radar_is_fresh_and_a_small_one_is_padded() {
     say(radar(1, 3), Modality::Radar);
     say(lidar(1, 0), Modality::Lidar);
     say(lidar(1, 5), Modality::Lidar);
+}
+
+#[test]
+fn a_sensor_gone_wild_drives_nothing_to_infinity() {
+    let wild = |x: f32| {
+        let mut frame = frame("u", 0);
+        let point =
+            RadarPoint { position: [x; 3], doppler_mps: x, power_db: x, has_doppler: true, is_static: false };
+        let cloud = PointCloud { points: vec![[x, -x, x], [-x, x, 0.0]], intensity: Vec::new(), dropped: 0 };
+        for (modality, data) in [
+            (Modality::Radar, Data::Radar(Arc::new(RadarReading { points: vec![point; 3], map: None }))),
+            (Modality::Lidar, Data::Cloud(Arc::new(cloud))),
+        ] {
+            let placed = frame.sensors.get_mut(&modality).unwrap();
+            let mut sample = (*placed.sample).clone();
+            sample.data = data;
+            placed.sample = Arc::new(sample);
+        }
+        windows([frame]).remove(0)
+    };
+    for x in [f32::MAX, f32::MIN, 1e30, f32::MIN_POSITIVE] {
+        let window = wild(x);
+        let said = predictor().predict(std::slice::from_ref(&window)).unwrap().remove(0);
+        check(&said, &window.frame, Some(BEAMS), 4).unwrap();
+    }
 }
 
 #[test]

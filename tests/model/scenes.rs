@@ -115,8 +115,12 @@ pub fn report(ms: i64) -> Arc<LinkReport> {
 
 /// A frame of three sensors with two UEs: `a` with link and position, `b` with a position.
 pub fn frame(unit: &str, sequence: u64) -> Frame {
+    frame_at(unit, sequence, 100 * sequence as i64)
+}
+
+/// The same at another instant.
+pub fn frame_at(unit: &str, sequence: u64, ms: i64) -> Frame {
     let unit = UnitId::new(unit).unwrap();
-    let ms = 100 * sequence as i64;
     let seed = ms + unit.as_str().len() as i64 * 7;
     let place = |name: &str, x: f32| {
         let position = Position {

@@ -17,7 +17,7 @@ use crate::ingest::network;
 use crate::recording::{Options, Recording};
 use crate::runtime::StopHandle;
 use crate::sample::UnitId;
-use crate::simulate::scene;
+use crate::simulate::{VERSION, scene};
 
 /// Time for the last samples to be decided, before the input ends.
 const SETTLE: Duration = Duration::from_millis(500);
@@ -27,7 +27,8 @@ const SETTLE: Duration = Duration::from_millis(500);
 pub(super) fn recording(demo: &config::Demo, stopped: &AtomicBool) -> Result<PathBuf, Failure> {
     let scene = scene::load(&demo.scene).map_err(Failure::usage)?;
     let text = std::fs::read(&demo.scene).map_err(Failure::usage)?;
-    let hash: String = Sha256::digest(&text).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    let hash = Sha256::new().chain_update(VERSION.to_le_bytes()).chain_update(&text).finalize();
+    let hash: String = hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
     let name = demo.scene.file_stem().map_or_else(|| "scene".into(), |stem| stem.to_string_lossy());
     let folder = demo.folder.join(format!("{name}-{hash}"));
     if !folder.is_dir() {
@@ -51,23 +52,38 @@ pub(super) fn publish(
 ) -> Result<JoinHandle<Result<Sent, Failure>>, Failure> {
     let options = Options::of(&RecordingInput { unit: unit.clone(), ..RecordingInput::default() });
     let recording = Recording::open(path, &options).map_err(Failure::usage)?;
+    if !recording.samples().iter().any(|sample| sample.path().exists()) {
+        return Err(Failure::Usage(format!("{}: none of the files that it names is there", path.display())));
+    }
     let session =
         network::open_config(client_of(zenoh_config)?, "the demo's sensors").map_err(Failure::failed)?;
     let body = move || {
+        // However this thread ends, the unit does not wait for its sensors for ever.
+        let _end = EndOfInput(stop);
         let mut sender = Sender::new(&recording, &session, &unit);
         let started = std::time::Instant::now();
         let samples = recording.samples();
-        let sent = sender
-            .wait_for_subscriber(samples, &told)
-            .and_then(|()| sender.publish_all(samples, rate, false, &told, |_| {}));
+        let sent = match sender.wait_for_subscriber(samples, &told) {
+            Ok(true) => sender.publish_all(samples, rate, false, &told, |_| {}),
+            Ok(false) => Ok(()),
+            Err(error) => Err(error),
+        };
         let _ = told.recv_timeout(SETTLE);
-        stop.stop();
         let summary = sender.finish(started);
         sent?;
         session.close().wait().map_err(|error| Failure::Failed(format!("zenoh: {error}")))?;
         Ok(summary)
     };
     std::thread::Builder::new().name("sensors".to_owned()).spawn(body).map_err(Failure::failed)
+}
+
+/// Ends the unit's input when it goes.
+struct EndOfInput(StopHandle);
+
+impl Drop for EndOfInput {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
 }
 
 /// A client of the session that `file` opens: it connects to where that one listens.

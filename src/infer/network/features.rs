@@ -14,6 +14,8 @@ use crate::time::CaptureTime;
 const PLACE_M: f32 = 50.0;
 /// Speeds are given in units of this, m/s.
 const SPEED_MPS: f32 = 10.0;
+/// Numbers from a sensor are kept within this many units: one reading gone wild must not drive the network to infinity.
+const MOST_UNITS: f32 = 20.0;
 /// Radar power is given in units of this, dB.
 const RADAR_DB: f32 = 100.0;
 /// Beam power is given in units of this, dB, ...
@@ -53,8 +55,8 @@ pub(super) fn radar(reading: &RadarReading, network: &Network) -> Cloud {
         cloud.positions.push(position);
         cloud.features.extend(position);
         cloud.features.extend([
-            point.doppler_mps / SPEED_MPS,
-            point.power_db / RADAR_DB,
+            bounded(point.doppler_mps / SPEED_MPS),
+            bounded(point.power_db / RADAR_DB),
             flag(point.has_doppler),
             flag(point.is_static),
         ]);
@@ -65,17 +67,22 @@ pub(super) fn radar(reading: &RadarReading, network: &Network) -> Cloud {
 /// Points of a LiDAR scan.
 pub(super) fn lidar(scan: &PointCloud, network: &Network) -> Cloud {
     let mut cloud = Cloud::default();
-    for index in network.thin(Input::Lidar, &scan.points) {
-        if let Some(&point) = scan.points.get(index as usize) {
-            cloud.positions.push(scaled(point));
-            cloud.features.extend(scaled(point));
+    let positions: Vec<[f32; 3]> = scan.points.iter().copied().map(scaled).collect();
+    for index in network.thin(Input::Lidar, &positions) {
+        if let Some(&position) = positions.get(index as usize) {
+            cloud.positions.push(position);
+            cloud.features.extend(position);
         }
     }
     cloud
 }
 
 fn scaled(position: [f32; 3]) -> [f32; 3] {
-    position.map(|metres| metres / PLACE_M)
+    position.map(|metres| bounded(metres / PLACE_M))
+}
+
+const fn bounded(units: f32) -> f32 {
+    units.clamp(-MOST_UNITS, MOST_UNITS)
 }
 
 /// `[B, POSITION_FEATURES]`, of positions whose place in the unit frame is known.
@@ -83,11 +90,11 @@ pub(super) fn positions(positions: &[(Position, [f32; 3])], device: &Device) -> 
     let features = positions.iter().flat_map(|(position, [x, y, z])| {
         let range = (x * x + y * y + z * z).sqrt();
         let azimuth = x.atan2(*y);
-        let speed = position.speed_mps.map(|speed| speed as f32 / SPEED_MPS);
+        let speed = position.speed_mps.map(|speed| bounded(speed as f32 / SPEED_MPS));
         [
-            x / PLACE_M,
-            y / PLACE_M,
-            z / PLACE_M,
+            bounded(x / PLACE_M),
+            bounded(y / PLACE_M),
+            bounded(z / PLACE_M),
             range.ln_1p(),
             azimuth.sin(),
             azimuth.cos(),
