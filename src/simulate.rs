@@ -225,7 +225,10 @@ pub fn make(
     let writer = Writer::new(folder)?;
     let twin = Twin::new(scene);
     let rows = twin.rows();
-    let scene_text = toml::to_string(scene).unwrap_or_default();
+    let scene_text = toml::to_string(scene).map_err(|error| SimulateError::Io {
+        path: folder.join("scene.toml"),
+        source: std::io::Error::other(error),
+    })?;
     let mut bytes = writer.put("scene.toml", scene_text.as_bytes())?;
     bytes += writer.put_site(&gps::text([scene.site.latitude, scene.site.longitude]))?;
     let done = AtomicUsize::new(0);

@@ -26,29 +26,7 @@ ue = { kind = "car", lane = 3, at_m = 6.0, speed_mps = -4.0 }
 vehicles = [{ kind = "truck", lane = 0, at_m = -4.0, speed_mps = 9.0 }]
 "#;
 
-const NETWORK: &str = r#"
-name = "tiny"
-seed = 3
-width = 16
-heads = 2
-[image]
-side = 32
-grid = 2
-[image.network]
-stem = 4
-channels = [4, 4, 8, 8]
-layers = [1, 1, 1, 1]
-[radar]
-points = [16, 4]
-widths = [8, 16]
-neighbours = 4
-share = 4
-[lidar]
-points = [32, 8, 4]
-widths = [8, 8, 16]
-neighbours = 4
-share = 4
-"#;
+const NETWORK: &str = include_str!("networks/tiny.toml");
 
 /// The shipped pipeline, with other files and a free port.
 fn prepare(folder: &Path) {

@@ -1,6 +1,6 @@
 //! Cross-modal attention (Eq. 9–11 of the paper): the gated tokens of all modalities and slots look at each other.
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 
 use super::layers::{Dense, masked_softmax};
@@ -98,13 +98,4 @@ impl Fusion {
         let mixed = mixed.transpose(1, 2)?.contiguous()?.reshape((rows, length, width))?;
         Ok(((x + self.output.forward(&mixed)?)?, mask))
     }
-}
-
-/// The number of `true`s as 1 and 0, shaped.
-///
-/// # Errors
-/// When the shape has another number of elements.
-pub fn mask<S: Into<candle_core::Shape>>(flags: &[bool], shape: S, device: &Device) -> Result<Tensor> {
-    let numbers: Vec<f32> = flags.iter().map(|&flag| f32::from(u8::from(flag))).collect();
-    Tensor::from_vec(numbers, shape.into(), device)
 }

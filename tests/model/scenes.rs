@@ -19,30 +19,7 @@ pub const BEAMS: usize = 8;
 pub const SLOTS: usize = 3;
 
 pub fn tiny() -> NetworkConfig {
-    let text = r#"
-        name = "tiny"
-        seed = 3
-        width = 16
-        heads = 2
-        [image]
-        side = 32
-        grid = 2
-        [image.network]
-        stem = 4
-        channels = [4, 4, 8, 8]
-        layers = [1, 1, 1, 1]
-        [radar]
-        points = [16, 4]
-        widths = [8, 16]
-        neighbours = 4
-        share = 4
-        [lidar]
-        points = [32, 8, 4]
-        widths = [8, 8, 16]
-        neighbours = 4
-        share = 4
-    "#;
-    let network: NetworkConfig = toml::from_str(text).unwrap();
+    let network: NetworkConfig = toml::from_str(include_str!("../networks/tiny.toml")).unwrap();
     assert_eq!(network.problems(), []);
     network
 }
