@@ -24,17 +24,19 @@ pub mod gate;
 pub mod heads;
 pub mod layers;
 pub mod neighbours;
+pub mod parameters;
 pub mod point_transformer;
 pub mod resnet;
 pub mod seeded;
 pub mod sets;
+pub mod tasks;
 
 pub use config::NetworkConfig;
 
 use fusion::{Fusion, Tokens};
 use gate::Gate;
 use heads::{Head, mean_token};
-use layers::{Dense, LayerNorm};
+use layers::{Dense, LayerNorm, Mode};
 use point_transformer::{Hierarchy, PointTransformer, PointTransformerConfig};
 use resnet::{ResNet, pool_to_tokens};
 use sets::{LINK_FEATURES, POSITION_FEATURES, SetEncoder, VectorEncoder};
@@ -109,7 +111,7 @@ impl PointEncoder {
         let rows: usize = positions.iter().map(|positions| positions.len()).sum();
         let width = features.len() / rows;
         let features = Tensor::from_vec(features, (rows, width), device)?;
-        let found = self.projection.forward(&self.network.forward(&hierarchy, &features)?)?;
+        let found = self.projection.forward(&self.network.forward(&hierarchy, &features, Mode::Infer)?)?;
         let (mut parts, mut counts, mut from) = (Vec::new(), Vec::new(), 0);
         let mut of_full = hierarchy.counts().iter().copied();
         for cloud in clouds {

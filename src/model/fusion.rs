@@ -6,6 +6,7 @@ use candle_nn::{Init, VarBuilder};
 use super::layers::{Dense, masked_softmax};
 
 /// The tokens of a batch of rows, one row per (frame, UE).
+#[derive(Clone, Debug)]
 pub struct Tokens {
     /// `[R, W, D, n_f, d]`, normalised by modality.
     pub values: Tensor,
@@ -43,7 +44,8 @@ fn age_features(ages: &Tensor) -> Result<Tensor> {
     let turns =
         (0..FREQUENCIES).map(|octave| std::f64::consts::TAU * f64::from(1u32 << octave) / LONGEST_PERIOD_S);
     let turns: Vec<f32> = turns.map(|turn| turn as f32).collect();
-    let phase = ages.unsqueeze(ages.rank())?.broadcast_mul(&Tensor::new(turns, ages.device())?)?;
+    let turns = Tensor::new(turns, ages.device())?.to_dtype(ages.dtype())?;
+    let phase = ages.unsqueeze(ages.rank())?.broadcast_mul(&turns)?;
     Tensor::cat(&[phase.sin()?, phase.cos()?], ages.rank())
 }
 

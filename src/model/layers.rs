@@ -1,14 +1,45 @@
 //! The smallest parts: dense layers, norms. Each is loaded by name and works on the last dimension.
 
-use candle_core::{D, Result, Tensor};
+use candle_core::{D, Result, Tensor, Var};
 use candle_nn::{Init, VarBuilder, init};
+
+/// What a pass through the network is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Nothing is random, and batch norms use their running statistics.
+    Infer,
+    /// Gradients are wanted.
+    Train {
+        /// What dropout draws from: the same seed drops the same.
+        seed: u64,
+        /// What batch norms go by.
+        statistics: Statistics,
+    },
+}
+
+/// What a batch norm goes by while the network is trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Statistics {
+    /// Mean and variance of the batch; they move the running ones.
+    Batch,
+    /// The running ones, which stay as they are: a frozen batch norm.
+    Running,
+}
 
 /// A fully connected layer, y = x Wᵀ + b over the last dimension.
 #[derive(Clone, Debug)]
 pub struct Dense {
-    /// `[in, out]`: stored transposed, because a product with `w.t()` is three times slower on the CPU.
-    weight_t: Tensor,
+    weight: Weight,
     bias: Option<Tensor>,
+}
+
+/// How a dense layer keeps its weight.
+#[derive(Clone, Debug)]
+enum Weight {
+    /// `[in, out]`, contiguous: a product with `w.t()` is three times slower on the CPU.
+    Fixed(Tensor),
+    /// `[out, in]`: a variable, whose numbers change from step to step.
+    Trained(Tensor),
 }
 
 impl Dense {
@@ -22,7 +53,20 @@ impl Dense {
         let hint = Init::Uniform { lo: -bound, up: bound };
         let weight = vb.get_with_hints((outputs, inputs), "weight", hint)?;
         let bias = bias.then(|| vb.get_with_hints(outputs, "bias", hint)).transpose()?;
-        Ok(Self { weight_t: weight.t()?.contiguous()?, bias })
+        Self::new(weight, bias)
+    }
+
+    /// A layer of a weight `[outputs, inputs]` and a bias `[outputs]`.
+    ///
+    /// # Errors
+    /// When the device refuses memory.
+    pub fn new(weight: Tensor, bias: Option<Tensor>) -> Result<Self> {
+        let weight = if weight.is_variable() {
+            Weight::Trained(weight)
+        } else {
+            Weight::Fixed(weight.t()?.contiguous()?)
+        };
+        Ok(Self { weight, bias })
     }
 
     /// `[.., in]` to `[.., out]`.
@@ -30,12 +74,16 @@ impl Dense {
     /// # Errors
     /// When the last dimension is not `in`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let (inputs, outputs) = self.weight_t.dims2()?;
+        let weight_t = match &self.weight {
+            Weight::Fixed(weight_t) => weight_t.clone(),
+            Weight::Trained(weight) => weight.t()?,
+        };
+        let (inputs, outputs) = weight_t.dims2()?;
         let mut shape = x.dims().to_vec();
         if let Some(last) = shape.last_mut() {
             *last = outputs;
         }
-        let y = x.reshape(((), inputs))?.matmul(&self.weight_t)?;
+        let y = x.reshape(((), inputs))?.matmul(&weight_t)?;
         let y = match &self.bias {
             Some(bias) => y.broadcast_add(bias)?,
             None => y,
@@ -72,41 +120,98 @@ impl Mlp {
     }
 }
 
-/// Batch norm with its running statistics: y = x · scale + shift per channel.
+/// Batch norm over the last dimension: y = (x − μ)/√(σ² + ε) · γ + β per channel.
 #[derive(Clone, Debug)]
 pub struct BatchNorm {
-    /// `[channels]`, γ/√(σ² + ε)
-    pub scale: Tensor,
-    /// `[channels]`, β − μ · scale
-    pub shift: Tensor,
+    /// γ, `[channels]`
+    weight: Tensor,
+    /// β, `[channels]`
+    bias: Tensor,
+    /// Running μ, `[channels]`
+    mean: Tensor,
+    /// Running σ², `[channels]`
+    variance: Tensor,
+    /// [`BatchNorm::affine`], where it does not change.
+    fixed: Option<(Tensor, Tensor)>,
 }
 
 impl BatchNorm {
     /// torch's ε.
     const EPS: f64 = 1e-5;
+    /// torch's share of a batch in the running statistics.
+    const MOMENTUM: f64 = 0.1;
 
     /// Loads `weight`, `bias`, `running_mean` and `running_var`, all `[channels]`.
     ///
     /// # Errors
     /// When a tensor is missing or has another shape.
     pub fn load(channels: usize, vb: &VarBuilder<'_>) -> Result<Self> {
-        let weight = vb.get_with_hints(channels, "weight", init::ONE)?;
-        let bias = vb.get_with_hints(channels, "bias", init::ZERO)?;
-        let mean = vb.get_with_hints(channels, "running_mean", init::ZERO)?;
-        let variance = vb.get_with_hints(channels, "running_var", init::ONE)?;
-        let scale = (weight / (variance + Self::EPS)?.sqrt()?)?;
-        let shift = (bias - (mean * &scale)?)?;
-        Ok(Self { scale, shift })
+        let mut norm = Self {
+            weight: vb.get_with_hints(channels, "weight", init::ONE)?,
+            bias: vb.get_with_hints(channels, "bias", init::ZERO)?,
+            mean: vb.get_with_hints(channels, RUNNING_MEAN, init::ZERO)?,
+            variance: vb.get_with_hints(channels, RUNNING_VARIANCE, init::ONE)?,
+            fixed: None,
+        };
+        if [&norm.weight, &norm.bias, &norm.mean, &norm.variance].iter().all(|part| !part.is_variable()) {
+            norm.fixed = Some(norm.affine()?);
+        }
+        Ok(norm)
+    }
+
+    /// With the running statistics: (scale, shift), both `[channels]`, of y = x · scale + shift.
+    ///
+    /// # Errors
+    /// When the device refuses memory.
+    pub fn affine(&self) -> Result<(Tensor, Tensor)> {
+        if let Some(fixed) = &self.fixed {
+            return Ok(fixed.clone());
+        }
+        let scale = (&self.weight / (self.variance.detach() + Self::EPS)?.sqrt()?)?;
+        let shift = (&self.bias - (self.mean.detach() * &scale)?)?;
+        Ok((scale, shift))
     }
 
     /// `[.., channels]` to the same.
     ///
     /// # Errors
-    /// When the last dimension is not `channels`.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        x.broadcast_mul(&self.scale)?.broadcast_add(&self.shift)
+    /// When the last dimension is not `channels`, or in training on a single row.
+    pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+        if let Mode::Train { statistics: Statistics::Batch, .. } = mode {
+            return self.over_batch(x);
+        }
+        let (scale, shift) = self.affine()?;
+        x.broadcast_mul(&scale)?.broadcast_add(&shift)
+    }
+
+    fn over_batch(&self, x: &Tensor) -> Result<Tensor> {
+        let channels = self.weight.dim(0)?;
+        let flat = x.reshape(((), channels))?;
+        let rows = flat.dim(0)?;
+        if rows < 2 {
+            candle_core::bail!("batch statistics: found {rows} row, allowed are 2 and more");
+        }
+        let mean = flat.mean(0)?;
+        let centred = flat.broadcast_sub(&mean)?;
+        let variance = centred.sqr()?.mean(0)?;
+        let unbiased = (variance.detach() * (rows as f64 / (rows - 1) as f64))?;
+        for (running, batch) in [(&self.mean, mean.detach()), (&self.variance, unbiased)] {
+            // A running statistic that is no variable cannot move: it was loaded for inference.
+            if running.is_variable() {
+                let moved =
+                    ((running.detach() * (1.0 - Self::MOMENTUM))? + (batch * Self::MOMENTUM)?)?;
+                Var::from_tensor(running)?.set(&moved)?;
+            }
+        }
+        let scale = (&self.weight / (variance + Self::EPS)?.sqrt()?)?;
+        centred.broadcast_mul(&scale)?.broadcast_add(&self.bias)?.reshape(x.shape())
     }
 }
+
+/// Name of a batch norm's running mean.
+pub const RUNNING_MEAN: &str = "running_mean";
+/// Name of a batch norm's running variance.
+pub const RUNNING_VARIANCE: &str = "running_var";
 
 /// Layer norm over the last dimension, written out: candle's fused one cuts the gradient.
 #[derive(Clone, Debug)]

@@ -13,7 +13,7 @@ use candle_core::{D, Device, Result, Tensor};
 use candle_nn::VarBuilder;
 use serde::{Deserialize, Serialize};
 
-use super::layers::{BatchNorm, Dense};
+use super::layers::{BatchNorm, Dense, Mode};
 use super::neighbours::{farthest, nearest};
 
 /// The size of a Point Transformer.
@@ -110,8 +110,8 @@ impl Projection {
         Ok(Self { dense: Dense::load(inputs, outputs, false, dense)?, norm: BatchNorm::load(outputs, norm)? })
     }
 
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.norm.forward(&self.dense.forward(x)?)
+    fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+        self.norm.forward(&self.dense.forward(x)?, mode)
     }
 }
 
@@ -151,16 +151,16 @@ impl Attention {
         })
     }
 
-    fn forward(&self, x: &Tensor, level: &Level, k: usize) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor, level: &Level, k: usize, mode: Mode) -> Result<Tensor> {
         let (n, width) = x.dims2()?;
         // [n·k, c] → [n, k, c]
         let gather = |x: &Tensor| x.index_select(&level.within, 0)?.reshape((n, k, ()));
         let offset = gather(&level.positions)?.broadcast_sub(&level.positions.unsqueeze(1)?)?;
-        let offset = self.position_1.forward(&self.position_0.forward(&offset)?)?.relu()?;
+        let offset = self.position_1.forward(&self.position_0.forward(&offset)?, mode)?.relu()?;
         let offset = self.position_3.forward(&offset)?;
         let scores = gather(&self.key.forward(x)?)?.broadcast_sub(&self.query.forward(x)?.unsqueeze(1)?)?;
-        let scores = self.weight_0.forward(&(scores + &offset)?)?.relu()?;
-        let scores = self.weight_3.forward(&self.weight_2.forward(&scores)?)?.relu()?;
+        let scores = self.weight_0.forward(&(scores + &offset)?, mode)?.relu()?;
+        let scores = self.weight_3.forward(&self.weight_2.forward(&scores)?, mode)?.relu()?;
         let weights = candle_nn::ops::softmax(&self.weight_5.forward(&scores)?, 1)?;
         let groups = width / self.share;
         // [n, k, share, c/share] ⊙ [n, k, 1, c/share], summed over k
@@ -188,10 +188,10 @@ impl PointBlock {
         })
     }
 
-    fn forward(&self, x: &Tensor, level: &Level, k: usize) -> Result<Tensor> {
-        let y = self.before.forward(x)?.relu()?;
-        let y = self.norm.forward(&self.attention.forward(&y, level, k)?)?.relu()?;
-        (self.after.forward(&y)? + x)?.relu()
+    fn forward(&self, x: &Tensor, level: &Level, k: usize, mode: Mode) -> Result<Tensor> {
+        let y = self.before.forward(x, mode)?.relu()?;
+        let y = self.norm.forward(&self.attention.forward(&y, level, k, mode)?, mode)?.relu()?;
+        (self.after.forward(&y, mode)? + x)?.relu()
     }
 }
 
@@ -228,7 +228,7 @@ impl PointTransformer {
     ///
     /// # Errors
     /// When shapes disagree.
-    pub fn forward(&self, hierarchy: &Hierarchy, features: &Tensor) -> Result<Tensor> {
+    pub fn forward(&self, hierarchy: &Hierarchy, features: &Tensor, mode: Mode) -> Result<Tensor> {
         let k = hierarchy.neighbours;
         let mut x = features.clone();
         let mut above: Option<&Level> = None;
@@ -240,11 +240,11 @@ impl PointTransformer {
                     let offset = gather(&above.positions)?.broadcast_sub(&level.positions.unsqueeze(1)?)?;
                     // [n, k, 3 + c] → [n, c']
                     let near = Tensor::cat(&[&offset, &gather(&x)?], D::Minus1)?;
-                    down.forward(&near)?.relu()?.max(1)?
+                    down.forward(&near, mode)?.relu()?.max(1)?
                 }
-                _ => down.forward(&x)?.relu()?,
+                _ => down.forward(&x, mode)?.relu()?,
             };
-            x = block.forward(&x, level, k)?;
+            x = block.forward(&x, level, k, mode)?;
             above = Some(level);
         }
         Ok(x)

@@ -67,10 +67,10 @@ impl Conv {
         let stdev = (2.0 / (outputs * size * size) as f64).sqrt();
         let weight =
             conv.get_with_hints((outputs, inputs, size, size), "weight", Init::Randn { mean: 0.0, stdev })?;
-        let norm = BatchNorm::load(outputs, norm)?;
+        let (scale, shift) = BatchNorm::load(outputs, norm)?.affine()?;
         Ok(Self {
-            weight: weight.broadcast_mul(&norm.scale.reshape((outputs, 1, 1, 1))?)?,
-            bias: norm.shift.reshape((1, outputs, 1, 1))?,
+            weight: weight.broadcast_mul(&scale.reshape((outputs, 1, 1, 1))?)?,
+            bias: shift.reshape((1, outputs, 1, 1))?,
             stride,
             padding: size / 2,
         })

@@ -1,0 +1,92 @@
+//! The variables of a network: what training changes.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use candle_core::{DType, Device, Error, Result, Shape, Tensor, Var};
+use candle_nn::var_builder::SimpleBackend;
+use candle_nn::{Init, VarBuilder};
+
+use super::layers::{RUNNING_MEAN, RUNNING_VARIANCE};
+
+type Named = Arc<Mutex<BTreeMap<String, Var>>>;
+
+/// The variables of a network by name: those that an optimiser moves, and the running statistics of batch norms.
+#[derive(Clone, Debug, Default)]
+pub struct Parameters {
+    named: Named,
+}
+
+/// Hands out tensors of `source`, those that are to be trained as variables.
+struct Watched {
+    source: VarBuilder<'static>,
+    trained: Box<dyn Fn(&str) -> bool + Send + Sync>,
+    named: Named,
+}
+
+fn is_statistic(name: &str) -> bool {
+    [RUNNING_MEAN, RUNNING_VARIANCE].iter().any(|ending| name.ends_with(ending))
+}
+
+impl Parameters {
+    /// A builder whose tensors come from `source`; those whose name `trained` accepts are variables, and so are
+    /// running statistics.
+    #[must_use]
+    pub fn watch(
+        source: VarBuilder<'static>,
+        trained: impl Fn(&str) -> bool + Send + Sync + 'static,
+    ) -> (VarBuilder<'static>, Self) {
+        let parameters = Self::default();
+        let (dtype, device) = (source.dtype(), source.device().clone());
+        let named = Arc::clone(&parameters.named);
+        let backend = Watched { source, trained: Box::new(trained), named };
+        (VarBuilder::from_backend(Box::new(backend), dtype, device), parameters)
+    }
+
+    /// What an optimiser moves, in the order of names.
+    #[must_use]
+    pub fn trained(&self) -> Vec<(String, Var)> {
+        self.select(|name| !is_statistic(name))
+    }
+
+    /// Running statistics, in the order of names.
+    #[must_use]
+    pub fn statistics(&self) -> Vec<(String, Var)> {
+        self.select(is_statistic)
+    }
+
+    fn select(&self, wanted: impl Fn(&str) -> bool) -> Vec<(String, Var)> {
+        let named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        named.iter().filter(|(name, _)| wanted(name)).map(|(name, var)| (name.clone(), var.clone())).collect()
+    }
+}
+
+impl SimpleBackend for Watched {
+    fn get(&self, shape: Shape, name: &str, init: Init, dtype: DType, _: &Device) -> Result<Tensor> {
+        let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        // A tensor that two parts share is one variable.
+        if let Some(var) = named.get(name) {
+            if var.shape() != &shape {
+                let (found, wanted) = (var.shape().clone(), shape);
+                return Err(Error::Msg(format!("`{name}` is asked for as {wanted:?} and as {found:?}")));
+            }
+            return Ok(var.as_tensor().clone());
+        }
+        let tensor = self.source.get_with_hints_dtype(shape, name, init, dtype)?;
+        if !(is_statistic(name) || (self.trained)(name)) {
+            return Ok(tensor);
+        }
+        let var = Var::from_tensor(&tensor)?;
+        let tensor = var.as_tensor().clone();
+        named.insert(name.to_owned(), var);
+        Ok(tensor)
+    }
+
+    fn get_unchecked(&self, name: &str, _: DType, _: &Device) -> Result<Tensor> {
+        Err(Error::Msg(format!("a variable needs a shape, and `{name}` was asked for without one")))
+    }
+
+    fn contains_tensor(&self, name: &str) -> bool {
+        self.source.contains_tensor(name)
+    }
+}

@@ -1,0 +1,67 @@
+//! The four tasks, and the interface that every core behind the encoders has: MMSense and its baselines alike.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use candle_core::{Result, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::fusion::Tokens;
+use super::layers::Mode;
+
+/// What is concluded from a row of tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Task {
+    /// BP (Eq. 1): scores of the beams of the codebook, per UE.
+    Beam,
+    /// FBP (Eq. 4): hazard scores of the horizons' intervals, per UE.
+    Blockage,
+    /// HAR (Eq. 2): scores of the activities, per unit.
+    Activity,
+    /// HPE (Eq. 3): joints × (x, y, z) in metres, per unit.
+    Pose,
+}
+
+impl Task {
+    /// All of them, in the paper's order of sections.
+    pub const ALL: [Self; 4] = [Self::Beam, Self::Blockage, Self::Activity, Self::Pose];
+
+    /// Its name in files and tensors.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Beam => "beam",
+            Self::Blockage => "blockage",
+            Self::Activity => "activity",
+            Self::Pose => "pose",
+        }
+    }
+}
+
+impl fmt::Display for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Which rows of a batch of [`Tokens`] each task is to conclude from.
+pub type Asked = BTreeMap<Task, Vec<u32>>;
+
+/// What a core says of a batch.
+#[derive(Clone, Debug)]
+pub struct Said {
+    /// Per task `[rows asked, outputs]`, in the order asked: scores, for a pose joint after joint x, y, z in metres.
+    pub tasks: BTreeMap<Task, Tensor>,
+    /// Gate weights `[R, W, D]`, of a core that has a gate.
+    pub gate: Option<Tensor>,
+}
+
+/// What stands behind the encoders: the tokens of a window in, scores of the tasks out.
+pub trait Core: fmt::Debug + Send + Sync {
+    /// One pass over a batch of rows.
+    ///
+    /// # Errors
+    /// When shapes disagree, a row is asked for that is not there, or the core was not built for a task.
+    fn forward(&self, tokens: &Tokens, asked: &Asked, mode: Mode) -> Result<Said>;
+}
