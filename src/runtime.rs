@@ -1,13 +1,15 @@
 //! Runtime: threads, queues, supervision and shutdown. The only place that knows them.
 //!
 //! ```text
-//!  mailboxes ──▶ decode × n ──▶ align ──▶ infer, decide ──▶ publish
-//!  (or a recording's feed)                                     ▲
-//!                                      monitor: health, 1 Hz ──┘
+//!  mailboxes ──▶ decode × n, align ──▶ infer, decide ──▶ publish
+//!               timers ──┘                                 ▲
+//!                                  monitor: health, 1 Hz ──┘
+//!
+//!  a recording's feed ──▶ decode × n ──▶ align ──▶ infer, decide ──▶ publish
 //! ```
 //!
-//! One thread per box and a bounded queue on every arrow; decide has no thread of its own, because waking one takes
-//! longer than deciding. Live, a full queue drops its oldest item and counts it; in a
+//! One thread per box and a bounded queue on every arrow; decide, and live align too, have no thread of their own,
+//! because waking one takes longer than what they do. Live, a full queue drops its oldest item and counts it; in a
 //! replay it makes the sender wait, so that nothing is lost. Shutdown runs down the same road: the input closes, each
 //! stage finishes what waits for it and closes the next one, the last one writes what it has.
 
@@ -234,7 +236,6 @@ pub fn start(parts: Parts) -> Result<Running, RuntimeError> {
         Source::Live(_) => Timing::Real(Arc::new(Clock::new(pipeline.input.clock))),
         Source::Feed { .. } => Timing::Virtual,
     };
-    let (decoded_in, decoded) = queue(DECODED_QUEUE, WhenFull::Wait);
     let (aligned_in, aligned) = queue(FRAME_QUEUE, timing.when_full());
     let (outgoing_in, outgoing) = queue(pipeline.output.queue, timing.when_full());
     let status = Arc::new(status::Board::default());
@@ -276,24 +277,20 @@ pub fn start(parts: Parts) -> Result<Running, RuntimeError> {
         let newest_only = matches!(timing, Timing::Real(_));
         move || inferring::run(predictor, &aligned, deciding, newest_only, &metrics)
     })?);
-    threads.push(spawn("align", {
-        let stage =
-            aligning::Aligning::new(&pipeline, known_unit, timing.clone(), aligned_in, Arc::clone(&metrics));
-        move || stage.run(&decoded)
-    })?);
+    let align = aligning::Aligning::new(&pipeline, known_unit, aligned_in, Arc::clone(&metrics));
 
     let stopping = Arc::new(AtomicBool::new(false));
-    let mut input = Input { decoder, decoded: decoded_in, metrics: Arc::clone(&metrics), threads };
+    let mut input = Input { decoder, metrics: Arc::clone(&metrics), threads };
     let (mailboxes, live) = match (source, timing) {
         (Source::Live(session), Timing::Real(clock)) => {
-            let (mailboxes, gate) = input.take_live(&pipeline, &clock)?;
+            let (mailboxes, gate) = input.take_live(&pipeline, &clock, align)?;
             let units = &pipeline.input.units;
             let subscriptions = session.map(|session| subscribe(&session, units, &gate)).transpose()?;
             (Some(mailboxes), Some((gate, subscriptions)))
         }
         (Source::Feed { samples, rate }, _) => {
             let feed = Feed { samples, pace: Pace::new(rate), stopping: Arc::clone(&stopping) };
-            input.take_feed(feed, pipeline.input.decode_threads)?;
+            input.take_feed(feed, pipeline.input.decode_threads, align)?;
             (None, None)
         }
         (Source::Live(_), Timing::Virtual) => unreachable!("live input runs on the real clock"),
@@ -313,20 +310,20 @@ pub fn start(parts: Parts) -> Result<Running, RuntimeError> {
     })
 }
 
-/// The first two boxes of the road.
+/// The road as far as align.
 struct Input {
     decoder: Arc<Decoder>,
-    decoded: queue::Sender<Decoded>,
     metrics: Arc<Metrics>,
     threads: Vec<(String, JoinHandle<()>)>,
 }
 
 impl Input {
-    /// Gate, mailboxes, decoders.
+    /// Gate, mailboxes, decoders that align what they have decoded, timers.
     fn take_live(
         &mut self,
         pipeline: &config::Pipeline,
         clock: &Arc<Clock>,
+        align: aligning::Aligning,
     ) -> Result<(Arc<Mailboxes>, Arc<Gate>), RuntimeError> {
         let input = &pipeline.input;
         let mailboxes = Arc::new(Mailboxes::new(Capacity {
@@ -335,6 +332,7 @@ impl Input {
             // Camera, radar, LiDAR, and link, position and truth of each UE.
             streams: input.max_units.saturating_mul(3 + 3 * pipeline.align.max_ues),
         }));
+        let align = aligning::Shared::new(align, Arc::clone(clock));
         for worker in 0..input.decode_threads {
             let (mailboxes, clock) = (Arc::clone(&mailboxes), Arc::clone(clock));
             let mut taken = None;
@@ -347,18 +345,30 @@ impl Input {
                 taken = Some((raw.unit.clone(), raw.stream.clone()));
                 Some((0, clock.instant(raw.stamps.arrival.monotonic), raw))
             });
-            self.decode(worker, samples)?;
+            let feeder = align.feeder();
+            self.decode(worker, samples, move |decoded| feeder.take(decoded))?;
         }
+        self.threads.push(spawn("timers", move || align.keep_time())?);
         let gate =
             Gate::new(pipeline.limits, Arc::clone(clock), Arc::clone(&mailboxes), Arc::clone(&self.metrics));
         Ok((mailboxes, Arc::new(gate)))
     }
 
-    /// A feed, a waiting queue, decoders.
-    fn take_feed(&mut self, feed: Feed, workers: usize) -> Result<(), RuntimeError> {
+    /// A feed, a waiting queue, decoders, align.
+    fn take_feed(
+        &mut self,
+        feed: Feed,
+        workers: usize,
+        align: aligning::Aligning,
+    ) -> Result<(), RuntimeError> {
+        let (decoded_in, decoded) = queue(DECODED_QUEUE, WhenFull::Wait);
+        self.threads.push(spawn("align", move || align.replay(&decoded))?);
         let (raw_in, raw) = queue(2 * workers, WhenFull::Wait);
         for worker in 0..workers {
-            self.decode(worker, raw.clone().into_iter())?;
+            let decoded_in = decoded_in.clone();
+            let pass_on = move |decoded| !matches!(decoded_in.send(decoded), queue::Sent::Closed);
+            let raw = raw.clone();
+            self.decode(worker, std::iter::from_fn(move || raw.recv().ok()), pass_on)?;
         }
         let metrics = Arc::clone(&self.metrics);
         self.threads.push(spawn("feed", move || feed.run(&raw_in, &metrics))?);
@@ -369,10 +379,10 @@ impl Input {
         &mut self,
         worker: usize,
         samples: impl Iterator<Item = (u64, Instant, RawSample)> + Send + 'static,
+        pass_on: impl Fn(Decoded) -> bool + Send + 'static,
     ) -> Result<(), RuntimeError> {
-        let (decoder, decoded) = (Arc::clone(&self.decoder), self.decoded.clone());
-        let metrics = Arc::clone(&self.metrics);
-        let body = move || decoding::run(samples, &decoder, &decoded, &metrics);
+        let (decoder, metrics) = (Arc::clone(&self.decoder), Arc::clone(&self.metrics));
+        let body = move || decoding::run(samples, &decoder, pass_on, &metrics);
         self.threads.push(spawn(&format!("decode-{worker}"), body)?);
         Ok(())
     }

@@ -120,16 +120,22 @@ impl Mailboxes {
     pub fn release(&self, stream: (UnitId, Stream)) {
         let mut guard = lock(&self.state);
         let state = &mut *guard;
-        if let Some(waiting) = state.streams.get_mut(&stream) {
-            waiting.taken = false;
-            if waiting.samples.is_empty() {
-                state.streams.remove(&stream);
-            } else {
-                state.turn.push_back(stream);
-            }
+        let Some(waiting) = state.streams.get_mut(&stream) else { return };
+        waiting.taken = false;
+        let more = !waiting.samples.is_empty();
+        if more {
+            state.turn.push_back(stream);
+        } else {
+            state.streams.remove(&stream);
         }
+        let closed = state.closed;
         drop(guard);
-        self.arrived.notify_all();
+        if closed {
+            // Whoever waits may have nothing to wait for any more.
+            self.arrived.notify_all();
+        } else if more {
+            self.arrived.notify_one();
+        }
     }
 
     /// Takes nothing more; what waits is still handed out.

@@ -3,17 +3,16 @@
 use std::time::Instant;
 
 use super::Decoded;
-use super::queue::{Sender, Sent};
 use crate::decode::Decoder;
 use crate::observe::event::SampleRejected;
 use crate::observe::{Metrics, Stage};
 use crate::sample::{RawSample, Sample};
 
-/// Decodes `samples` (ticket, real time of arrival, bytes) until they end or nobody takes them.
+/// Decodes `samples` (ticket, real time of arrival, bytes) until they end or `pass_on` says that nobody takes them.
 pub(super) fn run(
     samples: impl Iterator<Item = (u64, Instant, RawSample)>,
     decoder: &Decoder,
-    decoded: &Sender<Decoded>,
+    pass_on: impl Fn(Decoded) -> bool,
     metrics: &Metrics,
 ) {
     for (ticket, received, raw) in samples {
@@ -33,7 +32,7 @@ pub(super) fn run(
         };
         metrics.took(Stage::Decode, begun.elapsed());
         let arrival = raw.stamps.arrival;
-        if let Sent::Closed = decoded.send(Decoded { ticket, unit: raw.unit, arrival, received, sample }) {
+        if !pass_on(Decoded { ticket, unit: raw.unit, arrival, received, sample }) {
             return;
         }
     }

@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
-use crossbeam_channel::Receiver;
-
 use super::Aligned;
 use super::deciding::Deciding;
+use super::queue::Receiver;
 use crate::frame::Window;
 use crate::infer::{ModelError, Prediction, Predictor};
 use crate::observe::event::{FrameOverrun, ModelFailed};

@@ -2,9 +2,8 @@
 
 use std::time::Instant;
 
-use crossbeam_channel::Receiver;
-
 use super::Outgoing;
+use super::queue::Receiver;
 use crate::observe::event::PublishFailed;
 use crate::observe::{Metrics, Stage};
 use crate::publish::Publisher;
@@ -15,7 +14,7 @@ pub(super) fn run(
     outgoing: &Receiver<Outgoing>,
     metrics: &Metrics,
 ) -> std::io::Result<Option<String>> {
-    for item in outgoing {
+    for item in outgoing.iter() {
         if let Some(message) = item.messages.first()
             && let Err(error) = publisher.declare_unit(&message.header().unit)
         {

@@ -1,6 +1,9 @@
 //! The bounded queue between two stages.
 
-use crossbeam_channel::{Receiver, TrySendError, bounded};
+use std::ops::Deref;
+use std::sync::{Arc, Weak};
+
+use crossbeam_channel::{TrySendError, bounded};
 
 /// What a full queue does with one more item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,12 +29,28 @@ pub enum Sent<T> {
 pub struct Sender<T> {
     items: crossbeam_channel::Sender<T>,
     // Held only to take the oldest item out of a full queue.
-    oldest: Option<Receiver<T>>,
+    oldest: Option<crossbeam_channel::Receiver<T>>,
+    // With a receiver of our own the channel never counts as closed: this tells whether anybody else has one.
+    receivers: Weak<()>,
+}
+
+/// The receiving end of a bounded queue.
+#[derive(Clone)]
+pub struct Receiver<T> {
+    items: crossbeam_channel::Receiver<T>,
+    _alive: Arc<()>,
+}
+
+impl<T> Deref for Receiver<T> {
+    type Target = crossbeam_channel::Receiver<T>;
+    fn deref(&self) -> &Self::Target {
+        &self.items
+    }
 }
 
 impl<T> Clone for Sender<T> {
     fn clone(&self) -> Self {
-        Self { items: self.items.clone(), oldest: self.oldest.clone() }
+        Self { items: self.items.clone(), oldest: self.oldest.clone(), receivers: self.receivers.clone() }
     }
 }
 
@@ -40,7 +59,8 @@ impl<T> Clone for Sender<T> {
 pub fn queue<T>(capacity: usize, when_full: WhenFull) -> (Sender<T>, Receiver<T>) {
     let (items, receiver) = bounded(capacity.max(1));
     let oldest = (when_full == WhenFull::DropOldest).then(|| receiver.clone());
-    (Sender { items, oldest }, receiver)
+    let alive = Arc::new(());
+    (Sender { items, oldest, receivers: Arc::downgrade(&alive) }, Receiver { items: receiver, _alive: alive })
 }
 
 impl<T> Sender<T> {
@@ -53,6 +73,9 @@ impl<T> Sender<T> {
             };
         };
         let mut displaced = Vec::new();
+        if self.receivers.strong_count() == 0 {
+            return Sent::Closed;
+        }
         loop {
             match self.items.try_send(item) {
                 Ok(()) if displaced.is_empty() => return Sent::Queued,
@@ -78,6 +101,18 @@ mod tests {
         assert_eq!(sender.send(2), Sent::Queued);
         assert_eq!(sender.send(3), Sent::Displaced(vec![1]));
         assert_eq!(receiver.try_iter().collect::<Vec<_>>(), [2, 3]);
+    }
+
+    #[test]
+    fn a_queue_closes_with_its_last_receiver() {
+        for when_full in [WhenFull::DropOldest, WhenFull::Wait] {
+            let (sender, receiver) = queue(2, when_full);
+            let other = receiver.clone();
+            drop(receiver);
+            assert_eq!(sender.send(1), Sent::Queued);
+            drop(other);
+            assert_eq!(sender.send(2), Sent::Closed);
+        }
     }
 
     #[test]
