@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::infer::device::DeviceChoice;
+use crate::model::Task;
 use crate::sample::{Modality, UeId, UnitId};
 use crate::time::Span;
 
@@ -428,16 +429,29 @@ pub enum BeamRule {
 }
 
 /// `[model]`
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Model {
     /// The network's configuration file, beside the pipeline file; left out, rules decide.
     pub network: Option<PathBuf>,
+    /// What the network is asked for: `beam`, `blockage`, `activity`, `pose`.
+    pub tasks: Vec<Task>,
     /// Where the network runs: `"auto"`, `"cpu"` or `"cuda:N"`.
     pub device: DeviceChoice,
     /// The rule for beams, which decides where there is no network and is scored beside one; blockage goes by the trend
     /// of the received power.
     pub beam: BeamRule,
+}
+
+impl Default for Model {
+    fn default() -> Self {
+        Self {
+            network: None,
+            tasks: vec![Task::Beam, Task::Blockage],
+            device: DeviceChoice::default(),
+            beam: BeamRule::default(),
+        }
+    }
 }
 
 /// `[decide]`

@@ -51,6 +51,10 @@ pub struct UePrediction {
 pub struct Prediction {
     /// Per UE of the frame.
     pub ues: BTreeMap<UeId, UePrediction>,
+    /// Probability per human activity that it is the one seen; sums to 1. `None` when the model was not asked.
+    pub activity: Option<Vec<f32>>,
+    /// Place of each joint of the body seen, metres, in the unit frame. `None` when the model was not asked.
+    pub pose: Option<Vec<[f32; 3]>>,
 }
 
 /// Why a model gave no prediction.

@@ -14,7 +14,7 @@ use crate::infer::network::NetworkError;
 use crate::infer::{Baseline, NetworkPredictor, Predictor};
 use crate::ingest::network;
 use crate::message::Message;
-use crate::model::Sizes;
+use crate::model::{BuildError, Sizes};
 use crate::observe::Metrics;
 use crate::publish::DecisionLog;
 use crate::recording::{Absent, Feed, Options, Recording, fill_in};
@@ -185,11 +185,12 @@ fn models(pipeline: &Pipeline) -> Result<Models, Failure> {
         return Err(Failure::Usage(message.to_owned()));
     };
     let horizons = pipeline.decide.horizons_ms.len();
-    let sizes = Sizes { slots: pipeline.align.window, beams, horizons };
-    let network = NetworkPredictor::fresh(&config, sizes, &pipeline.codebook, pipeline.model.device);
+    let sizes = Sizes::new(pipeline.align.window, beams, horizons);
+    let model = &pipeline.model;
+    let network = NetworkPredictor::fresh(&config, sizes, &model.tasks, &pipeline.codebook, model.device);
     let network = network.map_err(|error| match error {
-        NetworkError::Device(_) | NetworkError::TooLong { .. } => Failure::usage(error),
-        NetworkError::Build(_) => Failure::failed(error),
+        NetworkError::Build(BuildError::Candle(_)) => Failure::failed(error),
+        _ => Failure::usage(error),
     })?;
     let opened = network.opened();
     let device = format!("{} on {}: {}", network.info().id, opened.name, opened.reason);

@@ -84,9 +84,16 @@ pub fn load_network(path: &Path) -> Result<NetworkConfig, ConfigError> {
             message: format!("cannot read the network's configuration: {error}"),
         }],
     })?;
-    parse_checked(path, &text, |network: &NetworkConfig, problems| {
+    let mut network = parse_checked(path, &text, |network: &NetworkConfig, problems| {
         problems.extend(network.problems().into_iter().map(|(key, message)| Problem { key, message }));
-    })
+    })?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    if let Some(backbone) = &mut network.backbone {
+        for file in [&mut backbone.checkpoint, &mut backbone.tokenizer].into_iter().flatten() {
+            *file = folder.join(&*file);
+        }
+    }
+    Ok(network)
 }
 
 fn read_table(text: &str) -> Result<toml::Table, String> {

@@ -65,7 +65,7 @@ impl Predictor for Baseline {
         let predict = |window: &Window| {
             let frame = &window.frame;
             let ues = frame.ues.iter().map(|(ue, view)| (ue.clone(), self.conclude(view, frame.time)));
-            Prediction { ues: ues.collect() }
+            Prediction { ues: ues.collect(), ..Prediction::default() }
         };
         Ok(windows.iter().map(predict).collect())
     }

@@ -12,9 +12,11 @@ use super::{ModelError, ModelInfo, Prediction, Predictor, UePrediction};
 use crate::config::Codebook;
 use crate::frame::{Frame, LinkReport, Placed, Window};
 use crate::model::fusion::Tokens;
+use crate::model::config::CoreConfig;
 use crate::model::heads::{softmax, within_horizons};
-use crate::model::seeded::fresh_weights;
-use crate::model::{Encoded, Input, MODALITIES, Network, NetworkConfig, Sizes};
+use crate::model::layers::Mode;
+use crate::model::tasks::Asked;
+use crate::model::{BuildError, Encoded, Input, MODALITIES, Network, NetworkConfig, Output, Sizes, Task};
 use crate::sample::{Data, Modality, Sample, UeId, UnitId};
 use crate::time::CaptureTime;
 
@@ -57,10 +59,12 @@ struct Kept {
     origin: Origin,
 }
 
-/// One (frame, UE): what stands in each slot.
+/// What stands in each slot for some tasks.
 struct Row {
     window: usize,
-    ue: UeId,
+    /// Whom its tasks are about; `None`: the unit.
+    ue: Option<UeId>,
+    tasks: Vec<Task>,
     /// `[W · D]`: key and capture of what is there.
     places: Vec<Option<(Key, CaptureTime)>>,
     now: CaptureTime,
@@ -73,7 +77,7 @@ pub struct Work {
     pub encoded: BTreeMap<Modality, u64>,
     /// Forward passes.
     pub passes: u64,
-    /// Rows, one per frame and UE, that went through them.
+    /// Rows that went through them: one per frame and UE, and one per frame for each task about the unit itself.
     pub rows: u64,
 }
 
@@ -94,6 +98,7 @@ pub struct NetworkPredictor {
     id: String,
     opened: Opened,
     choice: DeviceChoice,
+    tasks: Vec<Task>,
     rebuilt: bool,
     directions: Vec<[f32; 2]>,
     units: BTreeMap<UnitId, BTreeMap<Key, Kept>>,
@@ -114,19 +119,32 @@ pub enum NetworkError {
         /// Tokens of one row.
         found: usize,
     },
-    /// Its weights.
-    #[error("the network cannot be built: {0}")]
-    Build(#[from] candle_core::Error),
+    /// It was built for other tasks.
+    #[error("model.tasks: found `{task}`, allowed are those that `{network}` was built for: {built:?}")]
+    Task {
+        /// The task that it was asked for.
+        task: Task,
+        /// Its name.
+        network: String,
+        /// What it was built for.
+        built: Vec<Task>,
+    },
+    /// It cannot be built.
+    #[error(transparent)]
+    Build(#[from] BuildError),
 }
 
 impl NetworkPredictor {
-    /// Builds a network with fresh weights for `codebook.beams` (`sizes.beams`) beams on the chosen device.
+    /// Builds a network with fresh weights for `codebook.beams` (`sizes.beams`) beams on the chosen device, to be asked
+    /// for `tasks`.
     ///
     /// # Errors
-    /// [`NetworkError`] when a GPU was asked for and is not there, or refuses memory.
+    /// [`NetworkError`] when it was not built for a task, a file of its backbone is wrong, or a GPU was asked for and
+    /// is not there or refuses memory.
     pub fn fresh(
         config: &NetworkConfig,
         sizes: Sizes,
+        tasks: &[Task],
         codebook: &Codebook,
         choice: DeviceChoice,
     ) -> Result<Self, NetworkError> {
@@ -134,14 +152,19 @@ impl NetworkPredictor {
         if found > MOST_TOKENS {
             return Err(NetworkError::TooLong { found });
         }
+        if let Some(&task) = tasks.iter().find(|task| !config.tasks.contains(task)) {
+            let (network, built) = (config.name.clone(), config.tasks.clone());
+            return Err(NetworkError::Task { task, network, built });
+        }
         let opened = open(choice)?;
-        let network = Network::load(config, sizes, &fresh_weights(config.seed, &opened.device))?;
+        let network = Network::fresh(config, sizes, &opened.device)?;
         Ok(Self {
             id: identity(config, sizes),
             directions: features::beam_directions(codebook, sizes.beams),
             network,
             opened,
             choice,
+            tasks: tasks.to_vec(),
             rebuilt: false,
             units: BTreeMap::new(),
             work: Work::default(),
@@ -167,14 +190,13 @@ impl NetworkPredictor {
     }
 
     /// After a device error: the same device once more, then the CPU.
-    fn recover(&mut self, error: &candle_core::Error) -> Result<(), candle_core::Error> {
+    fn recover(&mut self, error: &candle_core::Error) -> candle_core::Result<()> {
         self.units.clear();
         let again = if self.rebuilt { None } else { open(self.choice).ok() };
         self.rebuilt = true;
         self.opened = again.unwrap_or_else(|| Opened::cpu(format!("{} failed: {error}", self.opened.name)));
-        let config = self.network.config().clone();
-        let weights = fresh_weights(config.seed, &self.opened.device);
-        self.network = Network::load(&config, self.network.sizes(), &weights)?;
+        self.network = Network::fresh(self.network.config(), self.network.sizes(), &self.opened.device)
+            .map_err(candle_core::Error::wrap)?;
         Ok(())
     }
 
@@ -185,11 +207,13 @@ impl NetworkPredictor {
         for (index, window) in windows.iter().enumerate() {
             let unit = &window.frame.unit;
             let needed = needed.entry(unit).or_default();
-            for ue in window.frame.ues.keys() {
-                let found = self.places(window, ue);
+            for (ue, tasks) in self.subjects(&window.frame) {
+                let found = self.places(window, ue.as_ref());
+                // A pose is that of the instant (W = 1): what was before is not looked at.
+                let past = if tasks.contains(&Task::Pose) { found.len().saturating_sub(MODALITIES) } else { 0 };
                 let mut places = Vec::with_capacity(found.len());
                 for (place, found) in found.into_iter().enumerate() {
-                    places.push(found.map(|(origin, capture)| {
+                    places.push(found.filter(|_| place >= past).map(|(origin, capture)| {
                         let key = origin.key();
                         needed.insert(key.clone());
                         let kept = self.units.get(unit).is_some_and(|kept| kept.contains_key(&key));
@@ -201,7 +225,7 @@ impl NetworkPredictor {
                 }
                 // Without anything in the present slot there is nothing to conclude from.
                 if places.iter().rev().take(MODALITIES).any(Option::is_some) {
-                    rows.push(Row { window: index, ue: ue.clone(), places, now: window.frame.time });
+                    rows.push(Row { window: index, ue, tasks, places, now: window.frame.time });
                 }
             }
         }
@@ -219,32 +243,36 @@ impl NetworkPredictor {
         self.encode(wanted)?;
         let mut predictions = vec![Prediction::default(); windows.len()];
         for rows in rows.chunks(self.rows_per_pass()) {
-            let output = self.network.forward(&self.gather(windows, rows)?)?;
+            let mut asked = Asked::new();
+            for (number, row) in (0u32..).zip(rows) {
+                row.tasks.iter().for_each(|task| asked.entry(*task).or_default().push(number));
+            }
+            let output = self.network.forward(&self.gather(windows, rows)?, &asked)?;
             self.work.passes += 1;
             self.work.rows += rows.len() as u64;
-            let said = output.beam.iter().zip(&output.blockage).zip(&output.gate);
-            for (row, ((beam, blockage), gate)) in rows.iter().zip(said) {
-                let prediction = UePrediction {
-                    beam: Some(softmax(beam)),
-                    blockage: Some(within_horizons(blockage)),
-                    gate: Input::ALL.iter().map(|&input| modality(input)).zip(gate.iter().copied()).collect(),
-                };
-                if let Some(of_window) = predictions.get_mut(row.window) {
-                    of_window.ues.insert(row.ue.clone(), prediction);
-                }
-            }
+            read(&output, &asked, rows, &mut predictions);
         }
         Ok(predictions)
+    }
+
+    /// Whom the tasks are about: every UE of the frame, and the unit itself. A pose looks at another window than an
+    /// activity, so each has a row of its own.
+    fn subjects(&self, frame: &Frame) -> Vec<(Option<UeId>, Vec<Task>)> {
+        let (of_ue, of_unit): (Vec<Task>, Vec<Task>) =
+            self.tasks.iter().partition(|task| matches!(task, Task::Beam | Task::Blockage));
+        let ues = frame.ues.keys().filter(|_| !of_ue.is_empty()).map(|ue| (Some(ue.clone()), of_ue.clone()));
+        ues.chain(of_unit.into_iter().map(|task| (None, vec![task]))).collect()
     }
 
     /// Rows of one forward pass: all that there usually are, and no more attention scores than [`MOST_SCORES`].
     fn rows_per_pass(&self) -> usize {
         let length = length(self.network.config(), self.network.sizes());
-        (MOST_SCORES / (self.network.config().heads * length * length)).max(1)
+        let CoreConfig::Mmsense(core) = &self.network.config().core;
+        (MOST_SCORES / (core.heads * length * length)).max(1)
     }
 
-    /// `[W · D]`: what stands in each slot of a window for one UE, oldest slot first.
-    fn places(&self, window: &Window, ue: &UeId) -> Vec<Option<(Origin, CaptureTime)>> {
+    /// `[W · D]`: what stands in each slot of a window for one UE, or for the unit, oldest slot first.
+    fn places(&self, window: &Window, ue: Option<&UeId>) -> Vec<Option<(Origin, CaptureTime)>> {
         let of_sample = |placed: Option<&Placed>| {
             placed.map(|placed| (Origin::Sample(Arc::clone(&placed.sample)), placed.capture))
         };
@@ -257,11 +285,14 @@ impl NetworkPredictor {
             for sensor in [Modality::Camera, Modality::Radar, Modality::Lidar] {
                 places.push(of_sample(frame.sensors.get(&sensor)));
             }
-            let view = frame.ues.get(ue);
-            let last = view.and_then(|view| self.ours(&view.link).last().map(|report| report.capture));
-            places.push(last.map(|capture| (Origin::Link(Arc::clone(frame), ue.clone()), capture)));
+            let of_ue = ue.and_then(|ue| Some((ue, frame.ues.get(ue)?)));
+            places.push(of_ue.and_then(|(ue, view)| {
+                let last = self.ours(&view.link).last()?;
+                Some((Origin::Link(Arc::clone(frame), ue.clone()), last.capture))
+            }));
             let located = |placed: &&Placed| matches!(&placed.sample.data, Data::Position(position) if position.local.is_some());
-            places.push(of_sample(view.and_then(|view| view.position.as_ref()).filter(located)));
+            let position = of_ue.and_then(|(_, view)| view.position.as_ref());
+            places.push(of_sample(position.filter(located)));
         }
         places
     }
@@ -290,7 +321,7 @@ impl NetworkPredictor {
     }
 
     fn encode_batch(&self, input: Input, origins: &[&Origin]) -> candle_core::Result<Vec<Encoded>> {
-        let device = self.network.device();
+        let (device, encoders) = (self.network.device(), self.network.encoders());
         let data = origins.iter().filter_map(|origin| match origin {
             Origin::Sample(sample) => Some(&sample.data),
             Origin::Link(..) => None,
@@ -303,17 +334,17 @@ impl NetworkPredictor {
                     )
                     .collect();
                 let side = self.network.config().image.side;
-                self.network.encode_images(&features::images(&images, side, device)?)
+                encoders.images(&features::images(&images, side, device)?, Mode::Infer)
             }
             Input::Radar | Input::Lidar => {
                 let clouds: Vec<_> = data
                     .filter_map(|data| match data {
-                        Data::Radar(reading) => Some(features::radar(reading, &self.network)),
-                        Data::Cloud(scan) => Some(features::lidar(scan, &self.network)),
+                        Data::Radar(reading) => Some(features::radar(reading, encoders)),
+                        Data::Cloud(scan) => Some(features::lidar(scan, encoders)),
                         _ => None,
                     })
                     .collect();
-                self.network.encode_clouds(input, &clouds)
+                encoders.clouds(input, &clouds, Mode::Infer)
             }
             Input::Position => {
                 let positions: Vec<_> = data
@@ -322,7 +353,7 @@ impl NetworkPredictor {
                         _ => None,
                     })
                     .collect();
-                self.network.encode_positions(&features::positions(&positions, device)?)
+                encoders.positions(&features::positions(&positions, device)?)
             }
             Input::Link => {
                 let sets: Vec<Vec<f32>> = origins
@@ -337,7 +368,7 @@ impl NetworkPredictor {
                     })
                     .collect();
                 let (elements, mask) = features::sets(&sets, device)?;
-                self.network.encode_links(&elements, &mask)
+                encoders.links(&elements, &mask)
             }
         }
     }
@@ -377,6 +408,38 @@ impl NetworkPredictor {
             mask: Tensor::from_vec(mask, (rows.len(), slots, MODALITIES, count), device)?,
             ages: Tensor::from_vec(ages, shape, device)?,
         })
+    }
+}
+
+/// Writes what the network says of `rows` into the predictions of their windows.
+fn read(output: &Output, asked: &Asked, rows: &[Row], predictions: &mut [Prediction]) {
+    for (task, numbers) in asked {
+        let said = output.tasks.get(task).map(Vec::as_slice).unwrap_or_default();
+        for (&number, scores) in numbers.iter().zip(said) {
+            let Some(row) = rows.get(number as usize) else { continue };
+            let Some(prediction) = predictions.get_mut(row.window) else { continue };
+            let Some(ue) = &row.ue else {
+                match task {
+                    Task::Activity => prediction.activity = Some(softmax(scores)),
+                    Task::Pose => {
+                        let (joints, _) = scores.as_chunks();
+                        prediction.pose = Some(joints.to_vec());
+                    }
+                    Task::Beam | Task::Blockage => {}
+                }
+                continue;
+            };
+            let of_ue = prediction.ues.entry(ue.clone()).or_insert_with(|| {
+                let gate = output.gate.get(number as usize).into_iter().flatten().copied();
+                let gate = Input::ALL.iter().map(|&input| modality(input)).zip(gate).collect();
+                UePrediction { gate, ..UePrediction::default() }
+            });
+            match task {
+                Task::Beam => of_ue.beam = Some(softmax(scores)),
+                Task::Blockage => of_ue.blockage = Some(within_horizons(scores)),
+                Task::Activity | Task::Pose => {}
+            }
+        }
     }
 }
 

@@ -45,6 +45,58 @@ impl fmt::Display for Task {
     }
 }
 
+/// What a network has to fit: the unit's window, beams and horizons, and the classes of the human tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// W, slots of a window.
+    pub slots: usize,
+    /// Beams of the codebook.
+    pub beams: usize,
+    /// Blockage horizons.
+    pub horizons: usize,
+    /// Human activities.
+    pub activities: usize,
+    /// Joints of a body.
+    pub joints: usize,
+}
+
+impl Sizes {
+    /// Activities of MM-Fi.
+    pub const ACTIVITIES: usize = 27;
+    /// Joints of Human3.6M, as MM-Fi has them.
+    pub const JOINTS: usize = 17;
+
+    /// A window of `slots`, for a codebook of `beams` beams and `horizons` blockage horizons.
+    #[must_use]
+    pub const fn new(slots: usize, beams: usize, horizons: usize) -> Self {
+        Self { slots, beams, horizons, activities: Self::ACTIVITIES, joints: Self::JOINTS }
+    }
+
+    /// Numbers that a task gives per row.
+    #[must_use]
+    pub const fn outputs(&self, task: Task) -> usize {
+        match task {
+            Task::Beam => self.beams,
+            Task::Blockage => self.horizons,
+            Task::Activity => self.activities,
+            Task::Pose => 3 * self.joints,
+        }
+    }
+}
+
+/// The tokens that enter a core: `[R, slots, modalities, tokens, width]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenShape {
+    /// W, slots of a window.
+    pub slots: usize,
+    /// D, modalities.
+    pub modalities: usize,
+    /// n_f, tokens of each modality.
+    pub tokens: usize,
+    /// d, width of a token.
+    pub width: usize,
+}
+
 /// Which rows of a batch of [`Tokens`] each task is to conclude from.
 pub type Asked = BTreeMap<Task, Vec<u32>>;
 

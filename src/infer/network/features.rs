@@ -6,7 +6,8 @@ use crate::config::Codebook;
 use crate::frame::LinkReport;
 use crate::model::resnet::IMAGENET;
 use crate::model::sets::{LINK_FEATURES, POSITION_FEATURES};
-use crate::model::{Cloud, Input, Network};
+use crate::model::encoders::Encoders;
+use crate::model::{Cloud, Input};
 use crate::sample::{PointCloud, Position, RadarReading};
 use crate::time::CaptureTime;
 
@@ -42,10 +43,10 @@ pub(super) fn images(images: &[&image::RgbImage], side: usize, device: &Device) 
 }
 
 /// Points of a radar reading.
-pub(super) fn radar(reading: &RadarReading, network: &Network) -> Cloud {
+pub(super) fn radar(reading: &RadarReading, encoders: &Encoders) -> Cloud {
     let positions: Vec<[f32; 3]> = reading.points.iter().map(|point| scaled(point.position)).collect();
     let mut cloud = Cloud::default();
-    for index in network.thin(Input::Radar, &positions) {
+    for index in encoders.thin(Input::Radar, &positions) {
         let (Some(point), Some(&position)) =
             (reading.points.get(index as usize), positions.get(index as usize))
         else {
@@ -65,10 +66,10 @@ pub(super) fn radar(reading: &RadarReading, network: &Network) -> Cloud {
 }
 
 /// Points of a LiDAR scan.
-pub(super) fn lidar(scan: &PointCloud, network: &Network) -> Cloud {
+pub(super) fn lidar(scan: &PointCloud, encoders: &Encoders) -> Cloud {
     let mut cloud = Cloud::default();
     let positions: Vec<[f32; 3]> = scan.points.iter().copied().map(scaled).collect();
-    for index in network.thin(Input::Lidar, &positions) {
+    for index in encoders.thin(Input::Lidar, &positions) {
         if let Some(&position) = positions.get(index as usize) {
             cloud.positions.push(position);
             cloud.features.extend(position);

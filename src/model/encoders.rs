@@ -1,0 +1,191 @@
+//! The encoders of a network (Eq. 7): one sample in, n_f tokens of width d out.
+
+use candle_core::{Device, Result, Tensor};
+use candle_nn::{Init, VarBuilder};
+
+use super::config::NetworkConfig;
+use super::layers::{Dense, LayerNorm, Mode};
+use super::neighbours;
+use super::point_transformer::{Hierarchy, PointTransformer, PointTransformerConfig};
+use super::resnet::{ResNet, pool_to_tokens};
+use super::sets::{LINK_FEATURES, POSITION_FEATURES, SetEncoder, VectorEncoder};
+use super::{Cloud, Encoded, Input, LIDAR_FEATURES, RADAR_FEATURES};
+
+/// A point encoder with its projection to the common width and the token of an empty cloud.
+#[derive(Debug)]
+struct PointEncoder {
+    config: PointTransformerConfig,
+    network: PointTransformer,
+    projection: Dense,
+    /// `[1, d]`
+    empty: Tensor,
+}
+
+impl PointEncoder {
+    fn load(
+        config: &PointTransformerConfig,
+        features: usize,
+        width: usize,
+        vb: &VarBuilder<'_>,
+    ) -> Result<Self> {
+        let last = config.widths.last().copied().unwrap_or(features);
+        Ok(Self {
+            config: config.clone(),
+            network: PointTransformer::load(features, &config.widths, config.share, vb)?,
+            projection: Dense::load(last, width, true, &vb.pp("projection"))?,
+            empty: vb.get_with_hints((1, width), "empty", Init::Randn { mean: 0.0, stdev: 1.0 })?,
+        })
+    }
+
+    /// Tokens `[Σ counts, d]`, cloud after cloud, and how many each has; an empty cloud has its one token.
+    fn forward(&self, clouds: &[Cloud], device: &Device, mode: Mode) -> Result<(Tensor, Vec<usize>)> {
+        let full: Vec<&Cloud> = clouds.iter().filter(|cloud| !cloud.positions.is_empty()).collect();
+        let positions: Vec<&[[f32; 3]]> = full.iter().map(|cloud| cloud.positions.as_slice()).collect();
+        let empty = self.empty.clone();
+        if full.is_empty() {
+            return Ok((empty.repeat((clouds.len(), 1))?, vec![1; clouds.len()]));
+        }
+        let size =
+            |level: usize, before: usize| self.config.points.get(level).map_or(before, |&n| n.min(before));
+        let levels = self.config.widths.len();
+        let hierarchy = Hierarchy::new(&positions, levels, size, self.config.neighbours, device)?;
+        let features: Vec<f32> = full.iter().flat_map(|cloud| cloud.features.iter().copied()).collect();
+        let rows: usize = positions.iter().map(|positions| positions.len()).sum();
+        let width = features.len() / rows;
+        let features = Tensor::from_vec(features, (rows, width), device)?.to_dtype(empty.dtype())?;
+        let found = self.projection.forward(&self.network.forward(&hierarchy, &features, mode)?)?;
+        let (mut parts, mut counts, mut from) = (Vec::new(), Vec::new(), 0);
+        let mut of_full = hierarchy.counts().iter().copied();
+        for cloud in clouds {
+            let count = if cloud.positions.is_empty() { None } else { of_full.next() };
+            match count {
+                Some(count) => {
+                    parts.push(found.narrow(0, from, count)?);
+                    from += count;
+                }
+                None => parts.push(empty.clone()),
+            }
+            counts.push(count.unwrap_or(1));
+        }
+        Ok((Tensor::cat(&parts, 0)?, counts))
+    }
+}
+
+/// One encoder per input, and the norm of each one's tokens before the gate.
+#[derive(Debug)]
+pub struct Encoders {
+    tokens: usize,
+    grid: usize,
+    device: Device,
+    image: ResNet,
+    image_projection: Dense,
+    radar: PointEncoder,
+    lidar: PointEncoder,
+    link: SetEncoder,
+    position: VectorEncoder,
+    norms: Vec<LayerNorm>,
+}
+
+impl Encoders {
+    /// Loads the encoders that a network's configuration names.
+    ///
+    /// # Errors
+    /// When a tensor is missing or has another shape.
+    pub fn load(config: &NetworkConfig, vb: &VarBuilder<'_>) -> Result<Self> {
+        let (width, tokens) = (config.width, config.tokens());
+        let norms = ["camera", "radar", "lidar", "link", "position"];
+        let norms = norms.iter().map(|name| LayerNorm::load(width, &vb.pp("norm").pp(name)));
+        let image = &config.image.network;
+        Ok(Self {
+            tokens,
+            grid: config.image.grid,
+            device: vb.device().clone(),
+            image: ResNet::load(image, &vb.pp("image"))?,
+            image_projection: Dense::load(image.outputs(), width, true, &vb.pp("image.projection"))?,
+            radar: PointEncoder::load(&config.radar, RADAR_FEATURES, width, &vb.pp("radar"))?,
+            lidar: PointEncoder::load(&config.lidar, LIDAR_FEATURES, width, &vb.pp("lidar"))?,
+            link: SetEncoder::load(LINK_FEATURES, tokens, width, &vb.pp("link"))?,
+            position: VectorEncoder::load(POSITION_FEATURES, tokens, width, &vb.pp("position"))?,
+            norms: norms.collect::<Result<_>>()?,
+        })
+    }
+
+    const fn points(&self, input: Input) -> &PointEncoder {
+        if matches!(input, Input::Radar) { &self.radar } else { &self.lidar }
+    }
+
+    /// Thins points to what the encoder of `input` takes at most.
+    #[must_use]
+    pub fn thin(&self, input: Input, points: &[[f32; 3]]) -> Vec<u32> {
+        let most = self.points(input).config.points.first().copied().unwrap_or(points.len());
+        // Farthest point sampling of everything costs points × most distances: from a dense cloud, every so-manyth
+        // point (in the order of the scan) is a candidate.
+        let step = points.len().div_ceil(4 * most).max(1);
+        let candidates: Vec<u32> = (0..points.len() as u32).step_by(step).collect();
+        if candidates.len() <= most {
+            return candidates;
+        }
+        let chosen: Vec<[f32; 3]> =
+            candidates.iter().filter_map(|&index| points.get(index as usize).copied()).collect();
+        let kept = neighbours::farthest(&chosen, most);
+        kept.iter().filter_map(|&index| candidates.get(index as usize).copied()).collect()
+    }
+
+    /// Images, normalised, `[B, 3, side, side]`.
+    ///
+    /// # Errors
+    /// [`candle_core::Error`] of the device or of a wrong shape.
+    pub fn images(&self, images: &Tensor, mode: Mode) -> Result<Vec<Encoded>> {
+        let map = self.image.forward(images)?;
+        let tokens = pool_to_tokens(&map, self.grid)?;
+        let _ = mode;
+        self.finish(Input::Camera, &self.image_projection.forward(&tokens)?)
+    }
+
+    /// Clouds of radar or LiDAR points.
+    ///
+    /// # Errors
+    /// [`candle_core::Error`] of the device or of a wrong number of features.
+    pub fn clouds(&self, input: Input, clouds: &[Cloud], mode: Mode) -> Result<Vec<Encoded>> {
+        let (tokens, counts) = self.points(input).forward(clouds, &self.device, mode)?;
+        let tokens = self.norm(input, &tokens)?;
+        let mut from = 0;
+        let encoded = counts.into_iter().map(|count| {
+            let own = tokens.narrow(0, from, count)?;
+            from += count;
+            let padded = own.pad_with_zeros(0, 0, self.tokens.saturating_sub(count))?;
+            Ok(Encoded { tokens: padded, valid: count })
+        });
+        encoded.collect()
+    }
+
+    /// Sets of beam powers: elements `[B, S, LINK_FEATURES]`, those counting where `mask` `[B, S]` is 1.
+    ///
+    /// # Errors
+    /// [`candle_core::Error`] of the device or of a wrong shape.
+    pub fn links(&self, elements: &Tensor, mask: &Tensor) -> Result<Vec<Encoded>> {
+        self.finish(Input::Link, &self.link.forward(elements, mask)?)
+    }
+
+    /// Positions `[B, POSITION_FEATURES]`.
+    ///
+    /// # Errors
+    /// [`candle_core::Error`] of the device or of a wrong shape.
+    pub fn positions(&self, positions: &Tensor) -> Result<Vec<Encoded>> {
+        self.finish(Input::Position, &self.position.forward(positions)?)
+    }
+
+    /// z_m of Eq. 7, normalised before the gate.
+    fn norm(&self, input: Input, tokens: &Tensor) -> Result<Tensor> {
+        match self.norms.get(input.place()) {
+            Some(norm) => norm.forward(tokens),
+            None => Ok(tokens.clone()),
+        }
+    }
+
+    /// `[B, n_f, d]` to one set of tokens each.
+    fn finish(&self, input: Input, tokens: &Tensor) -> Result<Vec<Encoded>> {
+        let tokens = self.norm(input, tokens)?;
+        (0..tokens.dim(0)?).map(|row| Ok(Encoded { tokens: tokens.get(row)?, valid: self.tokens })).collect()
+    }
+}
