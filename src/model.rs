@@ -36,6 +36,7 @@ pub mod point_transformer;
 pub mod resnet;
 pub mod seeded;
 pub mod sets;
+pub(crate) mod simd;
 pub mod task_attention;
 pub mod tasks;
 pub mod tokenizer;
