@@ -1,4 +1,4 @@
-//! The network on this machine's CPU, per stage of one frame: the shipped small network, a 960×540 image, 512 radar and
+//! The network on this machine's CPU, per stage of one frame: the shipped `edge` network, a 960×540 image, 512 radar and
 //! 18,000 LiDAR points, 16 reports of 64 beams; then a whole frame with one new sample of each modality and four kept ones.
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -13,7 +13,7 @@ use mmsense::config::{self, Align, Codebook};
 use mmsense::frame::{CloseReason, Frame, FrameReference, LinkReport, Placed, UeView, Window};
 use mmsense::infer::device::DeviceChoice;
 use mmsense::infer::{NetworkPredictor, Predictor};
-use mmsense::model::Sizes;
+use mmsense::model::{Sizes, Task};
 use mmsense::sample::{
     BeamPower, CaptureSource, Data, Modality, PointCloud, Position, RadarPoint, RadarReading, Sample, Stamps,
     Stream, UeId, UnitId,
@@ -118,11 +118,12 @@ fn frame(ms: i64, sensors: &[Modality], ue: bool) -> Frame {
 const ALL: [Modality; 3] = [Modality::Camera, Modality::Radar, Modality::Lidar];
 
 fn network() -> NetworkPredictor {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/models/small.toml");
-    let sizes = Sizes { slots: 5, beams: 64, horizons: 4 };
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/models/edge.toml");
+    let sizes = Sizes::new(5, 64, 4);
     NetworkPredictor::fresh(
         &config::load_network(&file).unwrap(),
         sizes,
+        &[Task::Beam, Task::Blockage],
         &Codebook::default(),
         DeviceChoice::Auto,
     )

@@ -10,6 +10,7 @@
 //! | 3 | done, but data was lost or skipped |
 
 mod info;
+mod model;
 mod replay;
 mod run;
 mod sender;
@@ -55,6 +56,8 @@ enum Command {
     Info(info::Arguments),
     /// Make a recording of a street that does not exist, from a scene file
     Simulate(simulate::Arguments),
+    /// Look at a network
+    Model(model::Arguments),
     /// Check a pipeline file
     Validate(validate::Arguments),
 }
@@ -107,6 +110,7 @@ pub fn main() -> ExitCode {
         Command::Replay(replay) => replay::run(replay, arguments.format),
         Command::Info(info) => info::run(info, arguments.format),
         Command::Simulate(simulate) => simulate::run(simulate, arguments.format),
+        Command::Model(model) => model::run(model, arguments.format),
         Command::Validate(validate) => validate::run(validate, arguments.format),
     };
     match result {

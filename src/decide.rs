@@ -21,12 +21,14 @@ use crate::infer::{ModelError, ModelInfo, Prediction, UePrediction};
 use crate::message::{
     BeamMessage, BeamSource, BlockageMessage, Header, HorizonProbability, Message, Mode, Nanos,
 };
+use crate::model::Task;
 use crate::sample::{Data, Sample, Stream, UeId, UnitId};
 use crate::time::{CaptureTime, Span};
 
 pub mod beam;
 mod describe;
 mod events;
+mod human;
 pub mod mode;
 pub mod score;
 mod tally;
@@ -51,6 +53,8 @@ pub struct Decider {
     ues: BTreeMap<UeId, UeState>,
     scorer: Scorer,
     sequence: u64,
+    /// What the model is asked about the unit itself.
+    of_unit: Vec<Task>,
 }
 
 /// What is remembered of a UE from frame to frame.
@@ -82,7 +86,16 @@ impl Decider {
             scorer: Scorer::new(rules, codebook),
             sequence: 0,
             rules: rules.clone(),
+            of_unit: Vec::new(),
         }
+    }
+
+    /// The decider of a model that is asked for `tasks`: of those about the unit itself it says for every frame what
+    /// the model said, or that it said nothing.
+    #[must_use]
+    pub fn asked_for(mut self, tasks: &[Task]) -> Self {
+        self.of_unit = tasks.iter().copied().filter(|task| task.is_of_unit()).collect();
+        self
     }
 
     /// The mode after the last frame; unknown before the first.
@@ -110,7 +123,7 @@ impl Decider {
     }
 
     /// Decides a frame, given what the model said of it: the `blockage` and `beam` of each UE by name, which are
-    /// waited for, then the `frame` message. `issued_ns` is 0 until they are published.
+    /// waited for, then `activity` and `pose` where the model is asked for them, then the `frame` message. `issued_ns` is 0 until they are published.
     pub fn decide(&mut self, frame: &Frame, outcome: Result<&Prediction, &ModelError>) -> Vec<Message> {
         self.sequence = frame.sequence;
         let judged = outcome.map_err(Clone::clone).and_then(|prediction| {
@@ -136,6 +149,11 @@ impl Decider {
             self.ues.insert(ue.clone(), state);
             messages.push(Message::Blockage(blockage));
             messages.push(Message::Beam(beam));
+        }
+        let actionable = self.model.trained && self.above_floor(mode);
+        for task in &self.of_unit {
+            let header = self.header(task.name(), frame);
+            messages.extend(human::say(*task, prediction, header, &self.model, actionable));
         }
         let header = self.header("frame", frame);
         messages.push(Message::Frame(describe::describe(frame, header, mode, prediction)));

@@ -92,6 +92,14 @@ pub enum ModelError {
         /// What is allowed.
         allowed: &'static str,
     },
+    /// What it says of the unit itself cannot be.
+    #[error("the model returned {what} with {found}")]
+    ImprobableOfUnit {
+        /// `activity` or `pose`.
+        what: &'static str,
+        /// What was found.
+        found: String,
+    },
     /// The model broke.
     #[error("the model failed: {0}")]
     Failed(String),

@@ -209,6 +209,64 @@ pub struct BlockageMessage {
     pub actionable: bool,
 }
 
+/// A human activity with its probability.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("additionalProperties" = false))]
+pub struct ActivityCandidate {
+    /// Its place among the activities that the model was trained on, from 0.
+    pub index: u32,
+    /// Probability that it is the one seen, 0…1.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub probability: f64,
+}
+
+/// `activity`: what the person in front of the unit does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("additionalProperties" = false))]
+#[schemars(extend(
+    "if" = { "properties": { "known": { "const": false } } },
+    "then" = { "properties": { "ranked": { "maxItems": 0 }, "actionable": { "const": false } } },
+    "else" = { "properties": { "ranked": { "minItems": 1 } } }
+))]
+pub struct ActivityMessage {
+    /// Common part.
+    #[serde(flatten)]
+    pub header: Header,
+    /// Whether the model said anything; when false `ranked` is empty.
+    pub known: bool,
+    /// Up to five activities, the most probable first.
+    #[schemars(extend("maxItems" = 5))]
+    pub ranked: Vec<ActivityCandidate>,
+    /// The model.
+    pub model: ModelInfo,
+    /// Whether a controller may act on it.
+    pub actionable: bool,
+}
+
+/// `pose`: where the joints of the person in front of the unit are.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("additionalProperties" = false))]
+#[schemars(extend(
+    "if" = { "properties": { "known": { "const": false } } },
+    "then" = { "properties": { "joints_m": { "maxItems": 0 }, "actionable": { "const": false } } },
+    "else" = { "properties": { "joints_m": { "minItems": 1 } } }
+))]
+pub struct PoseMessage {
+    /// Common part.
+    #[serde(flatten)]
+    pub header: Header,
+    /// Whether the model said anything; when false `joints_m` is empty.
+    pub known: bool,
+    /// x, y, z of each joint in metres, in the frame of the labels that the model was trained on (MM-Fi: the camera's, x
+    /// right, y down, z forward), in Human3.6M's order: pelvis, R hip, R knee, R ankle, L hip, L knee, L ankle, spine,
+    /// thorax, neck, head, L shoulder, L elbow, L wrist, R shoulder, R elbow, R wrist.
+    pub joints_m: Vec<[f64; 3]>,
+    /// The model.
+    pub model: ModelInfo,
+    /// Whether a controller may act on it.
+    pub actionable: bool,
+}
+
 /// State of one modality in a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -439,6 +497,10 @@ pub enum Message {
     Beam(BeamMessage),
     /// `ue/<ue>/blockage`
     Blockage(BlockageMessage),
+    /// `activity`
+    Activity(ActivityMessage),
+    /// `pose`
+    Pose(PoseMessage),
     /// `frame`
     Frame(FrameMessage),
     /// `health`
@@ -455,6 +517,8 @@ impl Message {
             Self::Beam(message) => format!("ue/{}/beam", message.ue),
             Self::Blockage(message) => format!("ue/{}/blockage", message.ue),
             Self::Score(message) => format!("ue/{}/score", message.ue),
+            Self::Activity(_) => "activity".to_owned(),
+            Self::Pose(_) => "pose".to_owned(),
             Self::Frame(_) => "frame".to_owned(),
             Self::Health(_) => "health".to_owned(),
         }
@@ -467,6 +531,8 @@ impl Message {
             Self::Beam(message) => &message.header,
             Self::Blockage(message) => &message.header,
             Self::Score(message) => &message.header,
+            Self::Activity(message) => &message.header,
+            Self::Pose(message) => &message.header,
             Self::Frame(message) => &message.header,
             Self::Health(message) => &message.header,
         }
@@ -478,6 +544,8 @@ impl Message {
             Self::Beam(message) => &mut message.header,
             Self::Blockage(message) => &mut message.header,
             Self::Score(message) => &mut message.header,
+            Self::Activity(message) => &mut message.header,
+            Self::Pose(message) => &mut message.header,
             Self::Frame(message) => &mut message.header,
             Self::Health(message) => &mut message.header,
         }
@@ -493,6 +561,8 @@ impl Message {
             Self::Beam(message) => serde_json::to_value(message),
             Self::Blockage(message) => serde_json::to_value(message),
             Self::Score(message) => serde_json::to_value(message),
+            Self::Activity(message) => serde_json::to_value(message),
+            Self::Pose(message) => serde_json::to_value(message),
             Self::Frame(message) => serde_json::to_value(message),
         }?;
         if let Some(fields) = value.as_object_mut() {
@@ -510,6 +580,8 @@ impl Message {
             Self::Beam(message) => serde_json::to_string(message),
             Self::Blockage(message) => serde_json::to_string(message),
             Self::Score(message) => serde_json::to_string(message),
+            Self::Activity(message) => serde_json::to_string(message),
+            Self::Pose(message) => serde_json::to_string(message),
             Self::Frame(message) => serde_json::to_string(message),
             Self::Health(message) => serde_json::to_string(message),
         }

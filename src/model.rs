@@ -23,6 +23,7 @@ pub mod backbone;
 pub mod build;
 pub mod checkpoint;
 pub mod config;
+pub mod describe;
 pub mod encoders;
 pub mod fusion;
 pub mod gate;

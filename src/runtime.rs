@@ -265,6 +265,8 @@ pub fn start(parts: Parts) -> Result<Running, RuntimeError> {
             decide: pipeline.decide.clone(),
             codebook: pipeline.codebook.clone(),
             model: model.clone(),
+            // Rules know beams and blockages only.
+            tasks: if pipeline.model.network.is_some() { pipeline.model.tasks.clone() } else { Vec::new() },
             outgoing: outgoing_in,
             status: Arc::clone(&status),
             metrics: Arc::clone(&metrics),

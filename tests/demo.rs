@@ -36,11 +36,12 @@ fn prepare(folder: &Path) {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     write("zenoh.json5", &read("config/zenoh-demo.json5").replace("7449", &port.to_string()));
     write("scene.toml", SCENE);
-    write("network.toml", NETWORK);
+    let network = NETWORK.replace("../..", root.to_str().unwrap());
+    write("network.toml", &network);
     let pipeline = read("pipelines/demo.toml")
         .replace("../recordings/street.toml", "scene.toml")
         .replace("../recordings/made", "made")
-        .replace("../config/models/small.toml", "network.toml")
+        .replace("../config/models/edge.toml", "network.toml")
         .replace("../config/zenoh-demo.json5", "zenoh.json5");
     assert!(!pipeline.contains("../"), "{pipeline}");
     write("demo.toml", &pipeline);

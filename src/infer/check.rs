@@ -44,7 +44,28 @@ pub fn check(
             }
         }
     }
+    if let Some(activity) = &prediction.activity {
+        of_unit("activity", probabilities_of(activity))?;
+    }
+    if let Some(pose) = &prediction.pose {
+        let finite = pose.iter().flatten().all(|number| number.is_finite());
+        of_unit("pose", if finite { Ok(()) } else { Err("a joint that is nowhere".to_owned()) })?;
+    }
     Ok(())
+}
+
+/// What is wrong with a law over the activities.
+fn probabilities_of(law: &[f32]) -> Result<(), String> {
+    let sum: f64 = law.iter().map(|&p| f64::from(p)).sum();
+    match law.iter().find(|value| !(0.0..=1.0).contains(*value)) {
+        Some(value) => Err(format!("probability {value}")),
+        None if (sum - 1.0).abs() > SUM_TOLERANCE => Err(format!("probabilities of sum {sum}")),
+        None => Ok(()),
+    }
+}
+
+fn of_unit(what: &'static str, judged: Result<(), String>) -> Result<(), ModelError> {
+    judged.map_err(|found| ModelError::ImprobableOfUnit { what, found })
 }
 
 /// The number of beams that the UE's reports allow: `found` itself if one of them has it, else that of the newest.

@@ -258,8 +258,7 @@ impl NetworkPredictor {
     /// Whom the tasks are about: every UE of the frame, and the unit itself. A pose looks at another window than an
     /// activity, so each has a row of its own.
     fn subjects(&self, frame: &Frame) -> Vec<(Option<UeId>, Vec<Task>)> {
-        let (of_ue, of_unit): (Vec<Task>, Vec<Task>) =
-            self.tasks.iter().partition(|task| matches!(task, Task::Beam | Task::Blockage));
+        let (of_unit, of_ue): (Vec<Task>, Vec<Task>) = self.tasks.iter().partition(|task| task.is_of_unit());
         let ues = frame.ues.keys().filter(|_| !of_ue.is_empty()).map(|ue| (Some(ue.clone()), of_ue.clone()));
         ues.chain(of_unit.into_iter().map(|task| (None, vec![task]))).collect()
     }

@@ -3,16 +3,20 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Value, json};
 
-use super::{BeamMessage, BlockageMessage, FrameMessage, HealthMessage, ScoreMessage};
+use super::{
+    ActivityMessage, BeamMessage, BlockageMessage, FrameMessage, HealthMessage, PoseMessage, ScoreMessage,
+};
 
 /// Kind of every message with its schema (JSON Schema 2020-12), by name. The kind is also the name of the schema file.
 #[must_use]
 pub fn all() -> Vec<(&'static str, Schema)> {
     vec![
+        ("activity", of::<ActivityMessage>("activity")),
         ("beam", of::<BeamMessage>("beam")),
         ("blockage", of::<BlockageMessage>("blockage")),
         ("frame", of::<FrameMessage>("frame")),
         ("health", of::<HealthMessage>("health")),
+        ("pose", of::<PoseMessage>("pose")),
         ("score", of::<ScoreMessage>("score")),
     ]
 }

@@ -13,7 +13,7 @@ use super::checkpoint::{Checkpoint, CheckpointError};
 use super::config::{BackboneChoice, CoreConfig, NetworkConfig, Precision};
 use super::encoders::Encoders;
 use super::lora::Adapters;
-use super::mmsense::Mmsense;
+use super::mmsense::{HiddenShape, Mmsense};
 use super::seeded::fresh_weights;
 use super::tasks::{Core, Sizes, Task, TokenShape};
 use super::tokenizer::{Tokenizer, TokenizerError};
@@ -93,24 +93,41 @@ impl Network {
         purpose: Purpose,
         vb: &VarBuilder<'static>,
     ) -> Result<Self, BuildError> {
-        let shape = TokenShape {
-            slots: sizes.slots,
-            modalities: MODALITIES,
-            tokens: config.tokens(),
-            width: config.width,
-        };
-        let tasks: Vec<(Task, usize)> =
-            config.tasks.iter().map(|&task| (task, sizes.outputs(task))).collect();
         let encoders = Encoders::load(config, vb)?;
-        let core: Box<dyn Core> = match &config.core {
-            CoreConfig::Mmsense(core) => {
-                let backbone = config.backbone.as_ref();
-                let backbone =
-                    backbone.map(|choice| backbone_of(choice, &config.tasks, purpose, vb)).transpose()?;
-                Box::new(Mmsense::load(core, shape, &tasks, backbone, vb)?)
+        let backbone = config.backbone.as_ref().filter(|_| config.core.has_backbone());
+        let backbone = backbone.map(|choice| backbone_of(choice, &config.tasks, purpose, vb)).transpose()?;
+        let hidden = backbone.as_ref().map(|(backbone, _)| HiddenShape {
+            taps: backbone.tapped().layers().len(),
+            width: backbone.config().hidden_size,
+        });
+        let core: Box<dyn Core> = match (core_of(config, sizes, hidden, vb)?, backbone) {
+            (AnyCore::Mmsense(core), Some((backbone, prepared))) => {
+                Box::new(core.with_backbone(backbone, prepared))
             }
+            (AnyCore::Mmsense(core), None) => Box::new(core),
         };
         Ok(Self { config: config.clone(), sizes, device: vb.device().clone(), encoders, core })
+    }
+}
+
+/// A core of any kind, an MMSense one still without its backbone.
+pub(super) enum AnyCore {
+    /// The paper's.
+    Mmsense(Mmsense),
+}
+
+/// The core of a configuration, for the hidden states of its backbone.
+pub(super) fn core_of(
+    config: &NetworkConfig,
+    sizes: Sizes,
+    hidden: Option<HiddenShape>,
+    vb: &VarBuilder<'_>,
+) -> candle_core::Result<AnyCore> {
+    let (slots, width, tokens) = (sizes.slots, config.width, config.tokens());
+    let shape = TokenShape { slots, modalities: MODALITIES, tokens, width };
+    let tasks: Vec<(Task, usize)> = config.tasks.iter().map(|&task| (task, sizes.outputs(task))).collect();
+    match &config.core {
+        CoreConfig::Mmsense(core) => Mmsense::load(core, shape, &tasks, hidden, vb).map(AnyCore::Mmsense),
     }
 }
 

@@ -85,6 +85,14 @@ pub enum CoreConfig {
     Mmsense(MmsenseConfig),
 }
 
+impl CoreConfig {
+    /// Whether a backbone stands in it, where the configuration names one.
+    #[must_use]
+    pub const fn has_backbone(&self) -> bool {
+        matches!(self, Self::Mmsense(_))
+    }
+}
+
 /// The numbers that weights are kept and multiplied in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -44,13 +44,13 @@ impl MmsenseConfig {
     }
 }
 
-/// The backbone with what it needs to be part of the core.
-#[derive(Clone, Debug)]
-struct Behind {
-    /// From the tokens' width to the backbone's.
-    projector: Dense,
-    backbone: Backbone,
-    prepared: Prepared,
+/// The hidden states that tasks read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HiddenShape {
+    /// K, layers that are tapped.
+    pub taps: usize,
+    /// Width of a hidden state.
+    pub width: usize,
 }
 
 /// What reads the hidden states of one task.
@@ -67,13 +67,15 @@ struct Reader {
 pub struct Mmsense {
     gate: Option<Gate>,
     fusion: Fusion,
-    behind: Option<Behind>,
+    /// From the tokens' width to the backbone's; `None`: the mean fused token stands for a hidden state.
+    projector: Option<Dense>,
+    backbone: Option<(Backbone, Prepared)>,
     readers: BTreeMap<Task, Reader>,
 }
 
 impl Mmsense {
-    /// Loads the core. `backbone` with the prompts of `tasks`, in their order; without one the mean fused token stands
-    /// for its hidden state (the ablation "w/o backbone").
+    /// Loads the core for the hidden states of a backbone, which [`Self::with_backbone`] puts in its place; without
+    /// one the mean fused token stands for a hidden state (the ablation "w/o backbone").
     ///
     /// # Errors
     /// When a tensor is missing or has another shape.
@@ -81,18 +83,13 @@ impl Mmsense {
         config: &MmsenseConfig,
         shape: TokenShape,
         tasks: &[(Task, usize)],
-        backbone: Option<(Backbone, Prepared)>,
+        hidden: Option<HiddenShape>,
         vb: &VarBuilder<'_>,
     ) -> Result<Self> {
         let TokenShape { slots, modalities, width, .. } = shape;
-        let (taps, hidden) = match &backbone {
-            Some((backbone, _)) => (backbone.tapped().layers().len(), backbone.config().hidden_size),
-            None => (1, width),
-        };
-        let behind = backbone.map(|(backbone, prepared)| {
-            let projector = Dense::load(width, hidden, true, &vb.pp("projector"))?;
-            Ok::<_, candle_core::Error>(Behind { projector, backbone, prepared })
-        });
+        let projector =
+            hidden.map(|hidden| Dense::load(width, hidden.width, true, &vb.pp("projector"))).transpose()?;
+        let HiddenShape { taps, width: hidden } = hidden.unwrap_or(HiddenShape { taps: 1, width });
         let readers = tasks.iter().zip(0u32..).map(|(&(task, outputs), prompt)| {
             let vb = vb.pp("tasks").pp(task.name());
             let attention = (config.task_width > 0)
@@ -104,9 +101,16 @@ impl Mmsense {
         Ok(Self {
             gate: config.gate.then(|| Gate::load(modalities, width, &vb.pp("gate"))).transpose()?,
             fusion: Fusion::load(slots, modalities, width, config.heads, &vb.pp("fusion"))?,
-            behind: behind.transpose()?,
+            projector,
+            backbone: None,
             readers: readers.collect::<Result<_>>()?,
         })
+    }
+
+    /// The core with its backbone, prepared for the prompts of its tasks in their order.
+    #[must_use]
+    pub fn with_backbone(self, backbone: Backbone, prepared: Prepared) -> Self {
+        Self { backbone: Some((backbone, prepared)), ..self }
     }
 
     /// Eq. 8: weights `[R, W, D]`.
@@ -126,7 +130,10 @@ impl Mmsense {
 
     /// The hidden states of every row that is asked for, task after task: `[Σ rows, hidden]` per tap.
     fn hidden(&self, fused: &Tensor, mask: &Tensor, asked: &[(u32, u32)], mode: Mode) -> Result<Vec<Tensor>> {
-        if let Some(Behind { projector, backbone, prepared }) = &self.behind {
+        if let Some(projector) = &self.projector {
+            let Some((backbone, prepared)) = &self.backbone else {
+                candle_core::bail!("the core was loaded for a backbone and has none");
+            };
             let states = backbone.states(&projector.forward(fused)?, Some(mask), mode)?;
             return backbone.taps(prepared, &states, asked, mode);
         }

@@ -27,6 +27,12 @@ impl Task {
     /// All of them, in the paper's order of sections.
     pub const ALL: [Self; 4] = [Self::Beam, Self::Blockage, Self::Activity, Self::Pose];
 
+    /// Whether it is about the unit itself, and not about a UE.
+    #[must_use]
+    pub const fn is_of_unit(self) -> bool {
+        matches!(self, Self::Activity | Self::Pose)
+    }
+
     /// Its name in files and tensors.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -14,6 +14,7 @@ use crate::decide::Decider;
 use crate::frame::Window;
 use crate::infer::{ModelError, ModelInfo, Prediction, Predictor};
 use crate::message::Mode;
+use crate::model::Task;
 use crate::observe::event::{ModeChanged, ModeLog};
 use crate::observe::{Metrics, Stage};
 use crate::sample::{Sample, UnitId};
@@ -22,6 +23,8 @@ pub(super) struct Deciding {
     pub(super) decide: config::Decide,
     pub(super) codebook: config::Codebook,
     pub(super) model: ModelInfo,
+    /// What the model is asked for.
+    pub(super) tasks: Vec<Task>,
     pub(super) outgoing: Sender<Outgoing>,
     pub(super) status: Arc<Board>,
     pub(super) metrics: Arc<Metrics>,
@@ -105,6 +108,7 @@ impl Deciding {
     fn meet(&mut self, unit: &UnitId) {
         if !self.deciders.contains_key(unit) {
             let decider = Decider::new(unit.clone(), &self.decide, &self.codebook, self.model.clone());
+            let decider = decider.asked_for(&self.tasks);
             self.deciders.insert(unit.clone(), (decider, Mode::Unknown));
             if let Some(Fallback { predictor, deciders }) = &mut self.fallback {
                 let decider = Decider::new(unit.clone(), &self.decide, &self.codebook, predictor.info());

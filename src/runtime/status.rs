@@ -120,7 +120,11 @@ impl Board {
                 Message::Blockage(blockage) => {
                     status.ues.entry(blockage.ue.clone()).or_default().blockage = Some(blockage.clone());
                 }
-                Message::Frame(_) | Message::Health(_) | Message::Score(_) => {}
+                Message::Activity(_)
+                | Message::Pose(_)
+                | Message::Frame(_)
+                | Message::Health(_)
+                | Message::Score(_) => {}
             }
         }
     }

@@ -117,7 +117,7 @@ pub fn says(ues: &[Said]) -> Prediction {
     let ues = ues.iter().map(|(name, beam, blockage)| {
         (ue(name), UePrediction { beam: beam.clone(), blockage: blockage.clone(), ..UePrediction::default() })
     });
-    Prediction { ues: ues.collect() }
+    Prediction { ues: ues.collect(), ..Prediction::default() }
 }
 
 pub fn failed() -> ModelError {

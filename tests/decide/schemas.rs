@@ -77,6 +77,8 @@ proptest! {
             let value = json(message);
             prop_assert_eq!(complaint(&validators, &kind(message), &value), None);
             let back = match message {
+                Message::Activity(_) => serde_json::from_value(value).map(Message::Activity),
+                Message::Pose(_) => serde_json::from_value(value).map(Message::Pose),
                 Message::Beam(_) => serde_json::from_value(value).map(Message::Beam),
                 Message::Blockage(_) => serde_json::from_value(value).map(Message::Blockage),
                 Message::Frame(_) => serde_json::from_value(value).map(Message::Frame),

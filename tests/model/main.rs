@@ -4,9 +4,11 @@
 mod backbone;
 mod checkpoint;
 mod fusion;
+
 mod lora;
 mod parity;
 mod points;
+mod network;
 mod predictor;
 mod scenes;
 mod tokenizer;

@@ -8,10 +8,13 @@ use mmsense::frame::{UeView, Window};
 use mmsense::infer::check::check;
 use mmsense::infer::device::DeviceChoice;
 use mmsense::infer::{NetworkPredictor, Prediction, Predictor};
-use mmsense::model::Sizes;
+use mmsense::model::config::CoreConfig;
+use mmsense::model::{Sizes, Task};
 use mmsense::sample::{Data, Modality, PointCloud, RadarPoint, RadarReading};
 
-use crate::scenes::{BEAMS, frame, frame_at, lidar, predictor, radar, tiny, ue, windower, windows};
+use crate::scenes::{
+    BEAMS, asked, frame, frame_at, lidar, predictor, radar, sizes, tiny, ue, windower, windows,
+};
 
 fn told(prediction: &Prediction, name: &str) -> Vec<f32> {
     let said = &prediction.ues[&ue(name)];
@@ -60,10 +63,10 @@ fn frames_faster_than_the_stride_are_encoded_once_too() {
 
 #[test]
 fn a_window_too_long_for_the_network_is_refused() {
-    let sizes = Sizes { slots: 64, beams: 8, horizons: 4 };
     let mut long = tiny();
     long.image.grid = 16;
-    let refused = NetworkPredictor::fresh(&long, sizes, &Codebook::default(), DeviceChoice::Cpu).unwrap_err();
+    let (sizes, book) = (Sizes::new(64, 8, 4), Codebook::default());
+    let refused = NetworkPredictor::fresh(&long, sizes, &[Task::Beam], &book, DeviceChoice::Cpu).unwrap_err();
     assert!(refused.to_string().contains("found 81920, allowed is at most 4096"), "{refused}");
 }
 
@@ -186,6 +189,9 @@ fn the_shipped_networks_are_sound() {
     let mut seen = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "toml") {
+            continue;
+        }
         mmsense::config::load_network(&path).unwrap_or_else(|error| panic!("{error}"));
         seen += 1;
     }
@@ -195,12 +201,86 @@ fn the_shipped_networks_are_sound() {
 #[test]
 fn a_wrong_network_file_is_told_whole() {
     let mut wrong = tiny();
-    wrong.heads = 3;
+    let CoreConfig::Mmsense(core) = &mut wrong.core else { panic!("{:?}", wrong.core) };
+    core.heads = 3;
+    let backbone = wrong.backbone.as_mut().unwrap();
+    backbone.prompts.remove(&Task::Pose);
+    backbone.size.as_mut().unwrap().kv_heads = 5;
+    backbone.taps = Some(vec![0, 9]);
+    backbone.tokenizer = None;
+    wrong.tasks = vec![Task::Beam, Task::Pose, Task::Beam];
     wrong.image.side = 8;
     wrong.radar.share = 5;
     wrong.lidar.points = vec![4, 32];
     let keys: Vec<String> = wrong.problems().into_iter().map(|(key, _)| key).collect();
-    for key in ["heads", "image.side", "radar.share", "lidar.points", "lidar.widths"] {
+    for key in ["core.heads", "tasks", "backbone.prompts.pose", "backbone.taps", "backbone.tokenizer"] {
         assert!(keys.iter().any(|found| found == key), "{key} is not among {keys:?}");
     }
+    assert!(keys.iter().any(|key| key.starts_with("backbone.size.")), "{keys:?}");
+    for key in ["image.side", "radar.share", "lidar.points", "lidar.widths"] {
+        assert!(keys.iter().any(|found| found == key), "{key} is not among {keys:?}");
+    }
+}
+
+#[test]
+fn the_tasks_asked_for_are_the_tasks_answered() {
+    let window = windows((0..3).map(|sequence| frame("u", sequence))).remove(2);
+    let say = |tasks: &[Task]| {
+        let mut predictor = asked(tasks);
+        let said = predictor.predict(std::slice::from_ref(&window)).unwrap().remove(0);
+        check(&said, &window.frame, Some(BEAMS), 4).unwrap();
+        (said, predictor.work().clone())
+    };
+    let (all, work) = say(&Task::ALL);
+    assert_eq!(all.activity.as_ref().unwrap().len(), 27);
+    assert_eq!(all.pose.as_ref().unwrap().len(), 17);
+    // Two UEs, an activity, a pose: four rows in one pass.
+    assert_eq!((work.passes, work.rows), (1, 4));
+    for task in Task::ALL {
+        let (said, _) = say(&[task]);
+        let of_ue = |said: &Prediction| said.ues.get(&ue("a")).cloned().unwrap_or_default();
+        assert_eq!(of_ue(&said).beam.is_some(), task == Task::Beam);
+        assert_eq!(of_ue(&said).blockage.is_some(), task == Task::Blockage);
+        assert_eq!((said.activity.is_some(), said.pose.is_some()), (task == Task::Activity, task == Task::Pose));
+        // Who else is asked changes nothing.
+        let near = |one: &[f32], other: &[f32]| assert_near(one, other);
+        match task {
+            Task::Beam => near(&of_ue(&said).beam.unwrap(), &of_ue(&all).beam.unwrap()),
+            Task::Blockage => near(&of_ue(&said).blockage.unwrap(), &of_ue(&all).blockage.unwrap()),
+            Task::Activity => near(&said.activity.unwrap(), all.activity.as_ref().unwrap()),
+            Task::Pose => near(&said.pose.unwrap().concat(), &all.pose.as_ref().unwrap().concat()),
+        }
+    }
+}
+
+#[test]
+fn a_pose_is_that_of_the_instant_and_an_activity_that_of_the_window() {
+    let say = |first: Vec<mmsense::frame::Frame>| {
+        let window = windows(first.into_iter().chain([frame("u", 2)])).pop().unwrap();
+        let mut said = asked(&[Task::Activity, Task::Pose]).predict(&[window]).unwrap();
+        said.remove(0)
+    };
+    let (long, short) = (say(vec![frame("u", 0), frame("u", 1)]), say(vec![]));
+    assert_near(&long.pose.unwrap().concat(), &short.pose.unwrap().concat());
+    assert_ne!(long.activity, short.activity);
+}
+
+#[test]
+fn a_unit_is_seen_without_its_ues() {
+    let mut empty = frame("u", 0);
+    empty.ues.clear();
+    let said = asked(&Task::ALL).predict(&windows([empty])).unwrap().remove(0);
+    assert!(said.ues.is_empty() && said.activity.is_some() && said.pose.is_some());
+}
+
+#[test]
+fn a_task_that_it_was_not_built_for_is_refused_by_name() {
+    let mut only = tiny();
+    only.tasks = vec![Task::Beam];
+    let book = Codebook::default();
+    let refused = NetworkPredictor::fresh(&only, sizes(), &[Task::Pose], &book, DeviceChoice::Cpu).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "model.tasks: found `pose`, allowed are those that `tiny` was built for: [Beam]"
+    );
 }

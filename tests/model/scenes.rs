@@ -1,6 +1,7 @@
 //! A tiny network and frames for it.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use mmsense::align::Windower;
@@ -8,7 +9,7 @@ use mmsense::config::{Align, Codebook};
 use mmsense::frame::{CloseReason, Frame, FrameReference, LinkReport, Placed, UeView, Window};
 use mmsense::infer::NetworkPredictor;
 use mmsense::infer::device::DeviceChoice;
-use mmsense::model::{NetworkConfig, Sizes};
+use mmsense::model::{NetworkConfig, Sizes, Task};
 use mmsense::sample::{
     BeamPower, CaptureSource, Data, Modality, PointCloud, Position, RadarPoint, RadarReading, Sample, Stamps,
     Stream, UeId, UnitId,
@@ -19,14 +20,21 @@ pub const BEAMS: usize = 8;
 pub const SLOTS: usize = 3;
 
 pub fn tiny() -> NetworkConfig {
-    let network: NetworkConfig = toml::from_str(include_str!("../networks/tiny.toml")).unwrap();
-    assert_eq!(network.problems(), []);
-    network
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/networks/tiny.toml");
+    mmsense::config::load_network(&file).unwrap()
+}
+
+pub fn sizes() -> Sizes {
+    Sizes::new(SLOTS, BEAMS, 4)
+}
+
+/// A predictor that is asked for `tasks`.
+pub fn asked(tasks: &[Task]) -> NetworkPredictor {
+    NetworkPredictor::fresh(&tiny(), sizes(), tasks, &Codebook::default(), DeviceChoice::Cpu).unwrap()
 }
 
 pub fn predictor() -> NetworkPredictor {
-    let sizes = Sizes { slots: SLOTS, beams: BEAMS, horizons: 4 };
-    NetworkPredictor::fresh(&tiny(), sizes, &Codebook::default(), DeviceChoice::Cpu).unwrap()
+    asked(&[Task::Beam, Task::Blockage])
 }
 
 pub fn at(ms: i64) -> CaptureTime {

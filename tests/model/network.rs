@@ -1,0 +1,214 @@
+//! The core of MMSense: what changes its answers, what does not, and gradients.
+
+use std::collections::BTreeMap;
+
+use candle_core::{DType, Device, Tensor};
+use candle_nn::VarBuilder;
+use mmsense::model::config::CoreConfig;
+use mmsense::model::fusion::Tokens;
+use mmsense::model::layers::{Mode, Statistics};
+use mmsense::model::parameters::Parameters;
+use mmsense::model::seeded::fresh_weights;
+use mmsense::model::task_attention::TaskAttention;
+use mmsense::model::tasks::Asked;
+use mmsense::model::{MODALITIES, Network, NetworkConfig, Purpose, Task};
+
+use crate::scenes::{sizes, tiny};
+
+const TRAIN: Mode = Mode::Train { seed: 5, statistics: Statistics::Running };
+
+fn random(name: &str, shape: &[usize], vb: &VarBuilder<'_>) -> Tensor {
+    vb.get_with_hints(shape, name, candle_nn::Init::Randn { mean: 0.0, stdev: 1.0 }).unwrap()
+}
+
+/// Tokens of `rows` rows for the tiny network; the LiDAR of row 0 is missing throughout.
+fn tokens(rows: usize, vb: &VarBuilder<'_>) -> Tokens {
+    let config = tiny();
+    let (slots, count) = (sizes().slots, config.tokens());
+    let mask = (0..rows * slots * MODALITIES * count).map(|index| {
+        let (place, row) = (index / count % MODALITIES, index / (count * MODALITIES * slots));
+        f64::from(u8::from(!(row == 0 && place == 2)))
+    });
+    let shape = (rows, slots, MODALITIES, count);
+    let mask = Tensor::from_iter(mask, vb.device()).unwrap().reshape(shape).unwrap();
+    let ages = random("ages", &[rows, slots, MODALITIES], vb).abs().unwrap();
+    Tokens {
+        values: random("values", &[rows, slots, MODALITIES, count, config.width], vb),
+        mask: mask.to_dtype(vb.dtype()).unwrap(),
+        ages,
+    }
+}
+
+fn asked(rows: &[u32]) -> Asked {
+    Task::ALL.iter().map(|&task| (task, rows.to_vec())).collect()
+}
+
+fn numbers(tensor: &Tensor) -> Vec<f64> {
+    tensor.flatten_all().unwrap().to_dtype(DType::F64).unwrap().to_vec1().unwrap()
+}
+
+/// The paper's network and its ablations.
+fn variants() -> Vec<(&'static str, NetworkConfig)> {
+    let of = |change: &dyn Fn(&mut NetworkConfig)| {
+        let mut config = tiny();
+        change(&mut config);
+        config
+    };
+    let core = |config: &mut NetworkConfig, gate: bool, width: usize| {
+        let CoreConfig::Mmsense(core) = &mut config.core else { panic!("{:?}", config.core) };
+        (core.gate, core.task_width) = (gate, width);
+    };
+    vec![
+        ("whole", of(&|_| {})),
+        ("without gate", of(&|config| core(config, false, 8))),
+        ("without task attention", of(&|config| core(config, true, 0))),
+        ("without backbone", of(&|config| config.backbone = None)),
+    ]
+}
+
+#[test]
+fn every_task_reads_every_row_that_it_is_asked_for() {
+    let vb = fresh_weights(3, &Device::Cpu);
+    let tokens = tokens(3, &vb);
+    for (name, config) in variants() {
+        let network = Network::fresh(&config, sizes(), &Device::Cpu).unwrap();
+        let all = network.forward(&tokens, &asked(&[0, 1, 2])).unwrap();
+        for task in Task::ALL {
+            assert_eq!(all.tasks[&task].len(), 3, "{name}");
+            assert!(all.tasks[&task].iter().all(|row| row.len() == sizes().outputs(task)), "{name}");
+            // One row of one task, alone.
+            let one = network.forward(&tokens, &BTreeMap::from([(task, vec![2])])).unwrap();
+            for (a, b) in one.tasks[&task][0].iter().zip(&all.tasks[&task][2]) {
+                assert!((a - b).abs() < 1e-4, "{name} {task}: {a} {b}");
+            }
+        }
+        assert_eq!(all.gate.is_empty(), name == "without gate");
+    }
+}
+
+#[test]
+fn what_is_not_there_is_an_error() {
+    let vb = fresh_weights(3, &Device::Cpu);
+    let network = Network::fresh(&tiny(), sizes(), &Device::Cpu).unwrap();
+    let some = tokens(2, &vb);
+    assert!(network.forward(&some, &asked(&[2])).is_err());
+    let blind = Tokens { mask: some.mask.zeros_like().unwrap(), ..some.clone() };
+    let error = network.forward(&blind, &asked(&[0])).unwrap_err().to_string();
+    assert!(error.contains("row 0 of 2 has no token that counts"), "{error}");
+    let mut only = tiny();
+    only.tasks = vec![Task::Beam];
+    let network = Network::fresh(&only, sizes(), &Device::Cpu).unwrap();
+    let error = network.forward(&some, &asked(&[0])).unwrap_err().to_string();
+    assert!(error.contains("without the task `blockage`"), "{error}");
+}
+
+#[test]
+fn tokens_that_are_masked_change_nothing() {
+    let vb = fresh_weights(3, &Device::Cpu);
+    let seen = tokens(1, &vb);
+    // The LiDAR of row 0 is masked: other numbers there say the same.
+    let keep = seen.mask.unsqueeze(4).unwrap();
+    let noise = random("noise", seen.values.dims(), &vb);
+    let noise = noise.broadcast_mul(&(1.0 - &keep).unwrap()).unwrap();
+    let other = Tokens { values: (&seen.values + noise).unwrap(), ..seen.clone() };
+    assert_ne!(numbers(&seen.values), numbers(&other.values));
+    for (name, config) in variants() {
+        let network = Network::fresh(&config, sizes(), &Device::Cpu).unwrap();
+        let say = |tokens| network.forward(tokens, &asked(&[0])).unwrap().tasks;
+        assert_eq!(say(&seen), say(&other), "{name}");
+    }
+}
+
+/// A loss that every output of every task has a share in.
+fn loss(network: &Network, tokens: &Tokens, vb: &VarBuilder<'_>) -> Tensor {
+    let said = network.core().forward(tokens, &asked(&[0, 1]), TRAIN).unwrap();
+    let parts = said.tasks.iter().map(|(task, scores)| {
+        (scores * random(&format!("probe.{task}"), scores.dims(), vb)).unwrap().sum_all().unwrap()
+    });
+    parts.reduce(|a, b| (a + b).unwrap()).unwrap()
+}
+
+#[test]
+fn every_trained_tensor_of_the_core_gets_a_gradient() {
+    let vb = fresh_weights(3, &Device::Cpu);
+    for (name, config) in variants() {
+        let core = |name: &str| {
+            ["gate", "fusion", "projector", "backbone", "tasks"].iter().any(|part| name.starts_with(part))
+        };
+        let (watched, parameters) = Parameters::watch(fresh_weights(config.seed, &Device::Cpu), core);
+        let network = Network::build(&config, sizes(), Purpose::Training, &watched).unwrap();
+        let gradients = loss(&network, &tokens(2, &vb), &vb).backward().unwrap();
+        let trained = parameters.trained();
+        assert!(trained.len() > 20, "{name}: {}", trained.len());
+        for (tensor, var) in trained {
+            let found = gradients.get(var.as_tensor()).map(numbers).unwrap_or_default();
+            let reached = found.iter().all(|x| x.is_finite()) && found.iter().any(|x| *x != 0.0);
+            assert!(reached, "{name}: {tensor}");
+        }
+    }
+}
+
+#[test]
+fn gradients_of_the_core_are_those_of_finite_differences() {
+    let fresh = |seed| fresh_weights(seed, &Device::Cpu).to_dtype(DType::F64);
+    for (name, config) in variants() {
+        let (watched, parameters) = Parameters::watch(fresh(config.seed), |name| {
+            ["gate", "fusion", "projector", "tasks"].iter().any(|part| name.starts_with(part))
+        });
+        let network = Network::build(&config, sizes(), Purpose::Training, &watched).unwrap();
+        let (vb, step) = (fresh(3), 1e-5);
+        let tokens = tokens(2, &vb);
+        let at = || numbers(&loss(&network, &tokens, &vb))[0];
+        let gradients = loss(&network, &tokens, &vb).backward().unwrap();
+        for (tensor, var) in parameters.trained() {
+            let gradient = numbers(gradients.get(var.as_tensor()).unwrap());
+            let values = numbers(&var);
+            // The largest gradient and one in the middle.
+            let largest = (0..gradient.len()).max_by(|&a, &b| gradient[a].abs().total_cmp(&gradient[b].abs()));
+            for place in [largest.unwrap(), gradient.len() / 2] {
+                let mut moved = |by: f64| {
+                    let mut values = values.clone();
+                    values[place] += by;
+                    var.set(&Tensor::from_vec(values, var.shape(), &Device::Cpu).unwrap()).unwrap();
+                    at()
+                };
+                let found = (moved(step) - moved(-step)) / (2.0 * step);
+                moved(0.0);
+                let apart = (found - gradient[place]).abs();
+                assert!(
+                    apart <= 1e-5 * (1.0 + gradient[place].abs()),
+                    "{name}: {tensor}[{place}]: {found} and {}",
+                    gradient[place]
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn task_attention_is_the_chain_of_the_paper() {
+    // One tap of width 2 to a vector of width 1, by hand.
+    let of = |numbers: &[f32], shape: &[usize]| {
+        Tensor::from_slice(numbers, shape, &Device::Cpu).unwrap()
+    };
+    let named = [
+        ("0.norm.weight", of(&[1.0, 2.0], &[2])),
+        ("0.weigh.0.weight", of(&[1.0, 0.0], &[1, 2])),
+        ("0.weigh.0.bias", of(&[0.5], &[1])),
+        ("0.weigh.2.weight", of(&[1.0, -1.0], &[2, 1])),
+        ("0.weigh.2.bias", of(&[0.0, 0.25], &[2])),
+        ("0.mix.weight", of(&[3.0, -1.0], &[1, 2])),
+        ("0.mix.bias", of(&[0.125], &[1])),
+    ];
+    let named = named.into_iter().map(|(name, tensor)| (name.to_owned(), tensor)).collect();
+    let vb = VarBuilder::from_tensors(named, DType::F32, &Device::Cpu);
+    let attention = TaskAttention::load(1, 2, 1, &vb).unwrap();
+    let found = numbers(&attention.forward(&[of(&[3.0, 4.0], &[1, 2])]).unwrap())[0];
+    let rms = (12.5f64 + 1e-5).sqrt();
+    let x = [3.0 / rms, 8.0 / rms];
+    let inner = (x[0] + 0.5).max(0.0);
+    let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+    let wanted = 3.0 * sigmoid(inner) * x[0] - sigmoid(0.25 - inner) * x[1] + 0.125;
+    assert!((found - wanted).abs() < 1e-5, "{found} {wanted}");
+    assert!(attention.forward(&[]).is_err());
+}
