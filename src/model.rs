@@ -23,6 +23,7 @@ pub mod backbone;
 pub mod build;
 pub mod checkpoint;
 pub mod config;
+pub mod deployed;
 pub mod describe;
 pub mod encoders;
 pub mod fusion;
@@ -46,6 +47,7 @@ pub use build::{BuildError, Purpose};
 pub use config::NetworkConfig;
 pub use tasks::{Sizes, Task};
 
+use build::StoredPrompts;
 use encoders::Encoders;
 use fusion::Tokens;
 use layers::Mode;
@@ -120,6 +122,8 @@ pub struct Network {
     device: Device,
     encoders: Encoders,
     core: Box<dyn Core>,
+    /// Of its backbone, where they were prepared once and for all.
+    prompts: Option<StoredPrompts>,
 }
 
 impl Network {
@@ -145,6 +149,10 @@ impl Network {
     #[must_use]
     pub const fn encoders(&self) -> &Encoders {
         &self.encoders
+    }
+
+    pub(crate) const fn prompts(&self) -> Option<&StoredPrompts> {
+        self.prompts.as_ref()
     }
 
     /// What stands behind them.

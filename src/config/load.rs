@@ -88,10 +88,10 @@ pub fn load_network(path: &Path) -> Result<NetworkConfig, ConfigError> {
         problems.extend(network.problems().into_iter().map(|(key, message)| Problem { key, message }));
     })?;
     let folder = path.parent().unwrap_or(Path::new(""));
-    if let Some(backbone) = &mut network.backbone {
-        for file in [&mut backbone.checkpoint, &mut backbone.tokenizer].into_iter().flatten() {
-            *file = folder.join(&*file);
-        }
+    let backbone = network.backbone.iter_mut();
+    let files = backbone.flat_map(|backbone| [&mut backbone.checkpoint, &mut backbone.tokenizer]);
+    for file in files.chain([&mut network.image.weights]).flatten() {
+        *file = folder.join(&*file);
     }
     Ok(network)
 }

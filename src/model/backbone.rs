@@ -187,6 +187,14 @@ impl Backbone {
         })
     }
 
+    /// Lets go of what is needed for prompts alone, once they are [prepared](Self::prepare): the embedding and the layers
+    /// before the first cross layer.
+    pub fn forget_prefix(&mut self) {
+        self.embedding = None;
+        let prefix = self.config.prefix();
+        self.layers.iter_mut().take(prefix).for_each(|layer| *layer = None);
+    }
+
     /// Its configuration.
     #[must_use]
     pub const fn config(&self) -> &BackboneConfig {

@@ -1,8 +1,9 @@
 //! Building a network from its configuration: the only place of the model that reads files.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 
 use super::backbone::{
@@ -11,6 +12,7 @@ use super::backbone::{
 };
 use super::checkpoint::{Checkpoint, CheckpointError};
 use super::config::{BackboneChoice, CoreConfig, NetworkConfig, Precision};
+use super::deployed::PROMPT_STATES;
 use super::encoders::Encoders;
 use super::lora::Adapters;
 use super::mmsense::{HiddenShape, Mmsense};
@@ -60,7 +62,7 @@ pub enum BuildError {
 
 impl From<candle_core::Error> for BuildError {
     fn from(error: candle_core::Error) -> Self {
-        Self::Candle(error)
+        typed(error)
     }
 }
 
@@ -93,20 +95,49 @@ impl Network {
         purpose: Purpose,
         vb: &VarBuilder<'static>,
     ) -> Result<Self, BuildError> {
-        let encoders = Encoders::load(config, vb)?;
-        let backbone = config.backbone.as_ref().filter(|_| config.core.has_backbone());
-        let backbone = backbone.map(|choice| backbone_of(choice, &config.tasks, purpose, vb)).transpose()?;
+        Self::build_with(config, sizes, purpose, Prompting::Tokenizer, vb)
+    }
+
+    pub(super) fn build_with(
+        config: &NetworkConfig,
+        sizes: Sizes,
+        purpose: Purpose,
+        prompting: Prompting<'_>,
+        vb: &VarBuilder<'static>,
+    ) -> Result<Self, BuildError> {
+        let image = match &config.image.weights {
+            // A stored network has its encoders' weights with it.
+            Some(file) if matches!(prompting, Prompting::Tokenizer) => Some(Checkpoint::open(file)?),
+            _ => None,
+        };
+        let from_file = image.as_ref().map(|image| image.builder(vb.dtype(), vb.device()));
+        let encoders = Encoders::load(config, from_file.as_ref(), vb).map_err(typed)?;
+        if let Some(image) = image {
+            image.finish(|name| name.starts_with("fc.") || name.ends_with(".num_batches_tracked"))?;
+        }
+        let choice = config.backbone.as_ref().filter(|_| config.core.has_backbone());
+        let backbone = choice.map(|choice| backbone_of(choice, &config.tasks, purpose, prompting, vb));
+        let backbone = backbone.transpose()?;
+        let prompts = backbone.as_ref().zip(choice).and_then(|((backbone, prepared), choice)| {
+            let fresh = choice.checkpoint.is_none();
+            Some(StoredPrompts {
+                ids: prepared.prompts().rows(),
+                states: prepared.states()?.clone(),
+                prefix: fresh.then(|| backbone.config().prefix()),
+            })
+        });
         let hidden = backbone.as_ref().map(|(backbone, _)| HiddenShape {
             taps: backbone.tapped().layers().len(),
             width: backbone.config().hidden_size,
         });
-        let core: Box<dyn Core> = match (core_of(config, sizes, hidden, vb)?, backbone) {
+        let core = core_of(config, sizes, hidden, vb).map_err(typed)?;
+        let core: Box<dyn Core> = match (core, backbone) {
             (AnyCore::Mmsense(core), Some((backbone, prepared))) => {
                 Box::new(core.with_backbone(backbone, prepared))
             }
             (AnyCore::Mmsense(core), None) => Box::new(core),
         };
-        Ok(Self { config: config.clone(), sizes, device: vb.device().clone(), encoders, core })
+        Ok(Self { config: config.clone(), sizes, device: vb.device().clone(), encoders, core, prompts })
     }
 }
 
@@ -131,17 +162,52 @@ pub(super) fn core_of(
     }
 }
 
+/// Where the prompts come from.
+#[derive(Clone, Copy)]
+pub(super) enum Prompting<'a> {
+    /// From the configuration's sentences, by its tokenizer.
+    Tokenizer,
+    /// From a stored network: the token ids of each task's prompt; their states are among its tensors.
+    Stored(&'a BTreeMap<Task, Vec<u32>>),
+}
+
+/// The prompts of a built network, to be stored.
+#[derive(Debug)]
+pub(crate) struct StoredPrompts {
+    /// Token ids per prompt.
+    pub(super) ids: Vec<Vec<u32>>,
+    /// What enters the first cross layer, `[P, T, hidden]`.
+    pub(super) states: Tensor,
+    /// Layers before the first cross layer, of a backbone that is stored with the network.
+    prefix: Option<usize>,
+}
+
+impl StoredPrompts {
+    /// Whether a tensor is of the backbone's embedding or of a layer that depends on prompts alone.
+    pub(super) fn is_prefix(&self, name: &str) -> bool {
+        let Some(prefix) = self.prefix else { return false };
+        let layer = || name.strip_prefix("backbone.layers.")?.split('.').next()?.parse::<usize>().ok();
+        name.starts_with("backbone.embed_tokens.") || layer().is_some_and(|layer| layer < prefix)
+    }
+}
+
 /// The backbone that was chosen, with the prompts of `tasks` in their order.
 fn backbone_of(
     choice: &BackboneChoice,
     tasks: &[Task],
     purpose: Purpose,
+    prompting: Prompting<'_>,
     vb: &VarBuilder<'static>,
 ) -> Result<(Backbone, Prepared), BuildError> {
     let config = choice.config()?;
-    let tokenizer = Tokenizer::load(&choice.tokenizer_file()?)?;
-    let texts = tasks.iter().map(|task| choice.prompts.get(task).map_or("", String::as_str));
-    let ids = texts.map(|text| tokenizer.encode(text, true)).collect::<Result<Vec<_>, _>>()?;
+    let ids = match prompting {
+        Prompting::Tokenizer => {
+            let tokenizer = Tokenizer::load(&choice.tokenizer_file()?)?;
+            let texts = tasks.iter().map(|task| choice.prompts.get(task).map_or("", String::as_str));
+            texts.map(|text| tokenizer.encode(text, true)).collect::<Result<Vec<_>, _>>()?
+        }
+        Prompting::Stored(ids) => tasks.iter().map(|task| ids.get(task).cloned().unwrap_or_default()).collect(),
+    };
     let prompts = Prompts::new(&ids, config.embeddings)?;
     let taps = match &choice.taps {
         Some(layers) => Taps::new(&config, layers.clone())?,
@@ -156,26 +222,60 @@ fn backbone_of(
         Purpose::Inference => Adapters::merged(lora, vb.pp("lora")),
         Purpose::Training => Adapters::beside(lora, vb.pp("lora")),
     });
+    let stored = matches!(prompting, Prompting::Stored(_));
     let load = |vb: &VarBuilder<'_>| {
-        Backbone::load_part(&config, &taps, Held::ToLastTap, vb, adapters.as_ref())
+        let held = if stored { Held::AfterPrefix } else { Held::ToLastTap };
+        Backbone::load_part(&config, &taps, held, vb, adapters.as_ref()).map_err(typed)
     };
-    let backbone = match &choice.checkpoint {
+    let mut backbone = match &choice.checkpoint {
         Some(folder) => {
             let checkpoint = Checkpoint::open(folder)?;
-            let backbone = load(&checkpoint.builder_spelled(dtype, vb.device(), &SPELLINGS));
-            let backbone = backbone.map_err(typed)?;
-            checkpoint.finish(|name| is_foreign(name))?;
+            let backbone = load(&checkpoint.builder_spelled(dtype, vb.device(), &SPELLINGS))?;
+            let behind = |name: &str| is_behind(name, taps.last(), config.layers);
+            let before = |name: &str| stored && is_before(name, config.prefix());
+            checkpoint.finish(|name| is_foreign(name) || behind(name) || before(name))?;
             backbone
         }
         None => load(&vb.pp("backbone").to_dtype(dtype))?,
     };
-    let prepared = backbone.prepare(&prompts)?;
+    if stored {
+        let shape = (prompts.count(), prompts.longest(), config.hidden_size);
+        let states = vb.get(shape, PROMPT_STATES).map_err(typed)?;
+        let prepared = Prepared::from_states(&backbone, prompts, &states).map_err(typed)?;
+        return Ok((backbone, prepared));
+    }
+    let prepared = backbone.prepare(&prompts).map_err(typed)?;
+    if prepared.states().is_some() {
+        backbone.forget_prefix();
+    }
     Ok((backbone, prepared))
 }
 
-/// A checkpoint's error in its own type.
+/// The number of the layer that a tensor of a backbone belongs to.
+fn layer_of(name: &str) -> Option<usize> {
+    name.split("layers.").nth(1)?.split('.').next()?.parse().ok()
+}
+
+/// Whether a tensor of a backbone stands behind the last tap: nothing of it is used.
+fn is_behind(name: &str, last: usize, layers: usize) -> bool {
+    last + 1 < layers
+        && match layer_of(name) {
+            Some(layer) => layer > last,
+            None => name.ends_with("norm.weight"),
+        }
+}
+
+/// Whether a tensor of a backbone stands before the first cross layer: prompts' states take its place.
+fn is_before(name: &str, prefix: usize) -> bool {
+    layer_of(name).map_or_else(|| name.ends_with("embed_tokens.weight"), |layer| layer < prefix)
+}
+
+/// A checkpoint's error in its own type, where it is one.
 fn typed(error: candle_core::Error) -> BuildError {
-    BuildError::Candle(error)
+    match CheckpointError::take(error) {
+        Ok(error) => BuildError::Checkpoint(error),
+        Err(error) => BuildError::Candle(error),
+    }
 }
 
 impl BackboneChoice {

@@ -75,6 +75,8 @@ pub struct ImageConfig {
     pub grid: usize,
     /// The ResNet.
     pub network: ResNetConfig,
+    /// Its weights: a safetensors file with torchvision's or timm's names; left out, they are fresh.
+    pub weights: Option<PathBuf>,
 }
 
 /// What stands behind the encoders.

@@ -129,7 +129,7 @@ fn tensors(
 ) -> Result<BTreeMap<String, Vec<usize>>> {
     let asked = Arc::default();
     let vb = VarBuilder::from_backend(Box::new(Counting(Arc::clone(&asked))), DType::F32, Device::Cpu);
-    Encoders::load(config, &vb)?;
+    Encoders::load(config, None, &vb)?;
     core_of(config, sizes, hidden, &vb)?;
     drop(vb);
     Ok(Arc::try_unwrap(asked).map_or_else(|_| BTreeMap::new(), |asked| asked.into_inner().unwrap_or_default()))
@@ -361,7 +361,7 @@ impl NetworkConfig {
                 let modalities = format!("[{rows}, {}, {MODALITIES}]", sizes.slots);
                 add("gate", format!("{modalities} weights"), gate);
                 add("fusion", format!("[{rows}, {states}, {d}]"), attention);
-                if let Some((config, last)) = backbone_config.as_ref().zip(taps.as_ref().map(Taps::last)) {
+                if let Some(config) = &backbone_config {
                     let h = config.hidden_size;
                     let work = Work::dense(rows * states, d, h);
                     add("projector", format!("[{rows}, {states}, {d}] → [{rows}, {states}, {h}]"), work);

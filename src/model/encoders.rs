@@ -87,21 +87,24 @@ pub struct Encoders {
 }
 
 impl Encoders {
-    /// Loads the encoders that a network's configuration names.
+    /// Loads the encoders that a network's configuration names; the ResNet's weights from `image`, where they come from
+    /// a file of their own.
     ///
     /// # Errors
     /// When a tensor is missing or has another shape.
-    pub fn load(config: &NetworkConfig, vb: &VarBuilder<'_>) -> Result<Self> {
+    pub fn load(config: &NetworkConfig, image: Option<&VarBuilder<'_>>, vb: &VarBuilder<'_>) -> Result<Self> {
         let (width, tokens) = (config.width, config.tokens());
         let norms = ["camera", "radar", "lidar", "link", "position"];
         let norms = norms.iter().map(|name| LayerNorm::load(width, &vb.pp("norm").pp(name)));
+        let own = vb.pp("image");
+        let weights = image.unwrap_or(&own);
         let image = &config.image.network;
         Ok(Self {
             tokens,
             grid: config.image.grid,
             device: vb.device().clone(),
-            image: ResNet::load(image, &vb.pp("image"))?,
-            image_projection: Dense::load(image.outputs(), width, true, &vb.pp("image.projection"))?,
+            image: ResNet::load(image, weights)?,
+            image_projection: Dense::load(image.outputs(), width, true, &own.pp("projection"))?,
             radar: PointEncoder::load(&config.radar, RADAR_FEATURES, width, &vb.pp("radar"))?,
             lidar: PointEncoder::load(&config.lidar, LIDAR_FEATURES, width, &vb.pp("lidar"))?,
             link: SetEncoder::load(LINK_FEATURES, tokens, width, &vb.pp("link"))?,

@@ -9,9 +9,17 @@ use candle_nn::{Init, VarBuilder};
 
 use super::layers::{RUNNING_MEAN, RUNNING_VARIANCE};
 
-type Named = Arc<Mutex<BTreeMap<String, Var>>>;
+type Named = Arc<Mutex<Handed>>;
 
-/// The variables of a network by name: those that an optimiser moves, and the running statistics of batch norms.
+/// What was handed out, by name.
+#[derive(Debug, Default)]
+struct Handed {
+    variables: BTreeMap<String, Var>,
+    fixed: BTreeMap<String, Tensor>,
+}
+
+/// The tensors of a network by name: those that an optimiser moves, the running statistics of batch norms, and those
+/// that stay as they are.
 #[derive(Clone, Debug, Default)]
 pub struct Parameters {
     named: Named,
@@ -55,9 +63,21 @@ impl Parameters {
         self.select(is_statistic)
     }
 
+    /// All tensors, in the order of names.
+    #[must_use]
+    pub fn all(&self) -> Vec<(String, Tensor)> {
+        let named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        let variables = named.variables.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone()));
+        let fixed = named.fixed.iter().map(|(name, tensor)| (name.clone(), tensor.clone()));
+        let all: BTreeMap<String, Tensor> = variables.chain(fixed).collect();
+        all.into_iter().collect()
+    }
+
     fn select(&self, wanted: impl Fn(&str) -> bool) -> Vec<(String, Var)> {
         let named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
-        named.iter().filter(|(name, _)| wanted(name)).map(|(name, var)| (name.clone(), var.clone())).collect()
+        named
+            .variables
+            .iter().filter(|(name, _)| wanted(name)).map(|(name, var)| (name.clone(), var.clone())).collect()
     }
 }
 
@@ -65,7 +85,7 @@ impl SimpleBackend for Watched {
     fn get(&self, shape: Shape, name: &str, init: Init, dtype: DType, _: &Device) -> Result<Tensor> {
         let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
         // A tensor that two parts share is one variable.
-        if let Some(var) = named.get(name) {
+        if let Some(var) = named.variables.get(name) {
             if var.shape() != &shape {
                 let (found, wanted) = (var.shape().clone(), shape);
                 return Err(Error::Msg(format!("`{name}` is asked for as {wanted:?} and as {found:?}")));
@@ -74,11 +94,12 @@ impl SimpleBackend for Watched {
         }
         let tensor = self.source.get_with_hints_dtype(shape, name, init, dtype)?;
         if !(is_statistic(name) || (self.trained)(name)) {
+            named.fixed.insert(name.to_owned(), tensor.clone());
             return Ok(tensor);
         }
         let var = Var::from_tensor(&tensor)?;
         let tensor = var.as_tensor().clone();
-        named.insert(name.to_owned(), var);
+        named.variables.insert(name.to_owned(), var);
         Ok(tensor)
     }
 

@@ -52,7 +52,8 @@ impl fmt::Display for Task {
 }
 
 /// What a network has to fit: the unit's window, beams and horizons, and the classes of the human tasks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Sizes {
     /// W, slots of a window.
     pub slots: usize,

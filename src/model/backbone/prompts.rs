@@ -65,6 +65,14 @@ impl Prompts {
         self.lengths.len()
     }
 
+    /// The ids of each, without padding.
+    #[must_use]
+    pub fn rows(&self) -> Vec<Vec<u32>> {
+        let longest = self.longest().max(1);
+        let rows = self.ids.chunks(longest).zip(&self.lengths);
+        rows.map(|(ids, &length)| ids.iter().copied().take(length).collect()).collect()
+    }
+
     /// T, tokens of the longest.
     #[must_use]
     pub fn longest(&self) -> usize {

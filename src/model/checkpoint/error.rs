@@ -98,6 +98,23 @@ pub enum CheckpointError {
 }
 
 impl CheckpointError {
+    /// The typed error out of one of candle's, or that one back.
+    ///
+    /// # Errors
+    /// The error itself, when there is no typed one in it.
+    pub fn take(error: candle_core::Error) -> Result<Self, candle_core::Error> {
+        if Self::of(&error).is_none() {
+            return Err(error);
+        }
+        match error {
+            candle_core::Error::Io(error) => error.downcast().map_err(candle_core::Error::Io),
+            candle_core::Error::WithBacktrace { inner, .. }
+            | candle_core::Error::WithPath { inner, .. }
+            | candle_core::Error::Context { inner, .. } => Self::take(*inner),
+            other => Err(other),
+        }
+    }
+
     /// The typed error inside one of candle's, where there is one.
     #[must_use]
     pub fn of(error: &candle_core::Error) -> Option<&Self> {
