@@ -10,6 +10,7 @@
 //! | 3 | done, but data was lost or skipped |
 
 mod info;
+mod parity;
 mod replay;
 mod run;
 mod sender;
@@ -57,6 +58,8 @@ enum Command {
     Simulate(simulate::Arguments),
     /// Check a pipeline file
     Validate(validate::Arguments),
+    /// Prove the network and its training against a folder of numbers that others computed
+    Parity(parity::Arguments),
 }
 
 /// How a command ended when it did not fail.
@@ -108,6 +111,7 @@ pub fn main() -> ExitCode {
         Command::Info(info) => info::run(info, arguments.format),
         Command::Simulate(simulate) => simulate::run(simulate, arguments.format),
         Command::Validate(validate) => validate::run(validate, arguments.format),
+        Command::Parity(parity) => parity::run(parity, arguments.format),
     };
     match result {
         Ok(Outcome::Done) => ExitCode::SUCCESS,

@@ -18,6 +18,7 @@
 use candle_core::{Device, Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 
+pub mod attention;
 pub mod config;
 pub mod fusion;
 pub mod gate;
