@@ -30,6 +30,7 @@ pub mod point_transformer;
 pub mod resnet;
 pub mod seeded;
 pub mod sets;
+pub(crate) mod simd;
 pub mod tasks;
 
 pub use config::NetworkConfig;
@@ -90,7 +91,7 @@ impl PointEncoder {
         let last = config.widths.last().copied().unwrap_or(features);
         Ok(Self {
             config: config.clone(),
-            network: PointTransformer::load(features, &config.widths, config.share, vb)?,
+            network: PointTransformer::load(features, config, vb)?,
             projection: Dense::load(last, width, true, &vb.pp("projection"))?,
             empty: vb.get_with_hints((1, width), "empty", Init::Randn { mean: 0.0, stdev: 1.0 })?,
         })

@@ -69,6 +69,16 @@ impl Dense {
         Ok(Self { weight, bias })
     }
 
+    /// Weight `[in, out]` and bias `[out]`, where they do not change.
+    #[must_use]
+    pub fn fixed(&self) -> Option<(&Tensor, Option<&Tensor>)> {
+        let varies = self.bias.as_ref().is_some_and(Tensor::is_variable);
+        match &self.weight {
+            Weight::Fixed(weight_t) if !varies => Some((weight_t, self.bias.as_ref())),
+            _ => None,
+        }
+    }
+
     /// `[.., in]` to `[.., out]`.
     ///
     /// # Errors
@@ -170,6 +180,12 @@ impl BatchNorm {
         let scale = (&self.weight / (self.variance.detach() + Self::EPS)?.sqrt()?)?;
         let shift = (&self.bias - (self.mean.detach() * &scale)?)?;
         Ok((scale, shift))
+    }
+
+    /// [`BatchNorm::affine`], where it does not change.
+    #[must_use]
+    pub fn fixed(&self) -> Option<(&Tensor, &Tensor)> {
+        self.fixed.as_ref().map(|(scale, shift)| (scale, shift))
     }
 
     /// `[.., channels]` to the same.

@@ -3,5 +3,6 @@
 
 mod fusion;
 mod parity;
+mod points;
 mod predictor;
 mod scenes;
