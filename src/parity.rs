@@ -6,14 +6,14 @@
 //!
 //! | folder | cases | reference |
 //! |---|---|---|
-//! | `blocks` | [`blocks`]: attention (Eq. 11), layer norm, losses, Eq. 14, AdamW, clipping | PyTorch |
-//! | `metrics` | [`metrics`]: the measures of beams, blockage, activities, poses | scikit-learn, SciPy |
-//! | `radar` | [`radar`]: range-angle and range-Doppler maps of a cube | NumPy |
-//! | `resnet` | [`resnet`]: image encoders, with gradients | torchvision, timm |
-//! | `point` | [`point`]: neighbours, sampling, Point Transformers, with gradients | PyTorch, two public codes |
-//! | `mllama` | [`mllama`]: the Llama-3.2-Vision text stack, with gradients | transformers |
-//! | `peft_lora` | [`lora`]: adapters on it, with gradients | PEFT |
-//! | `tokenizer` | [`tokenizer`]: byte-level BPE | tokenizers |
+//! | `blocks` | attention (Eq. 11), layer norm, losses, Eq. 14, AdamW, clipping | PyTorch |
+//! | `metrics` | the measures of beams, blockage, activities, poses | scikit-learn, SciPy |
+//! | `radar` | range-angle and range-Doppler maps of a cube | NumPy |
+//! | `resnet` | image encoders, with gradients | torchvision, timm |
+//! | `point` | neighbours, sampling, Point Transformers, with gradients | PyTorch, two public codes |
+//! | `mllama` | the Llama-3.2-Vision text stack, with gradients | transformers |
+//! | `peft_lora` | adapters on it, with gradients | PEFT |
+//! | `tokenizer` | byte-level BPE | tokenizers |
 //!
 //! A number that is compared with nothing proves nothing: a tensor of a golden file that was neither an input nor
 //! compared is a miss, and so is a file or a folder that no case here knows.

@@ -6,15 +6,16 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::{DType, Device, Error, Shape, Tensor};
+use candle_core::{DType, Device, Error, Shape, Tensor, Var};
 use candle_nn::var_builder::SimpleBackend;
 use candle_nn::{Init, VarBuilder};
 
 use super::case::{Case, CaseError};
 use super::golden::Golden;
 use super::{Context, FORWARD, Files, Row, Tolerance};
-use crate::model::layers::Dense;
-use crate::model::resnet::{ResNet, ResNetConfig};
+use crate::model::layers::{Mode, Statistics};
+use crate::model::parameters::Parameters;
+use crate::model::resnet::{Classifier, ResNet, ResNetConfig};
 
 pub(super) fn run(files: &mut Files<'_>, context: Context<'_>) -> Vec<Row> {
     let mut rows = Vec::new();
@@ -53,19 +54,63 @@ fn published(name: &str) -> Option<ResNetConfig> {
     Some(ResNetConfig { layers, bottleneck, ..ResNetConfig::RESNET_18 })
 }
 
-/// The network with its classifier, which the encoder goes without.
-struct Classifier {
-    network: ResNet,
-    classifier: Dense,
+/// Gradients, with batch norms as in inference.
+const EVAL: Mode = Mode::Train { seed: 0, statistics: Statistics::Running };
+/// Gradients, with the statistics of the batch.
+const BATCH: Mode = Mode::Train { seed: 0, statistics: Statistics::Batch };
+
+/// What the first stages make of images: the network of these weights whose later stages have no blocks. No stage at all
+/// leaves the pool behind the stem.
+fn after_stage(
+    stages: usize,
+    config: &ResNetConfig,
+    vb: &VarBuilder<'_>,
+    images: &Tensor,
+) -> Result<Tensor, CaseError> {
+    let mut cut = config.clone();
+    cut.layers.iter_mut().skip(stages).for_each(|blocks| *blocks = 0);
+    Ok(ResNet::load(&cut, vb)?.forward(images, Mode::Infer)?)
 }
 
-impl Classifier {
-    fn load(config: &ResNetConfig, classes: usize, vb: &VarBuilder<'_>) -> Result<Self, CaseError> {
-        Ok(Self {
-            network: ResNet::load(config, vb)?,
-            classifier: Dense::load(config.outputs(), classes, true, &vb.pp("fc"))?,
-        })
+/// How many stages stand before what the golden calls so: `layer2` → 2, `maxpool` → 0.
+fn stage(name: &str) -> Option<usize> {
+    match name {
+        "maxpool" => Some(0),
+        _ => name.strip_prefix("layer").and_then(|number| number.parse().ok()).filter(|&number| number <= 4),
     }
+}
+
+/// Compares every intermediate that the golden has: `STAGE` as it is, `STAGE_mean_hw` its mean over the map,
+/// `STAGE.sampleN` the first channels of image N, as many as the golden has.
+fn compare_stages(
+    case: &mut Case<'_>,
+    golden: &Golden,
+    config: &ResNetConfig,
+    vb: &VarBuilder<'_>,
+    tolerance: Tolerance,
+) -> Result<(), CaseError> {
+    let names: Vec<String> = golden.names().map(str::to_owned).collect();
+    for name in names {
+        let of = |stage_name: &str| -> Option<Result<Tensor, CaseError>> {
+            let stages = stage(stage_name)?;
+            Some(golden.get("input").and_then(|input| after_stage(stages, config, vb, input)))
+        };
+        let found = if let Some(map) = of(&name) {
+            map?
+        } else if let Some(map) = name.strip_suffix("_mean_hw").and_then(of) {
+            map?.mean((2, 3))?
+        } else if let Some((stage_name, image)) = name.split_once(".sample")
+            && let Ok(image) = image.parse::<usize>()
+            && let Some(map) = of(stage_name)
+        {
+            let channels = golden.get(&name)?.dim(0)?;
+            map?.get(image)?.narrow(0, 0, channels)?
+        } else {
+            continue;
+        };
+        case.compare(golden, &name, &found, tolerance)?;
+    }
+    Ok(())
 }
 
 fn full(case: &mut Case<'_>, golden: &Golden, config: &ResNetConfig) -> Result<(), CaseError> {
@@ -77,6 +122,8 @@ fn full(case: &mut Case<'_>, golden: &Golden, config: &ResNetConfig) -> Result<(
     let source = Made { key, shapes: Arc::clone(&shapes) };
     let vb = VarBuilder::from_backend(Box::new(source), DType::F32, case.device.clone());
     let network = Classifier::load(config, golden.parsed("num_classes")?, &vb)?;
+    compare_features(case, golden, &network, FULL)?;
+    compare_stages(case, golden, config, &vb, FULL)?;
     for name in golden.after("sample.") {
         let expected = golden.floats(&format!("sample.{name}"))?;
         let tensor = name.rsplit_once(".first").map_or(name.as_str(), |(tensor, _)| tensor);
@@ -86,11 +133,19 @@ fn full(case: &mut Case<'_>, golden: &Golden, config: &ResNetConfig) -> Result<(
             (0..expected.len() as u64).map(|index| f64::from(made(tensor, &shape, index, key))).collect();
         case.numbers(&format!("sample.{name}"), &expected, &made, super::EXACT);
     }
-    let map = network.network.forward(golden.get("input")?)?;
-    let features = map.mean((2, 3))?;
-    case.compare(golden, "features", &features, FULL)?;
-    case.compare(golden, "logits", &network.classifier.forward(&features)?, FULL)?;
     Ok(())
+}
+
+fn compare_features(
+    case: &mut Case<'_>,
+    golden: &Golden,
+    network: &Classifier,
+    tolerance: Tolerance,
+) -> Result<(), CaseError> {
+    let input = golden.get("input")?;
+    let features = network.network().forward(input, Mode::Infer)?.mean((2, 3))?;
+    case.compare(golden, "features", &features, tolerance)?;
+    case.compare(golden, "logits", &network.logits(input, Mode::Infer)?, tolerance)
 }
 
 fn narrow(case: &mut Case<'_>, golden: &Golden, weights: &Golden) -> Result<(), CaseError> {
@@ -106,13 +161,62 @@ fn narrow(case: &mut Case<'_>, golden: &Golden, weights: &Golden) -> Result<(), 
         bottleneck: weights.has("layer1.0.conv3.weight"),
     };
     let classes = weights.get("fc.weight")?.dim(0)?;
-    let vb = VarBuilder::from_tensors(weights.take_after(""), DType::F32, case.device);
-    let network = Classifier::load(&config, classes, &vb)?;
-    let map = network.network.forward(golden.get("input")?)?;
-    case.compare_if_there(golden, "layer4", FORWARD, || Ok(map.clone()))?;
-    let features = map.mean((2, 3))?;
-    case.compare(golden, "features", &features, FORWARD)?;
-    case.compare(golden, "logits", &network.classifier.forward(&features)?, FORWARD)?;
+    let floats = weights.take_after("").into_iter().filter(|(_, tensor)| tensor.dtype() == DType::F32);
+    let vb = VarBuilder::from_tensors(floats.collect(), DType::F32, case.device);
+    compare_features(case, golden, &Classifier::load(&config, classes, &vb)?, FORWARD)?;
+    compare_stages(case, golden, &config, &vb, FORWARD)?;
+    for (prefix, mode) in [("evalbn", EVAL), ("square", EVAL), ("trainbn", BATCH)] {
+        if !golden.after(&format!("{prefix}.")).is_empty() {
+            // Each from the weights of the file: batch statistics move the running ones.
+            let (vb, parameters) = Parameters::watch(vb.clone(), |_| true);
+            let network = Classifier::load(&config, classes, &vb)?;
+            trained(case, golden, prefix, mode, &network, &parameters)?;
+        }
+    }
+    Ok(())
+}
+
+/// `PREFIX.logits`, `PREFIX.grad.NAME` of the loss Σ logits ⊙ probe, `PREFIX.running_….NORM`; on `PREFIX.input` where there
+/// is one.
+fn trained(
+    case: &mut Case<'_>,
+    golden: &Golden,
+    prefix: &str,
+    mode: Mode,
+    network: &Classifier,
+    parameters: &Parameters,
+) -> Result<(), CaseError> {
+    let own = format!("{prefix}.input");
+    let input = Var::from_tensor(golden.get(if golden.has(&own) { &own } else { "input" })?)?;
+    let logits = network.logits(&input, mode)?;
+    case.compare_if_there(golden, &format!("{prefix}.logits"), FORWARD, || Ok(logits.clone()))?;
+    let gradients = (logits * golden.get("probe")?)?.sum_all()?.backward()?;
+    let variables = parameters.trained();
+    for name in golden.after(&format!("{prefix}.grad.")) {
+        let variable = variables.iter().find(|(own, _)| *own == name).map(|(_, variable)| variable);
+        let found = match (name.as_str(), variable) {
+            ("input", _) => gradients.get(&input).cloned(),
+            // Mean over the channels.
+            ("input.mean_c", _) => gradients.get(&input).map(|gradient| gradient.mean(1)).transpose()?,
+            (_, Some(variable)) => gradients.get(variable).cloned(),
+            (_, None) => None,
+        };
+        let full = format!("{prefix}.grad.{name}");
+        let found = found.ok_or_else(|| CaseError::Other(format!("`{full}` has no gradient here")))?;
+        case.compare_gradient(golden, &full, &found)?;
+    }
+    let statistics = parameters.statistics();
+    for statistic in ["running_mean", "running_var"] {
+        for norm in golden.after(&format!("{prefix}.{statistic}.")) {
+            // A stage stands for the second norm of its last block.
+            let is_of_stage =
+                |name: &str| name.starts_with(&format!("{norm}.")) && name.ends_with(&format!(".bn2.{statistic}"));
+            let found = statistics.iter().find(|(name, _)| *name == format!("{norm}.{statistic}"));
+            let found = found.or_else(|| statistics.iter().rfind(|(name, _)| is_of_stage(name)));
+            let (_, found) = found.ok_or_else(|| CaseError::Other(format!("`{norm}` is no batch norm here")))?;
+            case.compare(golden, &format!("{prefix}.{statistic}.{norm}"), found, FORWARD)?;
+        }
+    }
     Ok(())
 }
 

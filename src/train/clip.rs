@@ -77,7 +77,8 @@ fn sum_of_squares(x: &Tensor) -> Result<f64, candle_core::Error> {
     }
     drop(storage);
     let wide = if x.dtype() == DType::F64 { x } else { x.to_dtype(DType::F32)? };
-    wide.sqr()?.sum_all()?.to_dtype(DType::F64)?.to_scalar()
+    // Summed in 64 bits: a million squares in 32 lose the last digits.
+    wide.sqr()?.to_dtype(DType::F64)?.sum_all()?.to_scalar()
 }
 
 /// Sums of chunks, added in order, so that the same numbers give the same sum whatever thread comes first.
