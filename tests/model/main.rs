@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
 mod fusion;
+mod ops;
 mod parity;
 mod predictor;
+mod resnet;
 mod scenes;
