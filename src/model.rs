@@ -28,6 +28,7 @@ pub mod heads;
 pub mod layers;
 pub mod lora;
 pub mod neighbours;
+pub mod ops;
 pub mod parameters;
 pub mod point_transformer;
 pub mod resnet;
@@ -273,7 +274,7 @@ impl Network {
     /// # Errors
     /// [`candle_core::Error`] of the device or of a wrong shape.
     pub fn encode_images(&self, images: &Tensor) -> Result<Vec<Encoded>> {
-        let map = self.image.forward(images)?;
+        let map = self.image.forward(images, Mode::Infer)?;
         let tokens = pool_to_tokens(&map, self.config.image.grid)?;
         self.finish(Input::Camera, &self.image_projection.forward(&tokens)?)
     }
