@@ -11,6 +11,7 @@
 
 mod info;
 mod model;
+mod parity;
 mod replay;
 mod run;
 mod sender;
@@ -60,6 +61,8 @@ enum Command {
     Model(model::Arguments),
     /// Check a pipeline file
     Validate(validate::Arguments),
+    /// Prove the network and its training against a folder of numbers that others computed
+    Parity(parity::Arguments),
 }
 
 /// How a command ended when it did not fail.
@@ -112,6 +115,7 @@ pub fn main() -> ExitCode {
         Command::Simulate(simulate) => simulate::run(simulate, arguments.format),
         Command::Model(model) => model::run(model, arguments.format),
         Command::Validate(validate) => validate::run(validate, arguments.format),
+        Command::Parity(parity) => parity::run(parity, arguments.format),
     };
     match result {
         Ok(Outcome::Done) => ExitCode::SUCCESS,

@@ -13,6 +13,8 @@
 //! A [`recording`] takes the place of the sensors in a replay; [`simulate`] makes one of a street that does not exist.
 //! [`runtime`] knows the threads and queues between the stages, and nothing else does: each stage depends on the data
 //! types between them only. [`config`] is the pipeline file, [`cli`] the commands.
+//!
+//! [`train`] is what the network learns with, and [`parity`] proves network and training against numbers of others.
 
 pub mod align;
 pub mod cli;
@@ -25,6 +27,7 @@ pub mod ingest;
 pub mod message;
 pub mod model;
 pub mod observe;
+pub mod parity;
 pub mod percentile;
 pub mod publish;
 pub mod recording;
@@ -33,3 +36,4 @@ pub mod sample;
 pub mod simulate;
 pub mod space;
 pub mod time;
+pub mod train;

@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{Device, Result, Tensor};
 
+pub mod attention;
 pub mod backbone;
 pub mod build;
 pub mod checkpoint;
@@ -33,6 +34,7 @@ pub mod layers;
 pub mod lora;
 pub mod mmsense;
 pub mod neighbours;
+pub mod ops;
 pub mod parameters;
 pub mod point_transformer;
 pub mod resnet;

@@ -139,9 +139,8 @@ impl Encoders {
     /// # Errors
     /// [`candle_core::Error`] of the device or of a wrong shape.
     pub fn images(&self, images: &Tensor, mode: Mode) -> Result<Vec<Encoded>> {
-        let map = self.image.forward(images)?;
+        let map = self.image.forward(images, mode)?;
         let tokens = pool_to_tokens(&map, self.grid)?;
-        let _ = mode;
         self.finish(Input::Camera, &self.image_projection.forward(&tokens)?)
     }
 

@@ -3,7 +3,8 @@
 use candle_core::{Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 
-use super::layers::{Dense, masked_softmax};
+use super::attention::Attention;
+use super::layers::Dense;
 
 /// The tokens of a batch of rows, one row per (frame, UE).
 #[derive(Clone, Debug)]
@@ -27,11 +28,7 @@ pub struct Fusion {
     /// `[W, d]`
     slot: Tensor,
     age: Dense,
-    query: Dense,
-    key: Dense,
-    value: Dense,
-    output: Dense,
-    heads: usize,
+    attention: Attention,
 }
 
 /// Frequencies of the age embedding.
@@ -66,11 +63,7 @@ impl Fusion {
             modality: vb.get_with_hints((modalities, width), "modality", hint)?,
             slot: vb.get_with_hints((slots, width), "slot", hint)?,
             age: Dense::load(2 * FREQUENCIES, width, true, &vb.pp("age"))?,
-            query: Dense::load(width, width, true, &vb.pp("query"))?,
-            key: Dense::load(width, width, true, &vb.pp("key"))?,
-            value: Dense::load(width, width, true, &vb.pp("value"))?,
-            output: Dense::load(width, width, true, &vb.pp("output"))?,
-            heads,
+            attention: Attention::load(width, heads, vb)?,
         })
     }
 
@@ -87,17 +80,7 @@ impl Fusion {
         let place = self.age.forward(&age_features(&tokens.ages)?)?.broadcast_add(&place)?; // [R, W, D, d]
         let x = gated.broadcast_add(&place.unsqueeze(3)?)?.reshape((rows, length, width))?;
         let mask = tokens.mask.reshape((rows, length))?;
-
-        let split = |x: Tensor| -> Result<Tensor> {
-            // [R, T, d] → [R, h, T, d/h]
-            x.reshape((rows, length, self.heads, width / self.heads))?.transpose(1, 2)?.contiguous()
-        };
-        let (query, key) = (split(self.query.forward(&x)?)?, split(self.key.forward(&x)?)?);
-        let scale = ((width / self.heads) as f64).sqrt();
-        let scores = (query.matmul(&key.transpose(2, 3)?.contiguous()?)? / scale)?;
-        let attention = masked_softmax(&scores, &mask.reshape((rows, 1, 1, length))?, 3)?;
-        let mixed = attention.matmul(&split(self.value.forward(&x)?)?)?;
-        let mixed = mixed.transpose(1, 2)?.contiguous()?.reshape((rows, length, width))?;
-        Ok(((x + self.output.forward(&mixed)?)?, mask))
+        let seen = self.attention.forward(&x, &x, &mask)?;
+        Ok(((x + seen)?, mask))
     }
 }

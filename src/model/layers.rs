@@ -1,7 +1,9 @@
 //! The smallest parts: dense layers, norms. Each is loaded by name and works on the last dimension.
 
-use candle_core::{D, Result, Tensor, Var};
+use candle_core::{Result, Tensor, Var};
 use candle_nn::{Init, VarBuilder, init};
+
+use super::ops;
 
 /// What a pass through the network is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +17,14 @@ pub enum Mode {
         /// What batch norms go by.
         statistics: Statistics,
     },
+}
+
+impl Mode {
+    /// Whether batch norms go by the batch, and their running statistics move.
+    #[must_use]
+    pub const fn moves_statistics(self) -> bool {
+        matches!(self, Self::Train { statistics: Statistics::Batch, .. })
+    }
 }
 
 /// What a batch norm goes by while the network is trained.
@@ -84,21 +94,10 @@ impl Dense {
     /// # Errors
     /// When the last dimension is not `in`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let weight_t = match &self.weight {
-            Weight::Fixed(weight_t) => weight_t.clone(),
-            Weight::Trained(weight) => weight.t()?,
-        };
-        let (inputs, outputs) = weight_t.dims2()?;
-        let mut shape = x.dims().to_vec();
-        if let Some(last) = shape.last_mut() {
-            *last = outputs;
+        match &self.weight {
+            Weight::Fixed(turned) => ops::linear(x, turned, self.bias.as_ref(), true),
+            Weight::Trained(weight) => ops::linear(x, weight, self.bias.as_ref(), false),
         }
-        let y = x.reshape(((), inputs))?.matmul(&weight_t)?;
-        let y = match &self.bias {
-            Some(bias) => y.broadcast_add(bias)?,
-            None => y,
-        };
-        y.reshape(shape)
     }
 }
 
@@ -169,6 +168,12 @@ impl BatchNorm {
         Ok(norm)
     }
 
+    /// Whether none of it is a variable.
+    #[must_use]
+    pub const fn is_fixed(&self) -> bool {
+        self.fixed.is_some()
+    }
+
     /// With the running statistics: (scale, shift), both `[channels]`, of y = x · scale + shift.
     ///
     /// # Errors
@@ -193,7 +198,7 @@ impl BatchNorm {
     /// # Errors
     /// When the last dimension is not `channels`, or in training on a single row.
     pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
-        if let Mode::Train { statistics: Statistics::Batch, .. } = mode {
+        if mode.moves_statistics() {
             return self.over_batch(x);
         }
         let (scale, shift) = self.affine()?;
@@ -210,6 +215,34 @@ impl BatchNorm {
         let mean = flat.mean(0)?;
         let centred = flat.broadcast_sub(&mean)?;
         let variance = centred.sqr()?.mean(0)?;
+        self.move_statistics(&mean, &variance, rows)?;
+        let scale = (&self.weight / (variance + Self::EPS)?.sqrt()?)?;
+        centred.broadcast_mul(&scale)?.broadcast_add(&self.bias)?.reshape(x.shape())
+    }
+
+    /// `[B, channels, H, W]` to the same; negative numbers become 0 where it is to `rectify`.
+    ///
+    /// # Errors
+    /// When there are other channels, or in training on a single pixel.
+    pub fn forward_maps(&self, x: &Tensor, mode: Mode, rectify: bool) -> Result<Tensor> {
+        let batch = if mode.moves_statistics() {
+            let (mean, variance) = ops::channels::moments(x)?;
+            self.move_statistics(&mean, &variance, x.elem_count() / self.weight.dim(0)?)?;
+            Some((mean, variance))
+        } else {
+            None
+        };
+        let of_batch = batch.is_some();
+        let (mean, variance) = batch.unwrap_or_else(|| (self.mean.clone(), self.variance.clone()));
+        let moments = ops::channels::Moments { mean: &mean, variance: &variance, of_batch };
+        ops::norm_maps(x, &self.weight, &self.bias, moments, Self::EPS, rectify)
+    }
+
+    /// Running statistics a tenth of the way to those of a batch of so many rows; its variance comes biased.
+    fn move_statistics(&self, mean: &Tensor, variance: &Tensor, rows: usize) -> Result<()> {
+        if rows < 2 {
+            candle_core::bail!("batch statistics: found {rows} row, allowed are 2 and more");
+        }
         let unbiased = (variance.detach() * (rows as f64 / (rows - 1) as f64))?;
         for (running, batch) in [(&self.mean, mean.detach()), (&self.variance, unbiased)] {
             // A running statistic that is no variable cannot move: it was loaded for inference.
@@ -218,8 +251,7 @@ impl BatchNorm {
                 Var::from_tensor(running)?.set(&moved)?;
             }
         }
-        let scale = (&self.weight / (variance + Self::EPS)?.sqrt()?)?;
-        centred.broadcast_mul(&scale)?.broadcast_add(&self.bias)?.reshape(x.shape())
+        Ok(())
     }
 }
 
@@ -228,7 +260,7 @@ pub const RUNNING_MEAN: &str = "running_mean";
 /// Name of a batch norm's running variance.
 pub const RUNNING_VARIANCE: &str = "running_var";
 
-/// Layer norm over the last dimension, written out: candle's fused one cuts the gradient.
+/// Layer norm over the last dimension.
 #[derive(Clone, Debug)]
 pub struct LayerNorm {
     weight: Tensor,
@@ -254,10 +286,7 @@ impl LayerNorm {
     /// # Errors
     /// When the last dimension is not `width`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
-        let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
-        let normal = centred.broadcast_div(&(variance + Self::EPS)?.sqrt()?)?;
-        normal.broadcast_mul(&self.weight)?.broadcast_add(&self.bias)
+        ops::layer_norm(x, &self.weight, &self.bias, Self::EPS)
     }
 }
 
@@ -269,6 +298,11 @@ impl LayerNorm {
 pub fn masked_softmax(scores: &Tensor, mask: &Tensor, dim: usize) -> Result<Tensor> {
     // −1e9 in place of −∞: ∞ − ∞ is NaN where nothing counts.
     let penalty = ((mask - 1.0)? * 1e9)?;
-    let weights = candle_nn::ops::softmax(&scores.broadcast_add(&penalty)?, dim)?;
+    let scores = scores.broadcast_add(&penalty)?;
+    let weights = if dim + 1 == scores.rank() {
+        ops::softmax_last(&scores)?
+    } else {
+        candle_nn::ops::softmax(&scores, dim)?
+    };
     weights.broadcast_mul(mask)
 }

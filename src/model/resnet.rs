@@ -1,10 +1,15 @@
 //! ResNet (He et al., CVPR 2016) as torchvision and timm build it; its last feature map is the image's tokens.
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 use serde::{Deserialize, Serialize};
 
-use super::layers::BatchNorm;
+use super::layers::{BatchNorm, Dense, Mode};
+use super::ops;
+
+mod plan;
+
+use plan::Plan;
 
 /// The size of a ResNet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +31,15 @@ impl ResNetConfig {
     pub const RESNET_18: Self =
         Self { stem: 64, channels: [64, 128, 256, 512], layers: [2, 2, 2, 2], bottleneck: false };
 
+    /// ResNet-34.
+    pub const RESNET_34: Self = Self { layers: [3, 4, 6, 3], ..Self::RESNET_18 };
+
+    /// ResNet-50.
+    pub const RESNET_50: Self = Self { layers: [3, 4, 6, 3], bottleneck: true, ..Self::RESNET_18 };
+
+    /// ResNet-18 of half the width.
+    pub const HALF_RESNET_18: Self = Self { stem: 32, channels: [32, 64, 128, 256], ..Self::RESNET_18 };
+
     /// Channels of the last feature map.
     #[must_use]
     pub const fn outputs(&self) -> usize {
@@ -37,12 +51,14 @@ impl ResNetConfig {
     }
 }
 
-/// A convolution with the batch norm after it folded into weights and bias.
+/// A convolution and the batch norm after it.
 #[derive(Clone, Debug)]
-struct Conv {
+struct ConvNorm {
+    /// `[out, in, size, size]`
     weight: Tensor,
-    /// `[1, out, 1, 1]`
-    bias: Tensor,
+    norm: BatchNorm,
+    /// Weight `[out, in, size, size]` and bias `[1, out, 1, 1]` of both in one, where they do not change.
+    folded: Option<(Tensor, Tensor)>,
     stride: usize,
     padding: usize,
 }
@@ -54,7 +70,7 @@ struct Kernel {
     stride: usize,
 }
 
-impl Conv {
+impl ConvNorm {
     fn load(
         inputs: usize,
         outputs: usize,
@@ -67,25 +83,30 @@ impl Conv {
         let stdev = (2.0 / (outputs * size * size) as f64).sqrt();
         let weight =
             conv.get_with_hints((outputs, inputs, size, size), "weight", Init::Randn { mean: 0.0, stdev })?;
-        let (scale, shift) = BatchNorm::load(outputs, norm)?.affine()?;
-        Ok(Self {
-            weight: weight.broadcast_mul(&scale.reshape((outputs, 1, 1, 1))?)?,
-            bias: shift.reshape((1, outputs, 1, 1))?,
-            stride,
-            padding: size / 2,
-        })
+        let norm = BatchNorm::load(outputs, norm)?;
+        let folded = (!weight.is_variable() && norm.is_fixed()).then(|| {
+            let (scale, shift) = norm.affine()?;
+            let weight = weight.broadcast_mul(&scale.reshape((outputs, 1, 1, 1))?)?;
+            Ok::<_, candle_core::Error>((weight, shift.reshape((1, outputs, 1, 1))?))
+        });
+        Ok(Self { weight, norm, folded: folded.transpose()?, stride, padding: size / 2 })
     }
 
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        x.conv2d(&self.weight, self.padding, self.stride, 1, 1)?.broadcast_add(&self.bias)
+    fn forward(&self, x: &Tensor, mode: Mode, rectify: bool) -> Result<Tensor> {
+        if let (Some((weight, bias)), false) = (&self.folded, mode.moves_statistics()) {
+            let y = ops::conv2d(x, weight, self.stride, self.padding)?.broadcast_add(bias)?;
+            return if rectify { y.relu() } else { Ok(y) };
+        }
+        let y = ops::conv2d(x, &self.weight, self.stride, self.padding)?;
+        self.norm.forward_maps(&y, mode, rectify)
     }
 }
 
 /// y = relu(F(x) + shortcut(x))
 #[derive(Clone, Debug)]
 struct Block {
-    convs: Vec<Conv>,
-    shortcut: Option<Conv>,
+    convs: Vec<ConvNorm>,
+    shortcut: Option<ConvNorm>,
 }
 
 impl Block {
@@ -105,36 +126,35 @@ impl Block {
         };
         let convs = shapes.iter().zip(1..).map(|(&(inputs, outputs, size, stride), number)| {
             let names = (vb.pp(format!("conv{number}")), vb.pp(format!("bn{number}")));
-            Conv::load(inputs, outputs, Kernel { size, stride }, &names.0, &names.1)
+            ConvNorm::load(inputs, outputs, Kernel { size, stride }, &names.0, &names.1)
         });
-        let convs = convs.collect::<Result<Vec<Conv>>>()?;
+        let convs = convs.collect::<Result<Vec<ConvNorm>>>()?;
         let shortcut = (stride != 1 || inputs != outputs).then(|| {
             let vb = vb.pp("downsample");
-            Conv::load(inputs, outputs, Kernel { size: 1, stride }, &vb.pp("0"), &vb.pp("1"))
+            ConvNorm::load(inputs, outputs, Kernel { size: 1, stride }, &vb.pp("0"), &vb.pp("1"))
         });
         Ok(Self { convs, shortcut: shortcut.transpose()? })
     }
 
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
         let mut y = x.clone();
         for (index, conv) in self.convs.iter().enumerate() {
-            y = conv.forward(&y)?;
-            if index + 1 < self.convs.len() {
-                y = y.relu()?;
-            }
+            y = conv.forward(&y, mode, index + 1 < self.convs.len())?;
         }
         match &self.shortcut {
-            Some(shortcut) => (y + shortcut.forward(x)?)?.relu(),
-            None => (y + x)?.relu(),
+            Some(shortcut) => ops::add_rectify(&y, &shortcut.forward(x, mode, false)?),
+            None => ops::add_rectify(&y, x),
         }
     }
 }
 
 /// The network without its classifier.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct ResNet {
-    stem: Conv,
+    stem: ConvNorm,
     stages: Vec<Vec<Block>>,
+    /// For inference in f32 on the CPU, where nothing of it is trained.
+    plan: Option<Plan>,
 }
 
 impl ResNet {
@@ -143,7 +163,8 @@ impl ResNet {
     /// # Errors
     /// When a tensor is missing or has another shape.
     pub fn load(config: &ResNetConfig, vb: &VarBuilder<'_>) -> Result<Self> {
-        let stem = Conv::load(3, config.stem, Kernel { size: 7, stride: 2 }, &vb.pp("conv1"), &vb.pp("bn1"))?;
+        let kernel = Kernel { size: 7, stride: 2 };
+        let stem = ConvNorm::load(3, config.stem, kernel, &vb.pp("conv1"), &vb.pp("bn1"))?;
         let mut inputs = config.stem;
         let mut stages = Vec::with_capacity(4);
         for (stage, (&channels, &layers)) in config.channels.iter().zip(&config.layers).enumerate() {
@@ -156,18 +177,60 @@ impl ResNet {
             }
             stages.push(blocks);
         }
-        Ok(Self { stem, stages })
+        let plan = Plan::new(&stem, &stages)?;
+        Ok(Self { stem, stages, plan })
     }
 
     /// Images `[B, 3, H, W]`, normalised, to the last feature map `[B, C, ⌈H/32⌉, ⌈W/32⌉]`.
     ///
     /// # Errors
     /// When the input is not `[B, 3, H, W]`.
-    pub fn forward(&self, images: &Tensor) -> Result<Tensor> {
-        let x = self.stem.forward(images)?.relu()?;
-        // Rectified, so a border of zeros never wins.
-        let x = x.pad_with_zeros(2, 1, 1)?.pad_with_zeros(3, 1, 1)?.max_pool2d_with_stride(3, 2)?;
-        self.stages.iter().flatten().try_fold(x, |x, block| block.forward(&x))
+    pub fn forward(&self, images: &Tensor, mode: Mode) -> Result<Tensor> {
+        if let Some(plan) = &self.plan
+            && !mode.moves_statistics()
+            && !images.track_op()
+            && images.dtype() == DType::F32
+            && images.device().is_cpu()
+        {
+            return plan.run(images);
+        }
+        let x = self.stem.forward(images, mode, true)?;
+        let x = ops::max_pool(&x, 3, 2, 1)?;
+        self.stages.iter().flatten().try_fold(x, |x, block| block.forward(&x, mode))
+    }
+}
+
+/// A ResNet with its classifier `fc`, as published: for parity, and for pre-training.
+#[derive(Debug)]
+pub struct Classifier {
+    network: ResNet,
+    fc: Dense,
+}
+
+impl Classifier {
+    /// Loads a ResNet and `fc`, `[classes, channels]` with a bias.
+    ///
+    /// # Errors
+    /// When a tensor is missing or has another shape.
+    pub fn load(config: &ResNetConfig, classes: usize, vb: &VarBuilder<'_>) -> Result<Self> {
+        Ok(Self {
+            network: ResNet::load(config, vb)?,
+            fc: Dense::load(config.outputs(), classes, true, &vb.pp("fc"))?,
+        })
+    }
+
+    /// The network without `fc`.
+    #[must_use]
+    pub const fn network(&self) -> &ResNet {
+        &self.network
+    }
+
+    /// Images `[B, 3, H, W]` to scores `[B, classes]`: `fc` of the mean over the last feature map.
+    ///
+    /// # Errors
+    /// When the input is not `[B, 3, H, W]`.
+    pub fn logits(&self, images: &Tensor, mode: Mode) -> Result<Tensor> {
+        self.fc.forward(&self.network.forward(images, mode)?.mean((2, 3))?)
     }
 }
 

@@ -6,9 +6,10 @@ mod checkpoint;
 mod fusion;
 
 mod lora;
-mod parity;
+mod ops;
 mod points;
 mod network;
 mod predictor;
+mod resnet;
 mod scenes;
 mod tokenizer;

@@ -1,0 +1,52 @@
+//! What training is made of: losses, their weighting (Eq. 14), the optimiser, and what is measured on held-out rows.
+//!
+//! ```text
+//!  scores ──▶ losses: L_t per task ──▶ uncertainty: Σ_t ½ e^{−v_t} L_t + ½ v_t ──▶ backward
+//!                                                                                    │ GradStore
+//!  variables ◀── optimiser: AdamW, learning rate of schedule ◀── clip: norm ≤ 1 ◀────┘
+//! ```
+//!
+//! [`losses`] and [`uncertainty`] are candle tensors that can be differentiated, in `f32` and in `f64`; [`optimiser`] and
+//! [`clip`] work on the named variables of [`crate::model::parameters::Parameters`]. [`measures`] is plain Rust in 64
+//! bits: a measure that is reported does not go through the code that was trained.
+
+pub mod clip;
+pub mod losses;
+pub mod measures;
+pub mod optimiser;
+pub mod schedule;
+pub mod uncertainty;
+
+use std::path::PathBuf;
+
+/// Something that a training step cannot go on with.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// A gradient that is NaN or infinite.
+    #[error("gradient of `{name}`: found a number that is not finite")]
+    NotFinite {
+        /// The parameter.
+        name: String,
+    },
+    /// A gradient of another shape than its parameter.
+    #[error("gradient of `{name}`: found shape {found:?}, allowed is {allowed:?}")]
+    GradientShape {
+        /// The parameter.
+        name: String,
+        /// Shape of the gradient.
+        found: Vec<usize>,
+        /// Shape of the parameter.
+        allowed: Vec<usize>,
+    },
+    /// An optimiser state that is not that of these parameters.
+    #[error("optimiser state{}: {reason}", .file.as_ref().map(|file| format!(" {}", file.display())).unwrap_or_default())]
+    State {
+        /// Where it was read, when it was a file.
+        file: Option<PathBuf>,
+        /// What was found and what is allowed.
+        reason: String,
+    },
+    /// The tensor library failed.
+    #[error(transparent)]
+    Tensor(#[from] candle_core::Error),
+}
