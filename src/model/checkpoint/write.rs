@@ -45,7 +45,7 @@ fn write<'a>(
 ) -> io::Result<()> {
     let mut tensors: Vec<(&str, &Tensor)> = tensors.into_iter().collect();
     // Wide types first, so that every tensor is aligned to its type; then by name.
-    tensors.sort_by_key(|(name, tensor)| (Reverse(tensor.dtype().size_in_bytes()), *name));
+    tensors.sort_by_key(|(name, tensor)| (Reverse(Tensor::dtype(tensor).size_in_bytes()), *name));
     let mut header = Map::new();
     if !metadata.is_empty() {
         header.insert("__metadata__".to_owned(), json!(metadata));
