@@ -214,8 +214,7 @@ impl BatchNorm {
         for (running, batch) in [(&self.mean, mean.detach()), (&self.variance, unbiased)] {
             // A running statistic that is no variable cannot move: it was loaded for inference.
             if running.is_variable() {
-                let moved =
-                    ((running.detach() * (1.0 - Self::MOMENTUM))? + (batch * Self::MOMENTUM)?)?;
+                let moved = ((running.detach() * (1.0 - Self::MOMENTUM))? + (batch * Self::MOMENTUM)?)?;
                 Var::from_tensor(running)?.set(&moved)?;
             }
         }

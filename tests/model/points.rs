@@ -295,10 +295,13 @@ fn lived_in(inputs: usize, config: &PointTransformerConfig, seed: u64) -> (VarBu
         .filter_map(|(name, _)| Some(name.strip_suffix(".running_mean")?.to_owned()))
         .collect();
     for (place, (name, var)) in parameters.statistics().into_iter().chain(parameters.trained()).enumerate() {
-        let Some((norm, part)) = name.rsplit_once('.').filter(|(norm, _)| norms.contains(*norm)) else { continue };
+        let Some((norm, part)) = name.rsplit_once('.').filter(|(norm, _)| norms.contains(*norm)) else {
+            continue;
+        };
         // Scales around 1, shifts around 0.
         let (scale, shift) = if ["weight", "running_var"].contains(&part) { (1.0, 1.0) } else { (0.5, 0.0) };
-        let numbers = (0..var.elem_count()).map(|i| shift + scale * (spread(i + place + norm.len(), 3) - 0.5));
+        let numbers =
+            (0..var.elem_count()).map(|i| shift + scale * (spread(i + place + norm.len(), 3) - 0.5));
         let numbers = Tensor::from_vec(numbers.collect::<Vec<f32>>(), var.shape(), &Device::Cpu);
         var.set(&numbers.unwrap()).unwrap();
     }

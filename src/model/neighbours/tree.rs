@@ -67,8 +67,7 @@ impl Leaf {
     pub(super) fn distances(&self, point: [f32; 3]) -> [f32; LEAF] {
         let mut distances = [0.0; LEAF];
         for slot in 0..LEAF {
-            distances[slot] =
-                super::distance([self.x[slot], self.y[slot], self.z[slot]], point);
+            distances[slot] = super::distance([self.x[slot], self.y[slot], self.z[slot]], point);
         }
         distances
     }
@@ -111,6 +110,11 @@ impl KdTree {
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// Every point of the cloud once, so that those near each other in space are near each other in the order.
+    pub fn order(&self) -> impl Iterator<Item = u32> {
+        self.leaves.iter().flat_map(|leaf| leaf.index.iter().copied().take(leaf.len))
     }
 
     /// Fills the node and all below it with `members`, on `leaves` leaves.
