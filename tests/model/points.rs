@@ -322,6 +322,8 @@ fn the_fused_encoder_gives_what_the_plain_one_gives() {
         (vec![32, 64, 128], 8, 16, vec![128]),
         (vec![6], 2, 3, vec![50]),
         (vec![16, 1024], 16, 5, vec![40]),
+        // So many points that they are laid out in space, on the last level too.
+        (vec![8, 16], 4, 8, vec![4200, 20]),
     ] {
         let config = postech(&widths, share);
         let (_, parameters) = lived_in(7, &config, 5);

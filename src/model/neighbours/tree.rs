@@ -16,9 +16,9 @@ impl Bounds {
     fn around(points: &[[f32; 3]], members: &[u32]) -> Self {
         let mut bounds = Self::NOTHING;
         for point in members.iter().filter_map(|&index| points.get(index as usize)) {
-            for axis in 0..3 {
-                bounds.low[axis] = bounds.low[axis].min(point[axis]);
-                bounds.high[axis] = bounds.high[axis].max(point[axis]);
+            for (axis, &at) in point.iter().enumerate() {
+                bounds.low[axis] = bounds.low[axis].min(at);
+                bounds.high[axis] = bounds.high[axis].max(at);
             }
         }
         bounds
@@ -66,8 +66,8 @@ impl Leaf {
     #[inline(always)]
     pub(super) fn distances(&self, point: [f32; 3]) -> [f32; LEAF] {
         let mut distances = [0.0; LEAF];
-        for slot in 0..LEAF {
-            distances[slot] = super::distance([self.x[slot], self.y[slot], self.z[slot]], point);
+        for (slot, distance) in distances.iter_mut().enumerate() {
+            *distance = super::distance([self.x[slot], self.y[slot], self.z[slot]], point);
         }
         distances
     }

@@ -203,10 +203,9 @@ fn fold_attention(
 }
 
 fn fold_block(block: &Block) -> Result<Option<(Matrix, Matrix, VectorAttention, Matrix)>> {
-    let Block::Normed(NormedBlock { before, attention: Attention::Postech(attention), norm, after }) = block
-    else {
-        return Ok(None);
-    };
+    let Block::Normed(block) = block else { return Ok(None) };
+    let NormedBlock { before, attention, norm, after } = &**block;
+    let Attention::Postech(attention) = attention else { return Ok(None) };
     let (Some(before), Some(after)) = (folded(before)?, folded(after)?) else { return Ok(None) };
     let Some((projections, attention)) = fold_attention(attention, norm)? else { return Ok(None) };
     Ok(Some((before.matrix(), projections, attention, after.matrix())))
