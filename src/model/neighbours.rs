@@ -46,10 +46,7 @@ mod tests {
     fn large() -> impl Strategy<Value = Vec<[f32; 3]>> {
         let coarse = proptest::array::uniform3((0i8..6).prop_map(f32::from));
         let fine = proptest::array::uniform3(-40f32..40.0);
-        prop_oneof![
-            proptest::collection::vec(coarse, 33..600),
-            proptest::collection::vec(fine, 33..600),
-        ]
+        prop_oneof![proptest::collection::vec(coarse, 33..600), proptest::collection::vec(fine, 33..600),]
     }
 
     fn sorted(query: [f32; 3], points: &[[f32; 3]], k: usize) -> Vec<u32> {

@@ -289,16 +289,21 @@ fn hierarchy(clouds: &[Vec<[f32; 3]>], levels: usize, k: usize) -> Hierarchy {
 fn lived_in(inputs: usize, config: &PointTransformerConfig, seed: u64) -> (VarBuilder<'static>, Parameters) {
     let (vb, parameters) = Parameters::watch(fresh_weights(seed, &Device::Cpu), |_| true);
     PointTransformer::load(inputs, config, &vb).unwrap();
+    let norms: BTreeSet<String> = parameters
+        .statistics()
+        .iter()
+        .filter_map(|(name, _)| Some(name.strip_suffix(".running_mean")?.to_owned()))
+        .collect();
     for (place, (name, var)) in parameters.statistics().into_iter().chain(parameters.trained()).enumerate() {
-        let moved = |scale: f32, shift: f32| {
-            let numbers = (0..var.elem_count()).map(|index| shift + scale * (spread(index + place, 3) - 0.5));
-            Tensor::from_vec(numbers.collect::<Vec<f32>>(), var.shape(), &Device::Cpu).unwrap()
+        let Some((norm, part)) = name.rsplit_once('.').filter(|(norm, _)| norms.contains(*norm)) else {
+            continue;
         };
-        if name.ends_with("running_var") || (name.contains("bn") && name.ends_with("weight")) {
-            var.set(&moved(1.0, 1.0)).unwrap();
-        } else if name.ends_with("running_mean") || (name.contains("bn") && name.ends_with("bias")) {
-            var.set(&moved(0.5, 0.0)).unwrap();
-        }
+        // Scales around 1, shifts around 0.
+        let (scale, shift) = if ["weight", "running_var"].contains(&part) { (1.0, 1.0) } else { (0.5, 0.0) };
+        let numbers =
+            (0..var.elem_count()).map(|i| shift + scale * (spread(i + place + norm.len(), 3) - 0.5));
+        let numbers = Tensor::from_vec(numbers.collect::<Vec<f32>>(), var.shape(), &Device::Cpu);
+        var.set(&numbers.unwrap()).unwrap();
     }
     (vb, parameters)
 }
@@ -317,6 +322,8 @@ fn the_fused_encoder_gives_what_the_plain_one_gives() {
         (vec![32, 64, 128], 8, 16, vec![128]),
         (vec![6], 2, 3, vec![50]),
         (vec![16, 1024], 16, 5, vec![40]),
+        // So many points that they are laid out in space, on the last level too.
+        (vec![8, 16], 4, 8, vec![4200, 20]),
     ] {
         let config = postech(&widths, share);
         let (_, parameters) = lived_in(7, &config, 5);
@@ -365,6 +372,10 @@ fn every_trainable_tensor_gets_a_gradient() {
         let network = PointTransformer::load(7, &config, &vb).unwrap();
         let (clouds, features) = batch(&[150, 90], 7);
         let hierarchy = hierarchy(&clouds, 3, 8);
+        // Norms that know their numbers: rectifiers after them are then on for some points and off for others.
+        for _ in 0..40 {
+            network.forward(&hierarchy, &features, BATCH).unwrap();
+        }
         for mode in [EVAL, BATCH] {
             let out = network.forward(&hierarchy, &features, mode).unwrap();
             let store = out.sqr().unwrap().sum_all().unwrap().backward().unwrap();

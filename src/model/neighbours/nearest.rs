@@ -92,7 +92,8 @@ fn search(tree: &KdTree, query: [f32; 3], best: &mut [u64]) {
         while node < first_leaf {
             let (left, right) = (2 * node + 1, 2 * node + 2);
             let bounds = [left, right].map(|node| tree.bounds[node].bound(query));
-            let (near, aside) = if bounds[1] < bounds[0] { (right, (bounds[0], left)) } else { (left, (bounds[1], right)) };
+            let (near, aside) =
+                if bounds[1] < bounds[0] { (right, (bounds[0], left)) } else { (left, (bounds[1], right)) };
             if is_open(aside.0, worst) {
                 waiting[count] = aside;
                 count += 1;

@@ -16,9 +16,9 @@ impl Bounds {
     fn around(points: &[[f32; 3]], members: &[u32]) -> Self {
         let mut bounds = Self::NOTHING;
         for point in members.iter().filter_map(|&index| points.get(index as usize)) {
-            for axis in 0..3 {
-                bounds.low[axis] = bounds.low[axis].min(point[axis]);
-                bounds.high[axis] = bounds.high[axis].max(point[axis]);
+            for (axis, &at) in point.iter().enumerate() {
+                bounds.low[axis] = bounds.low[axis].min(at);
+                bounds.high[axis] = bounds.high[axis].max(at);
             }
         }
         bounds
@@ -66,9 +66,8 @@ impl Leaf {
     #[inline(always)]
     pub(super) fn distances(&self, point: [f32; 3]) -> [f32; LEAF] {
         let mut distances = [0.0; LEAF];
-        for slot in 0..LEAF {
-            distances[slot] =
-                super::distance([self.x[slot], self.y[slot], self.z[slot]], point);
+        for (slot, distance) in distances.iter_mut().enumerate() {
+            *distance = super::distance([self.x[slot], self.y[slot], self.z[slot]], point);
         }
         distances
     }
@@ -111,6 +110,11 @@ impl KdTree {
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// Every point of the cloud once, so that those near each other in space are near each other in the order.
+    pub fn order(&self) -> impl Iterator<Item = u32> {
+        self.leaves.iter().flat_map(|leaf| leaf.index.iter().copied().take(leaf.len))
     }
 
     /// Fills the node and all below it with `members`, on `leaves` leaves.

@@ -30,9 +30,9 @@ pub struct NormedBlock {
 #[derive(Clone, Debug)]
 pub enum Block {
     /// With batch norms: [`Form::Postech`] and [`Form::Paper`].
-    Normed(NormedBlock),
+    Normed(Box<NormedBlock>),
     /// Without: [`Form::Qq456cvb`].
-    Residual(ResidualBlock),
+    Residual(Box<ResidualBlock>),
 }
 
 /// What a block gives.
@@ -57,14 +57,14 @@ impl Block {
         let attention = match form {
             Form::Postech => Attention::Postech(PostechAttention::load(width, share, &attention)?),
             Form::Paper => Attention::Paper(PaperAttention::load(width, width, &attention)?),
-            Form::Qq456cvb => return Ok(Self::Residual(ResidualBlock::load(width, width, vb)?)),
+            Form::Qq456cvb => return Ok(Self::Residual(Box::new(ResidualBlock::load(width, width, vb)?))),
         };
-        Ok(Self::Normed(NormedBlock {
+        Ok(Self::Normed(Box::new(NormedBlock {
             before: Projection::load(width, width, &vb.pp("linear1"), &vb.pp("bn1"))?,
             attention,
             norm: BatchNorm::load(width, &vb.pp("bn2"))?,
             after: Projection::load(width, width, &vb.pp("linear3"), &vb.pp("bn3"))?,
-        }))
+        })))
     }
 
     /// Features `[n, width]` of a level's points to the same.

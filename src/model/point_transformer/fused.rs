@@ -16,19 +16,21 @@ use candle_core::{DType, Result, Storage, Tensor, WithDType, bail};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::Projection;
 use super::block::{Attention, Block, NormedBlock};
 use super::hierarchy::{Hierarchy, Level};
 use super::postech::PostechAttention;
-use super::Projection;
 use crate::model::layers::{BatchNorm, Dense};
 use crate::model::simd::dispatch;
 
 mod attention;
 mod matrix;
+mod places;
 mod softmax;
 
 use attention::{Positions, Scratch, VectorAttention};
 use matrix::{Matrix, Then, padded};
+use places::Places;
 
 /// Rows that a task multiplies at a time.
 const ROWS: usize = 64;
@@ -151,11 +153,17 @@ fn rows(numbers: &[f32], width: usize, columns: usize) -> Vec<f32> {
 }
 
 /// The attention with the norm after it: products of a row to [q', k', v'], and the rest.
-fn fold_attention(attention: &PostechAttention, norm: &BatchNorm) -> Result<Option<(Matrix, VectorAttention)>> {
-    let parts = [&attention.query, &attention.key, &attention.value, &attention.position_0, &attention.position_3];
+fn fold_attention(
+    attention: &PostechAttention,
+    norm: &BatchNorm,
+) -> Result<Option<(Matrix, VectorAttention)>> {
+    let parts =
+        [&attention.query, &attention.key, &attention.value, &attention.position_0, &attention.position_3];
     let Some([query, key, value, first, last]) = all(parts.map(Plain::of))? else { return Ok(None) };
     let norms = [&attention.position_1, &attention.weight_0, &attention.weight_3, norm];
-    let Some([of_first, of_scores, of_hidden, of_values]) = all(norms.map(Affine::of))? else { return Ok(None) };
+    let Some([of_first, of_scores, of_hidden, of_values]) = all(norms.map(Affine::of))? else {
+        return Ok(None);
+    };
     let Some([hidden, logits]) = all([&attention.weight_2, &attention.weight_5].map(Plain::of))? else {
         return Ok(None);
     };
@@ -195,9 +203,9 @@ fn fold_attention(attention: &PostechAttention, norm: &BatchNorm) -> Result<Opti
 }
 
 fn fold_block(block: &Block) -> Result<Option<(Matrix, Matrix, VectorAttention, Matrix)>> {
-    let Block::Normed(NormedBlock { before, attention: Attention::Postech(attention), norm, after }) = block else {
-        return Ok(None);
-    };
+    let Block::Normed(block) = block else { return Ok(None) };
+    let NormedBlock { before, attention, norm, after } = &**block;
+    let Attention::Postech(attention) = attention else { return Ok(None) };
     let (Some(before), Some(after)) = (folded(before)?, folded(after)?) else { return Ok(None) };
     let Some((projections, attention)) = fold_attention(attention, norm)? else { return Ok(None) };
     Ok(Some((before.matrix(), projections, attention, after.matrix())))
@@ -234,7 +242,10 @@ impl Fused {
                 Some(above) => {
                     let (offset, features) = down.weight.split_at(3 * width);
                     above.next = Some(Matrix::new(features, &vec![0.0; width]));
-                    Enter::Down(Down { offset: rows(offset, width, columns), shift: row(&down.bias, columns) })
+                    Enter::Down(Down {
+                        offset: rows(offset, width, columns),
+                        shift: row(&down.bias, columns),
+                    })
                 }
             };
             built.push(FusedLevel { enter, before, projections, attention, after, next: None, columns });
@@ -259,51 +270,60 @@ impl Fused {
         let features = features.contiguous()?;
         with_numbers(&features, |x: &[f32]| match x.iter().position(|x| !x.is_finite()) {
             // A rectifier made of a maximum would turn NaN into 0 and hide it.
-            Some(place) => bail!("features of point {}: found {}, allowed are finite numbers", place / inputs, x[place]),
+            Some(place) => bail!(
+                "features of point {}: found {}, allowed are finite numbers",
+                place / inputs.max(1),
+                x[place]
+            ),
             None => Ok(()),
         })?;
         // What the level above hands down: z = x W_x of each of its points.
-        let mut above = (Vec::new(), 0);
-        let mut positions_above = None;
+        let mut above = Above { z: Vec::new(), positions: Vec::new(), places: Places::AsTheyCome(0) };
         for (fused, level) in self.levels.iter().zip(hierarchy.levels()) {
-            let here = with_numbers(&level.positions().contiguous()?, |positions: &[f32]| Ok(positions.to_vec()))?;
+            let places = Places::of(level);
+            let positions = with_numbers(&level.positions().contiguous()?, |x: &[f32]| {
+                Ok(places.rows(x, 3).into_owned())
+            })?;
             let entered = match &fused.enter {
-                Enter::First(matrix) => with_numbers(&features, |x: &[f32]| Ok(fused.enter(matrix, x, inputs)))?,
+                Enter::First(matrix) => with_numbers(&features, |x: &[f32]| {
+                    Ok(fused.enter(matrix, &places.rows(x, inputs), inputs))
+                })?,
                 Enter::Down(down) => {
-                    let Some(before) = level.before() else { bail!("the first level has no level before it") };
+                    let Some(before) = level.before() else {
+                        bail!("the first level has no level before it")
+                    };
                     let k = before.dim(1)?;
-                    with_numbers(&before.contiguous()?, |before: &[u32]| {
-                        check(before, above.1, "before")?;
-                        let positions = Positions { here: &here, there: positions_above.as_deref().unwrap_or(&[]) };
-                        Ok(fused.descend(down, &above.0, before, k, positions))
-                    })?
+                    let before = with_numbers(&before.contiguous()?, |before: &[u32]| {
+                        above.places.renumber("before", places.rows(before, k).into_owned())
+                    })?;
+                    fused.descend(
+                        down,
+                        &above.z,
+                        &before,
+                        k,
+                        Positions { here: &positions, there: &above.positions },
+                    )
                 }
             };
-            let n = level.len();
             let k = level.within().dim(1)?;
-            let out = with_numbers(&level.within().contiguous()?, |within: &[u32]| {
-                check(within, n, "within")?;
-                Ok(fused.attend(entered, within, k, &here))
+            let within = with_numbers(&level.within().contiguous()?, |within: &[u32]| {
+                places.renumber("within", places.rows(within, k).into_owned())
             })?;
-            above = (out, n);
-            positions_above = Some(here);
+            above = Above { z: fused.attend(entered, &within, k, &positions), positions, places };
         }
         // [n, columns] → [n, width]
-        let (out, n) = above;
         let columns = padded(self.width);
-        let out = Tensor::from_vec(out, (n, columns), features.device())?;
-        out.narrow(1, 0, self.width)?.contiguous()
+        let out = above.places.back(above.z, columns);
+        let n = out.len() / columns;
+        Tensor::from_vec(out, (n, columns), features.device())?.narrow(1, 0, self.width)?.contiguous()
     }
 }
 
-/// Indices must be below `count`.
-fn check(indices: &[u32], count: usize, name: &str) -> Result<()> {
-    match indices.iter().max() {
-        Some(&most) if most as usize >= count => {
-            bail!("neighbours `{name}`: found index {most}, allowed are those below {count}")
-        }
-        _ => Ok(()),
-    }
+/// A level that is done with.
+struct Above {
+    z: Vec<f32>,
+    positions: Vec<f32>,
+    places: Places,
 }
 
 /// A level's points on their way: x after the transition down, and [q', k', v'] of each.
@@ -318,7 +338,14 @@ impl FusedLevel {
     /// The first level: features `[n, inputs]`.
     fn enter(&self, matrix: &Matrix, features: &[f32], inputs: usize) -> Entered {
         self.pieces(features.len() / inputs.max(1), |first, x, projected| {
-            dispatch(EnterRows { level: self, matrix, features: &features[first * inputs..], inputs, x, projected });
+            dispatch(EnterRows {
+                level: self,
+                matrix,
+                features: &features[first * inputs..],
+                inputs,
+                x,
+                projected,
+            });
         })
     }
 
@@ -333,7 +360,8 @@ impl FusedLevel {
     fn pieces(&self, n: usize, piece: impl Fn(usize, &mut [f32], &mut [f32]) + Sync) -> Entered {
         let (columns, wide) = (self.columns, 3 * self.columns);
         let mut entered = Entered { x: vec![0.0; n * columns], projected: vec![0.0; n * wide] };
-        let pieces = entered.x.par_chunks_mut(ROWS * columns).zip(entered.projected.par_chunks_mut(ROWS * wide));
+        let pieces =
+            entered.x.par_chunks_mut(ROWS * columns).zip(entered.projected.par_chunks_mut(ROWS * wide));
         pieces.enumerate().for_each(|(place, (x, projected))| piece(place * ROWS, x, projected));
         entered
     }
@@ -349,7 +377,16 @@ impl FusedLevel {
             |scratch, (place, out)| {
                 let first = place * points;
                 let positions = Positions { here: positions, there: positions };
-                dispatch(AttendRows { level: self, entered: &entered, within, k, positions, first, scratch, out });
+                dispatch(AttendRows {
+                    level: self,
+                    entered: &entered,
+                    within,
+                    k,
+                    positions,
+                    first,
+                    scratch,
+                    out,
+                });
             },
         );
         out

@@ -1,5 +1,7 @@
 //! Who is near whom, level by level: found on the CPU before the network runs.
 
+use std::sync::Arc;
+
 use candle_core::{DType, Device, Result, Tensor, bail};
 use rayon::prelude::*;
 
@@ -11,6 +13,7 @@ pub struct Level {
     positions: Tensor,
     within: Tensor,
     before: Option<Tensor>,
+    order: Option<Arc<[u32]>>,
 }
 
 impl Level {
@@ -25,14 +28,18 @@ impl Level {
         if axes != 3 {
             bail!("positions: found {axes} coordinates a point, allowed are 3");
         }
-        for (name, indices) in std::iter::once(("within", &within)).chain(before.iter().map(|b| ("before", b))) {
+        for (name, indices) in
+            std::iter::once(("within", &within)).chain(before.iter().map(|b| ("before", b)))
+        {
             let (rows, k) = indices.dims2()?;
             if rows != n || k == 0 || indices.dtype() != DType::U32 {
                 let dtype = indices.dtype();
-                bail!("neighbours `{name}`: found [{rows}, {k}] of {dtype:?}, allowed are [{n}, 1 and more] of U32");
+                bail!(
+                    "neighbours `{name}`: found [{rows}, {k}] of {dtype:?}, allowed are [{n}, 1 and more] of U32"
+                );
             }
         }
-        Ok(Self { positions, within, before })
+        Ok(Self { positions, within, before, order: None })
     }
 
     /// Its points.
@@ -65,6 +72,11 @@ impl Level {
         self.before.as_ref()
     }
 
+    /// Its rows so that those of near points follow each other, where that is known.
+    pub(super) fn order(&self) -> Option<&[u32]> {
+        self.order.as_deref()
+    }
+
     /// What each neighbour within the level has: rows `[n, c]` to `[n, k, c]`.
     pub(super) fn gather(&self, x: &Tensor) -> Result<Tensor> {
         gather(x, &self.within)
@@ -79,7 +91,9 @@ impl Level {
     /// [p_j − p_i, x_j] of the neighbours in the level `above`, whose features are `x` `[n', c]`: `[n, k, 3 + c]`.
     pub(super) fn grouped(&self, above: &Self, x: &Tensor) -> Result<Tensor> {
         let Some(before) = &self.before else { bail!("the first level has no level before it") };
-        let offset = gather(&above.positions, before)?.broadcast_sub(&self.positions.unsqueeze(1)?)?.to_dtype(x.dtype())?;
+        let offset = gather(&above.positions, before)?
+            .broadcast_sub(&self.positions.unsqueeze(1)?)?
+            .to_dtype(x.dtype())?;
         Tensor::cat(&[&offset, &gather(x, before)?], 2)
     }
 }
@@ -114,6 +128,8 @@ struct Part {
     /// Neighbours, as indices into the cloud alone.
     within: Vec<u32>,
     before: Vec<u32>,
+    /// The cloud's points, near ones after each other.
+    order: Vec<u32>,
 }
 
 impl Hierarchy {
@@ -134,7 +150,9 @@ impl Hierarchy {
             if cloud.is_empty() {
                 bail!("cloud {number}: found no point, allowed are 1 and more");
             }
-            if let Some((point, at)) = cloud.iter().enumerate().find(|(_, p)| p.iter().any(|x| !x.is_finite())) {
+            if let Some((point, at)) =
+                cloud.iter().enumerate().find(|(_, p)| p.iter().any(|x| !x.is_finite()))
+            {
                 bail!("cloud {number}, point {point}: found {at:?}, allowed are finite coordinates");
             }
         }
@@ -155,7 +173,8 @@ impl Hierarchy {
                 }
                 let mut within = Vec::new();
                 tree.nearest(&positions, neighbours, 0, &mut within);
-                parts.push(Part { positions: positions.clone(), within, before });
+                let order = tree.order().collect();
+                parts.push(Part { positions: positions.clone(), within, before, order });
             }
             parts
         };
@@ -163,22 +182,23 @@ impl Hierarchy {
         let mut built = Vec::with_capacity(levels);
         for level in 0..levels {
             let (mut positions, mut within, mut before) = (Vec::new(), Vec::new(), Vec::new());
+            let mut order = Vec::new();
             let (mut here, mut above) = (0, 0);
             for cloud in &clouds {
                 let Some(part) = cloud.get(level) else { continue };
                 within.extend(part.within.iter().map(|index| index + here));
                 before.extend(part.before.iter().map(|index| index + above));
+                order.extend(part.order.iter().map(|index| index + here));
                 positions.extend(part.positions.iter().flatten().copied());
                 here += part.positions.len() as u32;
-                above += level.checked_sub(1).and_then(|up| cloud.get(up)).map_or(0, |up| up.positions.len()) as u32;
+                above += level.checked_sub(1).and_then(|up| cloud.get(up)).map_or(0, |up| up.positions.len())
+                    as u32;
             }
             let shape = (here as usize, neighbours);
             let before = (level > 0).then(|| Tensor::from_vec(before, shape, device)).transpose()?;
-            built.push(Level::new(
-                Tensor::from_vec(positions, (here as usize, 3), device)?,
-                Tensor::from_vec(within, shape, device)?,
-                before,
-            )?);
+            let positions = Tensor::from_vec(positions, (here as usize, 3), device)?;
+            let level = Level::new(positions, Tensor::from_vec(within, shape, device)?, before)?;
+            built.push(Level { order: Some(order.into()), ..level });
         }
         let counts = clouds.iter().map(|parts| parts.last().map_or(0, |part| part.positions.len())).collect();
         Ok(Self { levels: built, counts })

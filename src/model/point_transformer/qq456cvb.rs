@@ -156,7 +156,11 @@ impl Classifier {
             stem: Mlp::load(config.inputs, config.stem, config.stem, &backbone.pp("fc1"))?,
             block: ResidualBlock::load(config.stem, config.width, &backbone.pp("transformer1"))?,
             stages,
-            head: [head(channels, first, "0")?, head(first, second, "2")?, head(second, config.classes, "4")?],
+            head: [
+                head(channels, first, "0")?,
+                head(first, second, "2")?,
+                head(second, config.classes, "4")?,
+            ],
         })
     }
 
@@ -184,7 +188,8 @@ impl Classifier {
         for stage in 0..self.config.blocks {
             let count = (points / 4).max(1);
             let above = trees(&positions)?;
-            let chosen = above.iter().enumerate().map(|(cloud, tree)| tree.farthest(start(stage, cloud), count));
+            let chosen =
+                above.iter().enumerate().map(|(cloud, tree)| tree.farthest(start(stage, cloud), count));
             let chosen: Vec<u32> = chosen.flatten().collect();
             let chosen = Tensor::from_vec(chosen, (batch, count, 1), &Device::Cpu)?.to_device(device)?;
             let here = positions.flatten_to(1)?.index_select(&packed(&chosen, points)?.flatten_all()?, 0)?;
@@ -228,7 +233,8 @@ impl Classifier {
 /// The points of each cloud of `[B, n, 3]`.
 fn clouds(positions: &Tensor) -> Result<Vec<Vec<[f32; 3]>>> {
     let rows = positions.to_dtype(DType::F32)?.to_vec3::<f32>()?;
-    let points = |cloud: Vec<Vec<f32>>| cloud.iter().filter_map(|row| row.as_slice().try_into().ok()).collect();
+    let points =
+        |cloud: Vec<Vec<f32>>| cloud.iter().filter_map(|row| row.as_slice().try_into().ok()).collect();
     Ok(rows.into_iter().map(points).collect())
 }
 

@@ -117,7 +117,8 @@ impl VectorAttention {
             let query = S::as_simd_f32s(&projected[point * 3 * columns..][..columns]).0;
             let scores = &mut scratch.scores[row * k * columns..][..k * columns];
             let inside = &mut scratch.inside[row * k..][..k];
-            for ((scores, inside), &neighbour) in scores.chunks_exact_mut(columns).zip(inside).zip(neighbours) {
+            for ((scores, inside), &neighbour) in scores.chunks_exact_mut(columns).zip(inside).zip(neighbours)
+            {
                 let neighbour = neighbour as usize;
                 *inside = self.inside(positions.offset(point, neighbour));
                 let [hx, hy, hz] = inside.map(|h| simd.splat_f32s(h));
@@ -140,7 +141,7 @@ impl VectorAttention {
         self.logits.multiply(simd, hidden, groups, weights, Then::Keep);
         for (row, neighbours) in within.chunks_exact(k).enumerate() {
             let weights = &mut weights[row * k * groups..][..k * groups];
-            softmax::over_rows(simd, weights, groups);
+            softmax::over_rows(simd, weights, groups, self.groups);
             let attended = S::as_mut_simd_f32s(&mut scratch.attended[row * columns..][..columns]).0;
             attended.fill(zero);
             scratch.mean.fill(0.0);
@@ -148,7 +149,8 @@ impl VectorAttention {
             for ((weights, inside), &neighbour) in weights.chunks_exact(groups).zip(inside).zip(neighbours) {
                 self.spread(weights, &mut scratch.spread);
                 let spread = S::as_simd_f32s(&scratch.spread).0;
-                let value = S::as_simd_f32s(&projected[(3 * neighbour as usize + 2) * columns..][..columns]).0;
+                let value =
+                    S::as_simd_f32s(&projected[(3 * neighbour as usize + 2) * columns..][..columns]).0;
                 for v in 0..vectors {
                     attended[v] = simd.mul_add_e_f32s(spread[v], value[v], attended[v]);
                 }
@@ -160,7 +162,8 @@ impl VectorAttention {
                     }
                 }
             }
-            for (mean, values) in scratch.mean.chunks_exact(groups).zip(three::<S>(&self.to_values, columns)) {
+            for (mean, values) in scratch.mean.chunks_exact(groups).zip(three::<S>(&self.to_values, columns))
+            {
                 self.spread(mean, &mut scratch.spread);
                 let spread = S::as_simd_f32s(&scratch.spread).0;
                 for v in 0..vectors {

@@ -18,7 +18,8 @@ pub(super) const fn padded(channels: usize) -> usize {
 #[derive(Clone, Debug)]
 pub(super) struct Matrix {
     inputs: usize,
-    /// A multiple of `LANES`.
+    outputs: usize,
+    /// Outputs, filled up to a multiple of `LANES`.
     pub(super) columns: usize,
     panels: Vec<f32>,
     bias: Vec<f32>,
@@ -50,24 +51,25 @@ impl Matrix {
         }
         let mut bias = bias.to_vec();
         bias.resize(columns, 0.0);
-        Self { inputs, columns, panels, bias }
+        Self { inputs, outputs, columns, panels, bias }
     }
 
     /// Rows of `x`, the first `inputs` numbers of every `stride`, to rows of `y`, `columns` each, as many as there are.
+    /// Registers past the last output are left as they are.
     #[inline(always)]
     pub(super) fn multiply<S: Simd>(&self, simd: S, x: &[f32], stride: usize, y: &mut [f32], then: Then) {
-        // Accumulators fill the registers: rows × vectors, with room for a row of the panel.
+        // Sums fill the registers (32 of them, or 16 with AVX2): rows × vectors, with room for a row of the panel.
         match S::F32_LANES {
-            16 => self.panels::<S, 8, 2, 1>(simd, x, stride, y, then),
-            8 => self.panels::<S, 3, 4, 2>(simd, x, stride, y, then),
-            4 => self.panels::<S, 2, 8, 4>(simd, x, stride, y, then),
-            _ => self.panels::<S, 1, 32, 16>(simd, x, stride, y, then),
+            16 => self.cells::<S, 8, 2>(simd, x, stride, y, then),
+            8 => self.cells::<S, 6, 2>(simd, x, stride, y, then),
+            4 => self.cells::<S, 6, 4>(simd, x, stride, y, then),
+            _ => self.cells::<S, 1, 16>(simd, x, stride, y, then),
         }
     }
 
-    /// `ROWS` rows at a time, by panels of `WIDE` vectors, the last perhaps `NARROW` of them.
+    /// `ROWS` rows by `WIDE` vectors at a time, what is left of them by one.
     #[inline(always)]
-    fn panels<S: Simd, const ROWS: usize, const WIDE: usize, const NARROW: usize>(
+    fn cells<S: Simd, const ROWS: usize, const WIDE: usize>(
         &self,
         simd: S,
         x: &[f32],
@@ -76,17 +78,21 @@ impl Matrix {
         then: Then,
     ) {
         let rows = y.len() / self.columns;
-        for first in (0..self.columns).step_by(PANEL) {
-            let wide = PANEL.min(self.columns - first);
-            let panel = &self.panels[first * self.inputs..(first + wide) * self.inputs];
-            let bias = &self.bias[first..first + wide];
-            for row in (0..rows).step_by(ROWS) {
-                if wide == PANEL {
-                    self.cell::<S, ROWS, WIDE>(simd, x, stride, y, row, first, panel, bias, then);
-                } else {
-                    self.cell::<S, ROWS, NARROW>(simd, x, stride, y, row, first, panel, bias, then);
+        let vectors = self.outputs.div_ceil(S::F32_LANES);
+        let mut vector = 0;
+        while vector < vectors {
+            let whole = vectors - vector >= WIDE;
+            let first = vector * S::F32_LANES;
+            if whole {
+                for row in (0..rows).step_by(ROWS) {
+                    self.cell::<S, ROWS, WIDE>(simd, x, stride, y, row, first, then);
+                }
+            } else {
+                for row in (0..rows).step_by(8) {
+                    self.cell::<S, 8, 1>(simd, x, stride, y, row, first, then);
                 }
             }
+            vector += if whole { WIDE } else { 1 };
         }
     }
 
@@ -102,17 +108,21 @@ impl Matrix {
         y: &mut [f32],
         row: usize,
         first: usize,
-        panel: &[f32],
-        bias: &[f32],
         then: Then,
     ) {
         let inputs = self.inputs;
-        let (panel, bias) = (S::as_simd_f32s(panel).0, S::as_simd_f32s(bias).0);
+        // The panel that the columns are in, and where in it they begin.
+        let panel = first / PANEL * PANEL;
+        let wide = PANEL.min(self.columns - panel);
+        let from = (first - panel) / S::F32_LANES;
+        let panel = S::as_simd_f32s(&self.panels[panel * inputs..(panel + wide) * inputs]).0;
+        let bias = S::as_simd_f32s(&self.bias[first..][..V * S::F32_LANES]).0;
         let count = y.len() / self.columns - row;
         let rows: [&[f32]; R] = std::array::from_fn(|r| &x[(row + r.min(count - 1)) * stride..][..inputs]);
         let start: [S::f32s; V] = std::array::from_fn(|v| bias[v]);
         let mut sums = [start; R];
-        for (input, weights) in (0..inputs).zip(panel.chunks_exact(V)) {
+        for (input, weights) in (0..inputs).zip(panel.chunks_exact(wide / S::F32_LANES)) {
+            let weights: &[S::f32s] = &weights[from..from + V];
             for r in 0..R {
                 let factor = simd.splat_f32s(rows[r][input]);
                 for v in 0..V {
@@ -172,11 +182,10 @@ mod tests {
                     let term = |input: usize| {
                         f64::from(x[row * stride + input]) * f64::from(weight[input * outputs + column])
                     };
-                    let sum = if column < outputs {
-                        (0..inputs).map(term).sum::<f64>() + f64::from(bias[column])
-                    } else {
-                        0.0
-                    };
+                    if column >= outputs {
+                        continue;
+                    }
+                    let sum = (0..inputs).map(term).sum::<f64>() + f64::from(bias[column]);
                     let wanted = match then {
                         Then::Keep => sum,
                         Then::Relu => sum.max(0.0),

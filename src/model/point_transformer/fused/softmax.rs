@@ -2,8 +2,6 @@
 
 use pulp::Simd;
 
-use super::matrix::LANES;
-
 /// e^x for x ≤ 0, to 2 units in the last place; 0 below −87.
 #[inline(always)]
 fn exp(x: f32) -> f32 {
@@ -21,39 +19,31 @@ fn exp(x: f32) -> f32 {
     f32::from_bits(series.to_bits().wrapping_add(shifted.to_bits() << 23))
 }
 
-/// Softmax down the columns of `logits`, `k` rows of `columns` (a multiple of [`LANES`]).
+/// Softmax down the first `groups` columns of `logits`, rows of `columns`; those that share a register with them are
+/// changed too.
 #[inline(always)]
-pub(super) fn over_rows<S: Simd>(simd: S, logits: &mut [f32], columns: usize) {
-    for first in (0..columns).step_by(LANES) {
-        let mut most = [simd.splat_f32s(f32::NEG_INFINITY); LANES];
-        let vectors = LANES / S::F32_LANES;
+pub(super) fn over_rows<S: Simd>(simd: S, logits: &mut [f32], columns: usize, groups: usize) {
+    let one = simd.splat_f32s(1.0);
+    for first in (0..groups).step_by(S::F32_LANES) {
+        let here = first..first + S::F32_LANES;
+        let mut most = simd.splat_f32s(f32::NEG_INFINITY);
         for row in logits.chunks_exact(columns) {
-            for (most, &logit) in most.iter_mut().zip(S::as_simd_f32s(&row[first..first + LANES]).0) {
-                *most = simd.max_f32s(*most, logit);
-            }
+            most = simd.max_f32s(most, S::as_simd_f32s(&row[here.clone()]).0[0]);
         }
-        let mut sum = [simd.splat_f32s(0.0); LANES];
+        let mut sum = simd.splat_f32s(0.0);
         for row in logits.chunks_exact_mut(columns) {
-            let row = &mut row[first..first + LANES];
-            for (logit, &most) in S::as_mut_simd_f32s(row).0.iter_mut().zip(&most) {
-                *logit = simd.sub_f32s(*logit, most);
-            }
+            let row = &mut row[here.clone()];
+            let logit = &mut S::as_mut_simd_f32s(row).0[0];
+            *logit = simd.sub_f32s(*logit, most);
             for logit in row.iter_mut() {
                 *logit = exp(*logit);
             }
-            for (sum, &part) in sum.iter_mut().zip(S::as_simd_f32s(row).0) {
-                *sum = simd.add_f32s(*sum, part);
-            }
+            sum = simd.add_f32s(sum, S::as_simd_f32s(row).0[0]);
         }
-        let one = simd.splat_f32s(1.0);
-        for sum in &mut sum[..vectors] {
-            *sum = simd.div_f32s(one, *sum);
-        }
+        let share = simd.div_f32s(one, sum);
         for row in logits.chunks_exact_mut(columns) {
-            let row = S::as_mut_simd_f32s(&mut row[first..first + LANES]).0;
-            for (part, &share) in row.iter_mut().zip(&sum) {
-                *part = simd.mul_f32s(*part, share);
-            }
+            let part = &mut S::as_mut_simd_f32s(&mut row[here.clone()]).0[0];
+            *part = simd.mul_f32s(*part, share);
         }
     }
 }
