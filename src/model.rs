@@ -18,9 +18,11 @@
 use candle_core::{Device, Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 
+pub mod baselines;
 pub mod config;
 pub mod fusion;
 pub mod gate;
+pub mod grid;
 pub mod heads;
 pub mod layers;
 pub mod neighbours;

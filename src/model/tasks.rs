@@ -57,6 +57,52 @@ pub struct Said {
     pub gate: Option<Tensor>,
 }
 
+/// The tokens that a core is built for, row by row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenShape {
+    /// W, slots of a window.
+    pub slots: usize,
+    /// D, modalities.
+    pub modalities: usize,
+    /// n_f, tokens of each modality.
+    pub tokens: usize,
+    /// d, width of a token.
+    pub width: usize,
+}
+
+impl TokenShape {
+    /// W · D, samples of a window.
+    #[must_use]
+    pub const fn samples(&self) -> usize {
+        self.slots * self.modalities
+    }
+
+    /// W · D · n_f, tokens of a window.
+    #[must_use]
+    pub const fn length(&self) -> usize {
+        self.samples() * self.tokens
+    }
+
+    /// R, the rows of a batch of such tokens.
+    ///
+    /// # Errors
+    /// When values, mask or ages have another shape: what was found and what is allowed.
+    pub fn rows(&self, tokens: &Tokens) -> Result<usize> {
+        let rows = tokens.values.dim(0)?;
+        let (slots, modalities, count) = (self.slots, self.modalities, self.tokens);
+        for (name, found, allowed) in [
+            ("tokens", tokens.values.dims(), &[rows, slots, modalities, count, self.width][..]),
+            ("their mask", tokens.mask.dims(), &[rows, slots, modalities, count]),
+            ("their ages", tokens.ages.dims(), &[rows, slots, modalities]),
+        ] {
+            if found != allowed {
+                candle_core::bail!("{name}: found {found:?}, allowed is {allowed:?}");
+            }
+        }
+        Ok(rows)
+    }
+}
+
 /// What stands behind the encoders: the tokens of a window in, scores of the tasks out.
 pub trait Core: fmt::Debug + Send + Sync {
     /// One pass over a batch of rows.
