@@ -120,7 +120,9 @@ pub fn rasterise(clouds: &[Cloud], features: usize, config: &GridConfig, device:
     for (cloud, numbers) in clouds.iter().zip(numbers.chunks_exact_mut((channels * plane).max(1))) {
         if cloud.features.len() != cloud.positions.len() * features {
             let (points, found) = (cloud.positions.len(), cloud.features.len());
-            candle_core::bail!("a cloud of {points} points: found {found} features, allowed is {features} each");
+            candle_core::bail!(
+                "a cloud of {points} points: found {found} features, allowed is {features} each"
+            );
         }
         let mut cells = vec![Cell::default(); plane];
         for (&position, features) in cloud.positions.iter().zip(cloud.features.chunks_exact(features)) {
@@ -171,7 +173,8 @@ mod tests {
     #[test]
     fn a_cell_of_radar_has_count_height_doppler_and_power() {
         let at = [0.2, 0.5, 0.0];
-        let point = |z: f32, doppler: f32, power: f32, has: f32| [0.2, 0.5, z, doppler, power, has, 1.0 - has];
+        let point =
+            |z: f32, doppler: f32, power: f32, has: f32| [0.2, 0.5, z, doppler, power, has, 1.0 - has];
         // The third has no Doppler, so its 9 says nothing; the fourth is behind the unit.
         let points = [point(-0.1, 1.0, -0.3, 1.0), point(-0.2, 2.0, -0.1, 1.0), point(-0.3, 9.0, -0.2, 0.0)];
         let mut cloud = Cloud::default();

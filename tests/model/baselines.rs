@@ -18,7 +18,8 @@ use mmsense::model::seeded::fresh_weights;
 use mmsense::model::tasks::{Asked, Core, Said, Task, TokenShape};
 
 const SHAPE: TokenShape = TokenShape { slots: 2, modalities: 3, tokens: 2, width: 4 };
-const TASKS: [(Task, usize); 4] = [(Task::Beam, 5), (Task::Blockage, 2), (Task::Activity, 3), (Task::Pose, 6)];
+const TASKS: [(Task, usize); 4] =
+    [(Task::Beam, 5), (Task::Blockage, 2), (Task::Activity, 3), (Task::Pose, 6)];
 const NAMES: [&str; 4] = ["MLP", "CNN", "Transformer", "LLM4WM"];
 const TRAIN: Mode = Mode::Train { seed: 3, statistics: Statistics::Batch };
 
@@ -175,12 +176,19 @@ fn a_row_is_answered_whatever_the_others_are() {
         let tokens = tokens(DType::F32);
         let other = Tokens {
             values: Tensor::cat(
-                &[&random("others", &[1, 2, 3, 2, 4], DType::F32), &tokens.values.narrow(0, 1, 1).unwrap(), &random("more", &[1, 2, 3, 2, 4], DType::F32)],
+                &[
+                    &random("others", &[1, 2, 3, 2, 4], DType::F32),
+                    &tokens.values.narrow(0, 1, 1).unwrap(),
+                    &random("more", &[1, 2, 3, 2, 4], DType::F32),
+                ],
                 0,
             )
             .unwrap(),
             mask: Tensor::cat(
-                &[tokens.mask.narrow(0, 2, 1).unwrap(), tokens.mask.narrow(0, 1, 2).unwrap().ones_like().unwrap()],
+                &[
+                    tokens.mask.narrow(0, 2, 1).unwrap(),
+                    tokens.mask.narrow(0, 1, 2).unwrap().ones_like().unwrap(),
+                ],
                 0,
             )
             .unwrap(),
@@ -210,14 +218,13 @@ fn what_is_masked_changes_nothing() {
         assert_eq!(say(&*core, &own, &rows), say(&*core, &other, &rows), "{name}");
         // What is not masked does change something: tokens, ages, and the mask itself.
         let seen = say(&*core, &own, &all(&[2]));
-        let values = (&own.values + (random("seen", own.values.dims(), DType::F32) * &kept).unwrap()).unwrap();
+        let values =
+            (&own.values + (random("seen", own.values.dims(), DType::F32) * &kept).unwrap()).unwrap();
         let ages = (&own.ages + (&present * 0.3).unwrap()).unwrap();
         let mask = own.mask.ones_like().unwrap();
-        for other in [
-            Tokens { values, ..own.clone() },
-            Tokens { ages, ..own.clone() },
-            Tokens { mask, ..own.clone() },
-        ] {
+        for other in
+            [Tokens { values, ..own.clone() }, Tokens { ages, ..own.clone() }, Tokens { mask, ..own.clone() }]
+        {
             assert_ne!(seen, say(&*core, &other, &all(&[2])), "{name}");
         }
     }
@@ -310,9 +317,7 @@ fn gradients_of_the_cores_are_differences() {
         let (core, parameters) = trained(name, DType::F64);
         let tokens = tokens(DType::F64);
         let asked = all(&[0, 2]);
-        differences(name, &parameters.trained(), &|| {
-            probe(&core.forward(&tokens, &asked, TRAIN).unwrap())
-        });
+        differences(name, &parameters.trained(), &|| probe(&core.forward(&tokens, &asked, TRAIN).unwrap()));
     }
 }
 
@@ -426,10 +431,7 @@ fn experts_add_their_mixture() {
             }
         }
     }
-    assert_ne!(
-        numbers(&experts.shares(Task::Beam).unwrap()),
-        numbers(&experts.shares(Task::Pose).unwrap())
-    );
+    assert_ne!(numbers(&experts.shares(Task::Beam).unwrap()), numbers(&experts.shares(Task::Pose).unwrap()));
     let error = experts.shares(Task::Activity).unwrap_err().to_string();
     assert!(error.contains("found no embedding of the task `activity`"), "{error}");
 }
@@ -455,6 +457,27 @@ fn the_backbone_is_gpt2_of_transformers() {
 }
 
 #[test]
+fn llm4wm_is_that_of_torch_around_gpt2_of_transformers() {
+    let weights = candle_core::safetensors::load(golden().join("llm4wm.model.safetensors"), &Device::Cpu);
+    let vb = VarBuilder::from_tensors(weights.unwrap(), DType::F32, &Device::Cpu);
+    let backbone = Some(golden().join("model.safetensors"));
+    let config = Llm4WmConfig { gpt2: backbone, backbone: golden_config(), ..tiny_llm4wm() };
+    let tasks = [(Task::Beam, 5), (Task::Pose, 6)];
+    let core = Llm4Wm::load(&config, SHAPE, &tasks, &vb).unwrap();
+    let golden =
+        candle_core::safetensors::load(golden().join("llm4wm.golden.safetensors"), &Device::Cpu).unwrap();
+    let of = |name: &str| golden[name].clone();
+    let tokens = Tokens { values: of("values"), mask: of("mask"), ages: of("ages") };
+    let asked = tasks.iter().map(|&(task, _)| (task, vec![0, 1])).collect();
+    let said = core.forward(&tokens, &asked, Mode::Infer).unwrap();
+    for (task, scores) in said.tasks {
+        let apart = (scores - &golden[task.name()]).unwrap().abs().unwrap().max_all().unwrap();
+        let apart = apart.to_scalar::<f32>().unwrap();
+        assert!(apart <= 5e-5, "{task}: {apart}");
+    }
+}
+
+#[test]
 fn a_file_of_gpt2_is_read_under_either_prefix_and_named_in_errors() {
     let folder = tempfile::tempdir().unwrap();
     let own = golden().join("model.safetensors");
@@ -471,15 +494,17 @@ fn a_file_of_gpt2_is_read_under_either_prefix_and_named_in_errors() {
     };
     assert_eq!(say(&own), say(&other));
 
-    let refused = |config: &Gpt2Config, path: &Path| {
-        Gpt2::load_file(config, path, &vb).unwrap_err().to_string()
-    };
+    let refused =
+        |config: &Gpt2Config, path: &Path| Gpt2::load_file(config, path, &vb).unwrap_err().to_string();
     let absent = folder.path().join("absent.safetensors");
     assert!(refused(&golden_config(), &absent).contains("absent.safetensors"));
     let error = refused(&Gpt2Config { layers: 3, ..golden_config() }, &own);
     assert!(error.contains("model.safetensors") && error.contains("h.2.ln_1.weight"), "{error}");
     let error = refused(&Gpt2Config { positions: 21, ..golden_config() }, &own);
-    assert!(error.contains("wpe.weight") && error.contains("[21, 24]") && error.contains("[20, 24]"), "{error}");
+    assert!(
+        error.contains("wpe.weight") && error.contains("[21, 24]") && error.contains("[20, 24]"),
+        "{error}"
+    );
     let broken = folder.path().join("broken.safetensors");
     std::fs::write(&broken, b"nothing of the kind").unwrap();
     assert!(refused(&golden_config(), &broken).contains("broken.safetensors"));
@@ -511,7 +536,10 @@ fn configurations_are_read_and_their_problems_named() {
     assert_eq!(keys(MlpConfig { hidden: 0 }.problems()), ["hidden"]);
     assert_eq!(keys(CnnConfig { channels: vec![] }.problems()), ["channels"]);
     let config = TransformerConfig { heads: 3, ..TransformerConfig::default() };
-    assert_eq!(config.problems(&defaults)[0].1, "found 3, allowed are divisors of the width of a token = 128");
+    assert_eq!(
+        config.problems(&defaults)[0].1,
+        "found 3, allowed are divisors of the width of a token = 128"
+    );
     let long = TokenShape { slots: 13, ..defaults };
     let problems = Llm4WmConfig::default().problems(&long);
     assert_eq!(keys(problems), ["backbone.positions"]);

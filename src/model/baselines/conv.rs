@@ -75,10 +75,11 @@ mod tests {
         for length in [1, 2, 7] {
             let x = draw(&[2, length, 4], "x");
             let own = Conv3::load(4, 3, &vb.pp("conv")).unwrap();
-            let torch = vb.get_with_hints((3, 4, 3), "conv.weight", Init::Uniform {
-                lo: -1.0 / 12f64.sqrt(),
-                up: 1.0 / 12f64.sqrt(),
-            });
+            let torch = vb.get_with_hints(
+                (3, 4, 3),
+                "conv.weight",
+                Init::Uniform { lo: -1.0 / 12f64.sqrt(), up: 1.0 / 12f64.sqrt() },
+            );
             let y = x.transpose(1, 2).unwrap().conv1d(&torch.unwrap(), 1, 1, 1, 1).unwrap();
             let y = y.transpose(1, 2).unwrap().broadcast_add(&own.bias).unwrap();
             let apart = (own.forward(&x).unwrap() - y).unwrap().abs().unwrap().max_all().unwrap();

@@ -272,7 +272,11 @@ impl PatchEncoder {
         config.check(tokens).refuse("a patch encoder")?;
         let grid = tokens.isqrt();
         let inputs = channels * (config.side / grid).pow(2);
-        Ok(Self { side: config.side, grid, embedding: Dense::load(inputs, width, true, &vb.pp("embedding"))? })
+        Ok(Self {
+            side: config.side,
+            grid,
+            embedding: Dense::load(inputs, width, true, &vb.pp("embedding"))?,
+        })
     }
 
     /// `[B, C, H, W]` to tokens `[B, n_f, d]`, row after row of patches.

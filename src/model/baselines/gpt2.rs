@@ -73,12 +73,7 @@ struct Layer {
 }
 
 /// A dense layer with what its experts add.
-fn tuned(
-    layer: &Dense,
-    x: &Tensor,
-    route: Option<Route<'_>>,
-    experts: Option<&MoeLora>,
-) -> Result<Tensor> {
+fn tuned(layer: &Dense, x: &Tensor, route: Option<Route<'_>>, experts: Option<&MoeLora>) -> Result<Tensor> {
     let y = layer.forward(x)?;
     match (route, experts) {
         (Some(Route { task, mode, .. }), Some(experts)) => y + experts.forward(x, task, mode)?,
@@ -151,8 +146,7 @@ impl Gpt2 {
     pub fn load_file(config: &Gpt2Config, path: &Path, like: &VarBuilder<'_>) -> Result<Self> {
         let named = |error: Error| Error::Msg(format!("{}: {error}", path.display()));
         let data = std::fs::read(path).map_err(|error| named(error.into()))?;
-        let vb =
-            VarBuilder::from_buffered_safetensors(data, like.dtype(), like.device()).map_err(named)?;
+        let vb = VarBuilder::from_buffered_safetensors(data, like.dtype(), like.device()).map_err(named)?;
         let inside = vb.pp("transformer");
         let vb = if inside.contains_tensor("h.0.ln_1.weight") { inside } else { vb };
         Self::load(config, &vb).map_err(named)

@@ -82,8 +82,7 @@ impl MoeLora {
         let inner = config.experts * config.rank;
         let normal = |stdev: f64| Init::Randn { mean: 0.0, stdev };
         let embedding = |task: Task| {
-            let embedding =
-                vb.pp("embedding").get_with_hints(config.embedding, task.name(), normal(1.0))?;
+            let embedding = vb.pp("embedding").get_with_hints(config.embedding, task.name(), normal(1.0))?;
             Ok((task, embedding.reshape((1, config.embedding))?))
         };
         let down = vb.pp("lora_A").get_with_hints((inner, inputs), "weight", normal(0.01))?;

@@ -114,8 +114,7 @@ impl Transformer {
         config.check(&shape).refuse("the Transformer")?;
         let TokenShape { slots, modalities, tokens, width } = shape;
         let hint = Init::Randn { mean: 0.0, stdev: 0.02 };
-        let layers =
-            (0..config.layers).map(|layer| Layer::load(config, width, &vb.pp("layer").pp(layer)));
+        let layers = (0..config.layers).map(|layer| Layer::load(config, width, &vb.pp("layer").pp(layer)));
         Ok(Self {
             shape,
             slot: vb.get_with_hints((slots, 1, 1, width), "slot", hint)?,
