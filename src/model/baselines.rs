@@ -1,14 +1,16 @@
-//! The baselines that the paper compares with, behind the same interface as MMSense itself ([`super::tasks::Core`]).
+//! The baselines that the paper compares with, behind the same interface as MMSense itself
+//! ([`super::tasks::Core`]).
 //!
 //! | core | encoders | what it does with the tokens of a window |
 //! |---|---|---|
 //! | [`Mlp`] | [`encoders::FlatEncoder`] | flattens them: two layers per task |
-//! | [`Cnn`] | [`encoders::GridCnn`] | one mean token per sample, convolutions along the slots, a head per task |
-//! | [`Transformer`] | [`encoders::PatchEncoder`] | a pre-norm Transformer encoder, the mean of its tokens, a head per task |
+//! | [`Cnn`] | [`encoders::GridCnn`] | a mean token per sample, convolutions along the slots, heads |
+//! | [`Transformer`] | [`encoders::PatchEncoder`] | a pre-norm encoder, the mean of its tokens, heads |
 //! | [`Llm4Wm`] | those of MMSense | adapters around a frozen GPT-2 with a mixture of LoRA experts per task |
 //!
-//! Radar and LiDAR come to the image-like encoders as pictures from above ([`super::grid`]). The first three are
-//! single-task in the paper: a core answers for exactly the tasks that it was built for, one of them or several.
+//! Radar and LiDAR come to the image-like encoders as pictures from above ([`super::grid`]). The first three
+//! are single-task in the paper: a core answers for exactly the tasks that it was built for, one of them or
+//! several.
 //!
 //! A masked token is a zero to each of them, however it came: what is not there changes nothing.
 
@@ -60,8 +62,8 @@ fn parts<T>(
     Ok(parts)
 }
 
-/// Asks the parts of a core: `say` gets a task, its part and the rows asked for (u32, `[n]`, n > 0), and gives
-/// `[n, outputs]`.
+/// Asks the parts of a core: `say` gets a task, its part and the rows asked for (u32, `[n]`, n > 0), and
+/// gives `[n, outputs]`.
 fn ask<T>(
     core: &str,
     parts: &Parts<T>,

@@ -52,8 +52,8 @@ impl GridConfig {
         problems
     }
 
-    /// Row and column of a place: row 0 is the farthest ahead, column 0 the leftmost, as on a map whose top is where
-    /// the unit looks. None where the grid does not reach, and where a coordinate is not a number.
+    /// Row and column of a place: row 0 is the farthest ahead, column 0 the leftmost, as on a map whose top
+    /// is where the unit looks. None where the grid does not reach, and where a coordinate is not a number.
     fn cell(&self, [x, y, _]: [f32; 3]) -> Option<(usize, usize)> {
         let (ahead, behind, beside) = (self.ahead_m as f32, self.behind_m as f32, self.beside_m as f32);
         let side = self.side as f32;
@@ -64,8 +64,9 @@ impl GridConfig {
     }
 }
 
-/// Channels of a grid of points of so many features: ln(1 + points) and the greatest height (units of 50 m); of radar
-/// also the mean Doppler of the points that have one (units of 10 m/s) and the greatest power (units of 100 dB).
+/// Channels of a grid of points of so many features: ln(1 + points) and the greatest height (units of 50 m);
+/// of radar also the mean Doppler of the points that have one (units of 10 m/s) and the greatest power (units
+/// of 100 dB).
 ///
 /// # Errors
 /// When the points are neither radar's nor LiDAR's.
@@ -74,7 +75,7 @@ pub fn channels(features: usize) -> Result<usize> {
         RADAR_FEATURES => Ok(4),
         LIDAR_FEATURES => Ok(2),
         found => candle_core::bail!(
-            "features of a point: found {found}, allowed are {RADAR_FEATURES} (radar) and {LIDAR_FEATURES} (LiDAR)"
+            "features: found {found}, allowed are {RADAR_FEATURES} (radar) and {LIDAR_FEATURES} (LiDAR)"
         ),
     }
 }
@@ -108,8 +109,8 @@ impl Cell {
     }
 }
 
-/// Clouds of points with `features` numbers each, seen from above: `[B, channels, side, side]` ([`channels`]). What is
-/// in a cell without points is 0; points that the grid does not reach are left out.
+/// Clouds of points with `features` numbers each, seen from above: `[B, channels, side, side]`
+/// ([`channels`]). What is in a cell without points is 0; points that the grid does not reach are left out.
 ///
 /// # Errors
 /// When a cloud has another number of features, or the device refuses memory.

@@ -54,8 +54,8 @@ fn numbers(tensor: &Tensor) -> Vec<f64> {
     tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
 }
 
-/// Rows of which each lacks something else: the first a sample and half of another, the second nothing, the third a
-/// whole slot.
+/// Rows of which each lacks something else: the first a sample and half of another, the second nothing, the
+/// third a whole slot.
 fn tokens(dtype: DType) -> Tokens {
     let mask: [[[[f32; 2]; 3]; 2]; 3] = [
         [[[1.0, 1.0], [0.0, 0.0], [1.0, 0.0]], [[1.0, 1.0], [1.0, 1.0], [1.0, 1.0]]],

@@ -4,8 +4,8 @@ use candle_core::{Result, Tensor};
 
 use crate::model::layers::masked_softmax;
 
-/// softmax(Q Kᵀ / √(d/h)) V per head, of queries, keys and values `[R, T, d]`, to `[R, T, d]`. `mask` is 1 where a key
-/// may be looked at and broadcasts to `[R, h, T, T]` (queries before keys).
+/// softmax(Q Kᵀ / √(d/h)) V per head, of queries, keys and values `[R, T, d]`, to `[R, T, d]`. `mask` is 1
+/// where a key may be looked at and broadcasts to `[R, h, T, T]` (queries before keys).
 ///
 /// # Errors
 /// When shapes disagree.

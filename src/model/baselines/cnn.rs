@@ -42,8 +42,8 @@ impl CnnConfig {
     }
 }
 
-/// The mean token of every sample, its presence and its age are the channels of a slot; convolutions of three slots
-/// with rectifiers between, the mean over the slots, and a [`Head`] per task.
+/// The mean token of every sample, its presence and its age are the channels of a slot; convolutions of three
+/// slots with rectifiers between, the mean over the slots, and a [`Head`] per task.
 #[derive(Clone, Debug)]
 pub struct Cnn {
     shape: TokenShape,

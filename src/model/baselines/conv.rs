@@ -3,8 +3,8 @@
 use candle_core::{Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 
-/// y_i = b + Σ_k W_k x_{i+k−1}, k = 0, 1, 2, as torch's `Conv1d(inputs, outputs, 3, padding=1)` on channels last; past
-/// the ends is zero.
+/// y_i = b + Σ_k W_k x_{i+k−1}, k = 0, 1, 2, as torch's `Conv1d(inputs, outputs, 3, padding=1)` on channels
+/// last; past the ends is zero.
 #[derive(Clone, Debug)]
 pub(super) struct Conv3 {
     weight: Weight,

@@ -5,8 +5,8 @@ use candle_core::{Result, Tensor};
 use crate::model::layers::Mode;
 use crate::model::seeded::{stream, uniform};
 
-/// `x` with each number zero with probability `share` and the rest 1/(1 − share) as large, while the network is
-/// trained; else `x`.
+/// `x` with each number zero with probability `share` and the rest 1/(1 − share) as large, while the network
+/// is trained; else `x`.
 ///
 /// # Errors
 /// When the device refuses memory.

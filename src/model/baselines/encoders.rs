@@ -1,5 +1,6 @@
-//! Encoders of image-like inputs for the baselines: an image, or points seen from above ([`crate::model::grid`]), to
-//! n_f tokens of width d. Link reports and positions have the encoders of [`crate::model::sets`] in every model.
+//! Encoders of image-like inputs for the baselines: an image, or points seen from above
+//! ([`crate::model::grid`]), to n_f tokens of width d. Link reports and positions have the encoders of
+//! [`crate::model::sets`] in every model.
 //!
 //! An input `[B, C, H, W]` of any size is brought to a square first ([`shrink`]).
 
@@ -22,8 +23,9 @@ fn means(from: usize, to: usize, like: &Tensor) -> Result<Tensor> {
     Tensor::from_vec(numbers, (to, from), like.device())?.to_dtype(like.dtype())
 }
 
-/// Means over the cells of a square of `side × side`, `[B, C, H, W]` to `[B, C, side, side]`, as torch's adaptive
-/// average pooling does it. Rows and columns one after the other: the weights of both together would be side² × H·W.
+/// Means over the cells of a square of `side × side`, `[B, C, H, W]` to `[B, C, side, side]`, as torch's
+/// adaptive average pooling does it. Rows and columns one after the other: the weights of both together would
+/// be side² × H·W.
 ///
 /// # Errors
 /// When the input has another rank.
@@ -146,7 +148,7 @@ impl GridCnnConfig {
         let halved = 1usize << self.channels.len().min(10);
         if !self.side.is_multiple_of(halved) || self.side / halved < grid {
             let message = format!(
-                "found {}, allowed are multiples of {halved} from {}: each of {} convolutions halves it, to {grid} or more",
+                "found {}, allowed are multiples of {halved} from {}: {} convolutions halve it, to {grid} or more",
                 self.side,
                 halved * grid,
                 self.channels.len()
@@ -163,7 +165,8 @@ impl GridCnnConfig {
     }
 }
 
-/// The CNN's encoder: convolutions of 3 × 3 in strides of 2 with rectifiers, pooled to √n_f × √n_f tokens and projected.
+/// The CNN's encoder: convolutions of 3 × 3 in strides of 2 with rectifiers, pooled to √n_f × √n_f tokens and
+/// projected.
 #[derive(Clone, Debug)]
 pub struct GridCnn {
     side: usize,

@@ -1,5 +1,5 @@
-//! GPT-2 without its vocabulary: embeddings in, last hidden states out (Radford et al. 2019), under the names and in the
-//! layouts of Hugging Face's `GPT2Model`.
+//! GPT-2 without its vocabulary: embeddings in, last hidden states out (Radford et al. 2019), under the names
+//! and in the layouts of Hugging Face's `GPT2Model`.
 
 use std::path::Path;
 
@@ -152,7 +152,8 @@ impl Gpt2 {
         Self::load(config, &vb).map_err(named)
     }
 
-    /// Embeddings `[R, T, w]` to last hidden states `[R, T, w]`, after the last norm. Token i sees those up to i.
+    /// Embeddings `[R, T, w]` to last hidden states `[R, T, w]`, after the last norm. Token i sees those up
+    /// to i.
     ///
     /// # Errors
     /// When shapes disagree, or the sequence is longer than there are positions.

@@ -1,12 +1,13 @@
-//! LLM4WM (Liu et al., "LLM4WM: Adapting LLM for Wireless Multi-Tasking", arXiv 2501.12983) on the tokens of MMSense's
-//! encoders: adapters of each task around a frozen GPT-2 whose dense layers have a mixture of LoRA experts.
+//! LLM4WM (Liu et al., "LLM4WM: Adapting LLM for Wireless Multi-Tasking", arXiv 2501.12983) on the tokens of
+//! MMSense's encoders: adapters of each task around a frozen GPT-2 whose dense layers have a mixture of LoRA
+//! experts.
 //!
 //! ```text
-//! tokens ──▶ input adapter of the task ──▶ GPT-2, experts mixed for the task ──▶ output adapter ──▶ flatten, Linear
+//! tokens ─▶ input adapter of the task ─▶ GPT-2, experts mixed for the task ─▶ output adapter ─▶ Linear
 //! ```
 //!
-//! Its own tokens have neither gaps nor ages; here both stand beside each token's numbers before the first Linear. The
-//! dropouts inside GPT-2 are left out: it is frozen.
+//! Its own tokens have neither gaps nor ages; here both stand beside each token's numbers before the first
+//! Linear. The dropouts inside GPT-2 are left out: it is frozen.
 
 use std::path::PathBuf;
 
@@ -83,8 +84,8 @@ const ADAPTERS: &str = "adapter";
 const HEADS: &str = "head";
 
 impl Stage {
-    /// Whether a tensor of the core, by its name within it, is trained from this stage on; the backbone's are frozen
-    /// and are never.
+    /// Whether a tensor of the core, by its name within it, is trained from this stage on; the backbone's are
+    /// frozen and are never.
     ///
     /// # Errors
     /// When no tensor of this core is called so.
@@ -94,13 +95,13 @@ impl Stage {
             Some(ADAPTERS | HEADS) => Ok(Some(Self::Adapters)),
             Some(EXPERTS) => Ok(Some(Self::Experts)),
             _ => candle_core::bail!(
-                "tensor of LLM4WM: found `{name}`, allowed are {BACKBONE}.…, {ADAPTERS}.…, {HEADS}.… and {EXPERTS}.…"
+                "tensor of LLM4WM: found `{name}`, allowed are those of {BACKBONE}, {ADAPTERS}, {HEADS}, {EXPERTS}"
             ),
         }
     }
 
-    /// Whether this stage trains a tensor of the core, by its name within it. A name that is none of the core's is not
-    /// trained.
+    /// Whether this stage trains a tensor of the core, by its name within it. A name that is none of the
+    /// core's is not trained.
     #[must_use]
     pub fn trains(self, name: &str) -> bool {
         matches!(Self::of(name), Ok(Some(first)) if first <= self)
@@ -177,11 +178,12 @@ pub struct Llm4Wm {
 }
 
 impl Llm4Wm {
-    /// Loads a core for `tasks` with their numbers of outputs: `gpt2` (unless the configuration names a file),
-    /// `lora.h.N`, `adapter.task.input`, `adapter.task.output` and `head.task`.
+    /// Loads a core for `tasks` with their numbers of outputs: `gpt2` (unless the configuration names a
+    /// file), `lora.h.N`, `adapter.task.input`, `adapter.task.output` and `head.task`.
     ///
     /// # Errors
-    /// When the configuration has a problem, GPT-2's file cannot be read, or a tensor is missing or has another shape.
+    /// When the configuration has a problem, GPT-2's file cannot be read, or a tensor is missing or has
+    /// another shape.
     pub fn load(
         config: &Llm4WmConfig,
         shape: TokenShape,

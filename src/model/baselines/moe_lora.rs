@@ -51,8 +51,8 @@ impl MoeLoraConfig {
 
 /// Δ_t(x) = s Σ_e g_te B_e A_e dropout(x), g_t = softmax(G u_t), of a task t with the embedding u_t.
 ///
-/// The experts' matrices are kept together, A `[E·r, in]` and B `[out, E·r]`, expert after expert: a mixture is two
-/// products, whatever E. All experts of a layer see the same dropout.
+/// The experts' matrices are kept together, A `[E·r, in]` and B `[out, E·r]`, expert after expert: a mixture
+/// is two products, whatever E. All experts of a layer see the same dropout.
 #[derive(Clone, Debug)]
 pub struct MoeLora {
     config: MoeLoraConfig,
@@ -66,9 +66,9 @@ pub struct MoeLora {
 }
 
 impl MoeLora {
-    /// Loads `lora_A.weight` `[E·r, inputs]`, `lora_B.weight` `[outputs, E·r]`, `gate.weight` `[E, embedding]` and, per
-    /// task, `embedding.task` `[embedding]`. Fresh ones are drawn as A ~ N(0, 0.01²), B = 0, so that a fresh mixture
-    /// adds nothing; the gate as torch's Linear, embeddings ~ N(0, 1).
+    /// Loads `lora_A.weight` `[E·r, inputs]`, `lora_B.weight` `[outputs, E·r]`, `gate.weight` `[E,
+    /// embedding]` and, per task, `embedding.task` `[embedding]`. Fresh ones are drawn as A ~ N(0, 0.01²), B
+    /// = 0, so that a fresh mixture adds nothing; the gate as torch's Linear, embeddings ~ N(0, 1).
     ///
     /// # Errors
     /// When a tensor is missing or has another shape.

@@ -83,8 +83,8 @@ impl Layer {
     }
 }
 
-/// Embeddings of slot, modality, place among the sample's tokens and age are added to the tokens; pre-norm layers look
-/// at those that are there; the mean of these goes to a [`Head`] per task.
+/// Embeddings of slot, modality, place among the sample's tokens and age are added to the tokens; pre-norm
+/// layers look at those that are there; the mean of these goes to a [`Head`] per task.
 #[derive(Clone, Debug)]
 pub struct Transformer {
     shape: TokenShape,

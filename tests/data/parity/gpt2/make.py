@@ -1,5 +1,5 @@
 """Makes the goldens of this folder, with random weights: a tiny GPT2Model of Hugging Face transformers, and a tiny
-LLM4WM around it, put together here from torch's layers after the description of its paper."""
+LLM4WM around it, put together here from torch's layers in the order of its published code."""
 
 import pathlib
 
