@@ -21,6 +21,7 @@ use candle_core::{Device, Result, Tensor};
 
 pub mod attention;
 pub mod backbone;
+pub mod baselines;
 pub mod build;
 pub mod checkpoint;
 pub mod config;
@@ -29,6 +30,7 @@ pub mod describe;
 pub mod encoders;
 pub mod fusion;
 pub mod gate;
+pub mod grid;
 pub mod heads;
 pub mod layers;
 pub mod lora;

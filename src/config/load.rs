@@ -11,6 +11,7 @@ use serde_path_to_error::Segment;
 
 use super::{AngleAxis, Pipeline, Pose, Poses, Radar, Site};
 use crate::model::NetworkConfig;
+use crate::model::config::{CoreConfig, EncodersConfig};
 use crate::sample::Modality;
 
 /// One thing that is wrong.
@@ -90,7 +91,15 @@ pub fn load_network(path: &Path) -> Result<NetworkConfig, ConfigError> {
     let folder = path.parent().unwrap_or(Path::new(""));
     let backbone = network.backbone.iter_mut();
     let files = backbone.flat_map(|backbone| [&mut backbone.checkpoint, &mut backbone.tokenizer]);
-    for file in files.chain([&mut network.image.weights]).flatten() {
+    let weights = match &mut network.encoders {
+        EncodersConfig::Points(points) => Some(&mut points.image.weights),
+        EncodersConfig::Maps(_) => None,
+    };
+    let gpt2 = match &mut network.core {
+        CoreConfig::Llm4wm(core) => Some(&mut core.gpt2),
+        _ => None,
+    };
+    for file in files.chain(weights).chain(gpt2).flatten() {
         *file = folder.join(&*file);
     }
     Ok(network)

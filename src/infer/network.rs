@@ -12,7 +12,6 @@ use super::{ModelError, ModelInfo, Prediction, Predictor, UePrediction};
 use crate::config::Codebook;
 use crate::frame::{Frame, LinkReport, Placed, Window};
 use crate::model::fusion::Tokens;
-use crate::model::config::CoreConfig;
 use crate::model::heads::{softmax, within_horizons};
 use crate::model::layers::Mode;
 use crate::model::tasks::Asked;
@@ -113,7 +112,7 @@ pub enum NetworkError {
     Device(#[from] DeviceError),
     /// Its window is too long for it.
     #[error(
-        "align.window × {MODALITIES} modalities × image.grid² tokens: found {found}, allowed is at most {MOST_TOKENS}"
+        "align.window × {MODALITIES} modalities × grid² tokens: found {found}, allowed is at most {MOST_TOKENS}"
     )]
     TooLong {
         /// Tokens of one row.
@@ -266,8 +265,7 @@ impl NetworkPredictor {
     /// Rows of one forward pass: all that there usually are, and no more attention scores than [`MOST_SCORES`].
     fn rows_per_pass(&self) -> usize {
         let length = length(self.network.config(), self.network.sizes());
-        let CoreConfig::Mmsense(core) = &self.network.config().core;
-        (MOST_SCORES / (core.heads * length * length)).max(1)
+        (MOST_SCORES / (self.network.config().heads() * length * length)).max(1)
     }
 
     /// `[W · D]`: what stands in each slot of a window for one UE, or for the unit, oldest slot first.
@@ -332,7 +330,7 @@ impl NetworkPredictor {
                         |data| if let Data::Image(image) = data { Some(image.as_ref()) } else { None },
                     )
                     .collect();
-                let side = self.network.config().image.side;
+                let side = self.network.config().image_side();
                 encoders.images(&features::images(&images, side, device)?, Mode::Infer)
             }
             Input::Radar | Input::Lidar => {

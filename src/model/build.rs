@@ -11,15 +11,15 @@ use super::backbone::{
     TapsError, is_foreign,
 };
 use super::checkpoint::{Checkpoint, CheckpointError};
-use super::config::{BackboneChoice, CoreConfig, NetworkConfig, Precision};
+use super::config::{BackboneChoice, CoreConfig, EncodersConfig, NetworkConfig, Precision};
 use super::deployed::PROMPT_STATES;
 use super::encoders::Encoders;
 use super::lora::Adapters;
 use super::mmsense::{HiddenShape, Mmsense};
 use super::seeded::fresh_weights;
-use super::tasks::{Core, Sizes, Task, TokenShape};
+use super::tasks::{Core, Sizes, Task};
 use super::tokenizer::{Tokenizer, TokenizerError};
-use super::{MODALITIES, Network};
+use super::{Network, baselines};
 
 /// A network that cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -105,11 +105,13 @@ impl Network {
         prompting: Prompting<'_>,
         vb: &VarBuilder<'static>,
     ) -> Result<Self, BuildError> {
-        let image = match &config.image.weights {
-            // A stored network has its encoders' weights with it.
-            Some(file) if matches!(prompting, Prompting::Tokenizer) => Some(Checkpoint::open(file)?),
-            _ => None,
+        let image = match &config.encoders {
+            EncodersConfig::Points(points) => points.image.weights.as_ref(),
+            EncodersConfig::Maps(_) => None,
         };
+        // A stored network has its encoders' weights with it.
+        let image = image.filter(|_| matches!(prompting, Prompting::Tokenizer));
+        let image = image.map(|file| Checkpoint::open(file)).transpose()?;
         let from_file = image.as_ref().map(|image| image.builder(vb.dtype(), vb.device()));
         let encoders = Encoders::load(config, from_file.as_ref(), vb).map_err(typed)?;
         if let Some(image) = image {
@@ -136,6 +138,7 @@ impl Network {
                 Box::new(core.with_backbone(backbone, prepared))
             }
             (AnyCore::Mmsense(core), None) => Box::new(core),
+            (AnyCore::Baseline(core), _) => core,
         };
         Ok(Self { config: config.clone(), sizes, device: vb.device().clone(), encoders, core, prompts })
     }
@@ -145,6 +148,8 @@ impl Network {
 pub(super) enum AnyCore {
     /// The paper's.
     Mmsense(Mmsense),
+    /// One that it is compared with.
+    Baseline(Box<dyn Core>),
 }
 
 /// The core of a configuration, for the hidden states of its backbone.
@@ -154,12 +159,20 @@ pub(super) fn core_of(
     hidden: Option<HiddenShape>,
     vb: &VarBuilder<'_>,
 ) -> candle_core::Result<AnyCore> {
-    let (slots, width, tokens) = (sizes.slots, config.width, config.tokens());
-    let shape = TokenShape { slots, modalities: MODALITIES, tokens, width };
+    let shape = config.shape(sizes.slots);
     let tasks: Vec<(Task, usize)> = config.tasks.iter().map(|&task| (task, sizes.outputs(task))).collect();
-    match &config.core {
-        CoreConfig::Mmsense(core) => Mmsense::load(core, shape, &tasks, hidden, vb).map(AnyCore::Mmsense),
-    }
+    let core: Box<dyn Core> = match &config.core {
+        CoreConfig::Mmsense(core) => {
+            return Mmsense::load(core, shape, &tasks, hidden, vb).map(AnyCore::Mmsense);
+        }
+        CoreConfig::Mlp(core) => Box::new(baselines::Mlp::load(core, shape, &tasks, &vb.pp("core"))?),
+        CoreConfig::Cnn(core) => Box::new(baselines::Cnn::load(core, shape, &tasks, &vb.pp("core"))?),
+        CoreConfig::Transformer(core) => {
+            Box::new(baselines::Transformer::load(core, shape, &tasks, &vb.pp("core"))?)
+        }
+        CoreConfig::Llm4wm(core) => Box::new(baselines::Llm4Wm::load(core, shape, &tasks, &vb.pp("core"))?),
+    };
+    Ok(AnyCore::Baseline(core))
 }
 
 /// Where the prompts come from.

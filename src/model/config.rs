@@ -1,16 +1,20 @@
 //! The size of a network, as a file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::MODALITIES;
 use super::backbone::{BackboneConfig, Taps};
+use super::baselines::encoders::MapConfig;
+use super::baselines::{CnnConfig, Llm4WmConfig, MlpConfig, TransformerConfig};
+use super::grid::GridConfig;
 use super::lora::LoraConfig;
 use super::mmsense::MmsenseConfig;
 use super::point_transformer::PointTransformerConfig;
 use super::resnet::ResNetConfig;
-use super::tasks::Task;
+use super::tasks::{Task, TokenShape};
 
 /// What is wrong with a configuration: key, and what was found and allowed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,6 +31,11 @@ impl Problems {
         if !(low..=high).contains(&value) {
             self.add(key, format!("found {value}, allowed is {low} to {high}"));
         }
+    }
+
+    /// Those of a part, whose keys lie under `key`.
+    pub fn under(&mut self, key: &str, problems: Vec<(String, String)>) {
+        self.0.extend(problems.into_iter().map(|(part, message)| (format!("{key}.{part}"), message)));
     }
 
     /// All of them.
@@ -46,16 +55,14 @@ pub struct NetworkConfig {
     pub seed: u64,
     /// d, width of a token.
     pub width: usize,
+    /// Side of the grid of an image's tokens: each modality has n_f = grid² of them.
+    pub grid: usize,
     /// What it is built for.
     #[serde(default = "all_tasks")]
     pub tasks: Vec<Task>,
-    /// Encoder of images.
-    pub image: ImageConfig,
-    /// Encoder of radar points.
-    pub radar: PointTransformerConfig,
-    /// Encoder of LiDAR points.
-    pub lidar: PointTransformerConfig,
-    /// What stands behind the encoders.
+    /// From samples to tokens.
+    pub encoders: EncodersConfig,
+    /// From the tokens of a window to the tasks.
     pub core: CoreConfig,
     /// The backbone of an `mmsense` core; without one the mean fused token stands for its hidden state.
     pub backbone: Option<BackboneChoice>,
@@ -65,26 +72,69 @@ fn all_tasks() -> Vec<Task> {
     Task::ALL.to_vec()
 }
 
+/// From camera, radar and LiDAR samples to tokens; link and position have the same encoders in every network.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum EncodersConfig {
+    /// The paper's: a ResNet and two Point Transformers.
+    Points(PointsConfig),
+    /// The baselines': one kind of encoder for the image and for radar and LiDAR seen from above.
+    Maps(MapsConfig),
+}
+
+/// A ResNet for images, Point Transformers for radar and LiDAR.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PointsConfig {
+    /// Encoder of images.
+    pub image: ImageConfig,
+    /// Encoder of radar points.
+    pub radar: PointTransformerConfig,
+    /// Encoder of LiDAR points.
+    pub lidar: PointTransformerConfig,
+}
+
 /// Encoder of images.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ImageConfig {
     /// Images are resized to a square of this side, pixels.
     pub side: usize,
-    /// The feature map is pooled to grid × grid tokens.
-    pub grid: usize,
-    /// The ResNet.
+    /// The ResNet, whose feature map is pooled to grid × grid tokens.
     pub network: ResNetConfig,
     /// Its weights: a safetensors file with torchvision's or timm's names; left out, they are fresh.
     pub weights: Option<PathBuf>,
 }
 
+/// One kind of encoder of square maps for every sensor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MapsConfig {
+    /// Images are resized to a square of this side, pixels.
+    pub image_side: usize,
+    /// Points of a cloud at most.
+    pub points: usize,
+    /// The ground that radar and LiDAR are seen on.
+    #[serde(default)]
+    pub ground: GridConfig,
+    /// The encoder; each sensor has one with weights of its own.
+    pub map: MapConfig,
+}
+
 /// What stands behind the encoders.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum CoreConfig {
     /// The paper's.
     Mmsense(MmsenseConfig),
+    /// Its baseline of flattened features.
+    Mlp(MlpConfig),
+    /// Its baseline of convolutions.
+    Cnn(CnnConfig),
+    /// Its baseline of self-attention.
+    Transformer(TransformerConfig),
+    /// Its baseline with a language model.
+    Llm4wm(Llm4WmConfig),
 }
 
 impl CoreConfig {
@@ -157,33 +207,79 @@ impl NetworkConfig {
     /// n_f, tokens of each modality.
     #[must_use]
     pub const fn tokens(&self) -> usize {
-        self.image.grid * self.image.grid
+        self.grid * self.grid
     }
 
-    /// What is wrong with it: key and what was found and allowed.
+    /// The square that images are resized to, pixels.
+    #[must_use]
+    pub const fn image_side(&self) -> usize {
+        match &self.encoders {
+            EncodersConfig::Points(points) => points.image.side,
+            EncodersConfig::Maps(maps) => maps.image_side,
+        }
+    }
+
+    /// Heads of the widest attention over all tokens of a row.
+    #[must_use]
+    pub const fn heads(&self) -> usize {
+        match &self.core {
+            CoreConfig::Mmsense(core) => core.heads,
+            CoreConfig::Transformer(core) => core.heads,
+            CoreConfig::Llm4wm(core) => core.backbone.heads,
+            CoreConfig::Mlp(_) | CoreConfig::Cnn(_) => 1,
+        }
+    }
+
+    /// The tokens of a window of `slots`.
+    #[must_use]
+    pub const fn shape(&self, slots: usize) -> TokenShape {
+        TokenShape { slots, modalities: MODALITIES, tokens: self.tokens(), width: self.width }
+    }
+
+    /// What is wrong with it: key and what was found and allowed. What depends on the unit's window is looked at when the
+    /// network is built.
     #[must_use]
     pub fn problems(&self) -> Vec<(String, String)> {
         let mut problems = Problems::default();
         problems.within("width", self.width, 8, 8192);
+        problems.within("grid", self.grid, 1, 16);
         problems.within("tasks", self.tasks.len(), 1, Task::ALL.len());
-        if (1..self.tasks.len()).any(|i| self.tasks[i..].contains(&self.tasks[i - 1])) {
+        let mut seen = BTreeSet::new();
+        if !self.tasks.iter().all(|task| seen.insert(task)) {
             problems.add("tasks", format!("found {:?}, allowed is each once", self.tasks));
         }
-        self.image.check(&mut problems);
-        for (name, points) in [("radar", &self.radar), ("lidar", &self.lidar)] {
-            self.check_points(name, points, &mut problems);
+        match &self.encoders {
+            EncodersConfig::Points(points) => {
+                points.image.check(&mut problems);
+                for (name, points) in [("radar", &points.radar), ("lidar", &points.lidar)] {
+                    self.check_points(name, points, &mut problems);
+                }
+            }
+            EncodersConfig::Maps(maps) => {
+                problems.within("encoders.image_side", maps.image_side, 8, 1024);
+                problems.within("encoders.points", maps.points, 1, 1 << 17);
+                problems.under("encoders.ground", maps.ground.problems());
+                problems.under("encoders.map", maps.map.problems(self.tokens()));
+            }
         }
+        let window = self.shape(1);
         match &self.core {
             CoreConfig::Mmsense(core) => core.check(self.width, &mut problems),
+            CoreConfig::Mlp(core) => problems.under("core", core.problems()),
+            CoreConfig::Cnn(core) => problems.under("core", core.problems()),
+            CoreConfig::Transformer(core) => problems.under("core", core.problems(&window)),
+            CoreConfig::Llm4wm(core) => problems.under("core", core.problems(&window)),
         }
-        if let Some(backbone) = &self.backbone {
-            backbone.check(&self.tasks, &mut problems);
+        match &self.backbone {
+            Some(backbone) if self.core.has_backbone() => backbone.check(&self.tasks, &mut problems),
+            Some(_) => problems.add("backbone", "found one, allowed is none: the core has no place for it".to_owned()),
+            None => {}
         }
         problems.into_vec()
     }
 
     fn check_points(&self, name: &str, points: &PointTransformerConfig, problems: &mut Problems) {
-        let key = |key: &str| format!("{name}.{key}");
+        let key = |key: &str| format!("encoders.{name}.{key}");
         problems.within(key("neighbours"), points.neighbours, 1, 128);
         problems.within(key("points"), points.points.len(), 1, 8);
         problems.within(key("widths"), points.widths.len(), points.points.len(), points.points.len());
@@ -211,14 +307,13 @@ impl NetworkConfig {
 
 impl ImageConfig {
     fn check(&self, problems: &mut Problems) {
-        problems.within("image.side", self.side, 32, 1024);
-        problems.within("image.grid", self.grid, 1, 16);
-        problems.within("image.network.stem", self.network.stem, 1, 1024);
+        problems.within("encoders.image.side", self.side, 32, 1024);
+        problems.within("encoders.image.network.stem", self.network.stem, 1, 1024);
         for channels in self.network.channels {
-            problems.within("image.network.channels", channels, 1, 4096);
+            problems.within("encoders.image.network.channels", channels, 1, 4096);
         }
         for layers in self.network.layers {
-            problems.within("image.network.layers", layers, 1, 64);
+            problems.within("encoders.image.network.layers", layers, 1, 64);
         }
     }
 }

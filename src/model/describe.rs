@@ -13,8 +13,10 @@ use candle_nn::{Init, VarBuilder};
 use serde::Serialize;
 
 use super::backbone::{BackboneConfig, Taps};
+use super::baselines::TransformerConfig;
+use super::baselines::encoders::MapConfig;
 use super::build::{BuildError, core_of};
-use super::config::{CoreConfig, ImageConfig, NetworkConfig, Precision};
+use super::config::{CoreConfig, EncodersConfig, ImageConfig, NetworkConfig, Precision};
 use super::encoders::Encoders;
 use super::layers::{RUNNING_MEAN, RUNNING_VARIANCE};
 use super::lora::{LoraConfig, modules};
@@ -22,8 +24,8 @@ use super::mmsense::{HiddenShape, MmsenseConfig};
 use super::point_transformer::PointTransformerConfig;
 use super::resnet::ResNetConfig;
 use super::sets::{LINK_FEATURES, POSITION_FEATURES};
-use super::tasks::{Sizes, Task};
-use super::{LIDAR_FEATURES, MODALITIES, RADAR_FEATURES};
+use super::tasks::{Sizes, Task, TokenShape};
+use super::{LIDAR_FEATURES, MODALITIES, RADAR_FEATURES, grid};
 
 /// Beam-power reports that a UE's history holds.
 const REPORTS: usize = 16;
@@ -208,7 +210,7 @@ impl std::iter::Sum for Work {
     }
 }
 
-fn resnet(image: &ImageConfig, width: usize) -> Work {
+fn resnet(image: &ImageConfig, tokens: usize, width: usize) -> Work {
     let ResNetConfig { stem, channels, layers, bottleneck } = &image.network;
     let conv = |side: usize, inputs: usize, outputs: usize, kernel: usize| Work {
         products: side * side * inputs * outputs * kernel * kernel,
@@ -240,7 +242,7 @@ fn resnet(image: &ImageConfig, width: usize) -> Work {
             inputs = outputs;
         }
     }
-    works.push(Work::dense(image.grid * image.grid, inputs, width));
+    works.push(Work::dense(tokens, inputs, width));
     works.into_iter().sum()
 }
 
@@ -339,14 +341,28 @@ impl NetworkConfig {
                 activations: work.made as u64,
             });
         };
-        let side = self.image.side;
-        add("image", format!("[3, {side}, {side}] → [{n_f}, {d}]"), resnet(&self.image, d));
-        for (name, config, features) in
-            [("radar", &self.radar, RADAR_FEATURES), ("lidar", &self.lidar, LIDAR_FEATURES)]
-        {
-            let first = config.points.first().copied().unwrap_or_default();
-            let last = config.points.last().copied().unwrap_or_default();
-            add(name, format!("[{first}, {features}] → [{last}, {d}]"), points(config, features, d));
+        let side = self.image_side();
+        let image = format!("[3, {side}, {side}] → [{n_f}, {d}]");
+        match &self.encoders {
+            EncodersConfig::Points(encoders) => {
+                add("image", image, resnet(&encoders.image, n_f, d));
+                for (name, config, features) in
+                    [("radar", &encoders.radar, RADAR_FEATURES), ("lidar", &encoders.lidar, LIDAR_FEATURES)]
+                {
+                    let first = config.points.first().copied().unwrap_or_default();
+                    let last = config.points.last().copied().unwrap_or_default();
+                    add(name, format!("[{first}, {features}] → [{last}, {d}]"), points(config, features, d));
+                }
+            }
+            EncodersConfig::Maps(maps) => {
+                add("image", image, map(&maps.map, 3, n_f, d));
+                let side = maps.ground.side;
+                for (name, features) in [("radar", RADAR_FEATURES), ("lidar", LIDAR_FEATURES)] {
+                    let channels = grid::channels(features)?;
+                    let shape = format!("[{channels}, {side}, {side}] → [{n_f}, {d}]");
+                    add(name, shape, map(&maps.map, channels, n_f, d));
+                }
+            }
         }
         let set = REPORTS * sizes.beams;
         let link = [Work::dense(set, LINK_FEATURES, d), Work::dense(3 * set, d, d)];
@@ -371,6 +387,12 @@ impl NetworkConfig {
                 let outputs: Vec<String> =
                     self.tasks.iter().map(|&task| format!("{task} {}", sizes.outputs(task))).collect();
                 add("tasks", format!("{k} × [{h}] → {}", outputs.join(", ")), work);
+            }
+            core => {
+                let work = baseline(core, self.shape(sizes.slots), &self.tasks, sizes, rows);
+                let outputs: Vec<String> =
+                    self.tasks.iter().map(|&task| format!("{task} {}", sizes.outputs(task))).collect();
+                add("core", format!("[{rows}, {states}, {d}] → {}", outputs.join(", ")), work);
             }
         }
         if let (Some(config), Some(taps), Some(choice)) = (&backbone_config, &taps, chosen) {
@@ -406,6 +428,86 @@ fn streamed(config: &BackboneConfig, last: usize) -> u64 {
     let before = count(backbone_tensors(config, config.prefix().saturating_sub(1)).iter().map(|(_, shape)| shape));
     let all = count(backbone_tensors(config, last).iter().map(|(_, shape)| shape));
     all - before
+}
+
+/// An encoder of maps of so many channels.
+fn map(config: &MapConfig, channels: usize, tokens: usize, width: usize) -> Work {
+    match config {
+        MapConfig::Flat(flat) => {
+            let inputs = channels * flat.side * flat.side;
+            [Work::dense(1, inputs, flat.hidden), Work::dense(1, flat.hidden, tokens * width)].into_iter().sum()
+        }
+        MapConfig::Cnn(cnn) => {
+            let (mut side, mut inputs) = (cnn.side, channels);
+            let mut works = Vec::new();
+            for &outputs in &cnn.channels {
+                side = side.div_ceil(2);
+                works.push(Work::dense(side * side, 9 * inputs, outputs));
+                inputs = outputs;
+            }
+            works.push(Work::dense(tokens, inputs, width));
+            works.into_iter().sum()
+        }
+        MapConfig::Patches(patches) => {
+            Work::dense(tokens, channels * patches.side * patches.side / tokens.max(1), width)
+        }
+    }
+}
+
+/// A baseline's core over `rows` rows.
+fn baseline(core: &CoreConfig, shape: TokenShape, tasks: &[Task], sizes: Sizes, rows: usize) -> Work {
+    let outputs = |hidden: usize| tasks.iter().map(move |&task| Work::dense(1, hidden, sizes.outputs(task)));
+    let (length, d) = (shape.length(), shape.width);
+    match core {
+        CoreConfig::Mmsense(_) => Work::default(),
+        CoreConfig::Mlp(mlp) => {
+            let window = Work::dense(tasks.len(), length * d + 2 * shape.samples(), mlp.hidden);
+            outputs(mlp.hidden).chain([window]).sum()
+        }
+        CoreConfig::Cnn(cnn) => {
+            let mut inputs = shape.modalities * (d + 2);
+            let mut works = Vec::new();
+            for &channels in &cnn.channels {
+                works.push(Work::dense(rows * shape.slots, 3 * inputs, channels));
+                inputs = channels;
+            }
+            works.into_iter().chain([Work::dense(tasks.len(), inputs, inputs)]).chain(outputs(inputs)).sum()
+        }
+        CoreConfig::Transformer(transformer) => {
+            let TransformerConfig { layers, heads, hidden } = transformer;
+            let scores = rows * length * length;
+            let layer = [
+                Work::dense(4 * rows * length, d, d),
+                Work { products: 2 * scores * d, made: 3 * scores * heads },
+                Work::dense(rows * length, d, *hidden),
+                Work::dense(rows * length, *hidden, d),
+            ];
+            let layers = std::iter::repeat_n(layer, *layers).flatten();
+            layers.chain([Work::dense(tasks.len(), d, d)]).chain(outputs(d)).sum()
+        }
+        CoreConfig::Llm4wm(llm) => {
+            // One pass per task: each has its own adapters and its own mixture of experts.
+            let (wide, rows) = (llm.backbone.width, tasks.len());
+            let scores = rows * length * length;
+            let (experts, rank) = (llm.lora.experts, llm.lora.rank);
+            let lora = |inputs: usize, outputs: usize| {
+                Work::dense(rows * length, inputs + outputs, experts * rank)
+            };
+            let layer = [
+                Work::dense(4 * rows * length, wide, wide),
+                Work { products: 2 * scores * wide, made: 3 * scores * llm.backbone.heads },
+                Work::dense(8 * rows * length, wide, wide),
+                lora(wide, wide),
+                lora(wide, 4 * wide),
+                lora(4 * wide, wide),
+            ];
+            let layers = std::iter::repeat_n(layer, llm.backbone.layers).flatten();
+            // Two adapters of two stacks of residual blocks of two convolutions, tokens as channels.
+            let convs = 2 * 2 * llm.blocks * 2;
+            let adapters = Work::dense(rows * convs * wide, 3 * length, length);
+            layers.chain([adapters, Work::dense(rows * length, d, wide)]).chain(outputs(length * wide)).sum()
+        }
+    }
 }
 
 /// The chain and the head of one task.

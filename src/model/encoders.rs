@@ -3,13 +3,14 @@
 use candle_core::{Device, Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 
-use super::config::NetworkConfig;
+use super::baselines::encoders::MapEncoder;
+use super::config::{EncodersConfig, MapsConfig, NetworkConfig};
 use super::layers::{Dense, LayerNorm, Mode};
 use super::neighbours;
 use super::point_transformer::{Hierarchy, PointTransformer, PointTransformerConfig};
 use super::resnet::{ResNet, pool_to_tokens};
 use super::sets::{LINK_FEATURES, POSITION_FEATURES, SetEncoder, VectorEncoder};
-use super::{Cloud, Encoded, Input, LIDAR_FEATURES, RADAR_FEATURES};
+use super::{Cloud, Encoded, Input, LIDAR_FEATURES, RADAR_FEATURES, grid};
 
 /// A point encoder with its projection to the common width and the token of an empty cloud.
 #[derive(Debug)]
@@ -71,16 +72,27 @@ impl PointEncoder {
     }
 }
 
+/// The ResNet with its projection to the common width.
+#[derive(Debug)]
+struct ImageEncoder {
+    network: ResNet,
+    projection: Dense,
+    grid: usize,
+}
+
+/// The encoders of camera, radar and LiDAR.
+#[derive(Debug)]
+enum Sensors {
+    Points { image: Box<ImageEncoder>, radar: PointEncoder, lidar: PointEncoder },
+    Maps { config: MapsConfig, image: MapEncoder, radar: MapEncoder, lidar: MapEncoder },
+}
+
 /// One encoder per input, and the norm of each one's tokens before the gate.
 #[derive(Debug)]
 pub struct Encoders {
     tokens: usize,
-    grid: usize,
     device: Device,
-    image: ResNet,
-    image_projection: Dense,
-    radar: PointEncoder,
-    lidar: PointEncoder,
+    sensors: Sensors,
     link: SetEncoder,
     position: VectorEncoder,
     norms: Vec<LayerNorm>,
@@ -97,30 +109,53 @@ impl Encoders {
         let norms = ["camera", "radar", "lidar", "link", "position"];
         let norms = norms.iter().map(|name| LayerNorm::load(width, &vb.pp("norm").pp(name)));
         let own = vb.pp("image");
-        let weights = image.unwrap_or(&own);
-        let image = &config.image.network;
+        let sensors = match &config.encoders {
+            EncodersConfig::Points(points) => {
+                let network = &points.image.network;
+                let image = ImageEncoder {
+                    network: ResNet::load(network, image.unwrap_or(&own))?,
+                    projection: Dense::load(network.outputs(), width, true, &own.pp("projection"))?,
+                    grid: config.grid,
+                };
+                Sensors::Points {
+                    image: Box::new(image),
+                    radar: PointEncoder::load(&points.radar, RADAR_FEATURES, width, &vb.pp("radar"))?,
+                    lidar: PointEncoder::load(&points.lidar, LIDAR_FEATURES, width, &vb.pp("lidar"))?,
+                }
+            }
+            EncodersConfig::Maps(maps) => {
+                let load = |channels, vb: &VarBuilder<'_>| MapEncoder::load(&maps.map, channels, tokens, width, vb);
+                Sensors::Maps {
+                    config: maps.clone(),
+                    image: load(3, &own)?,
+                    radar: load(grid::channels(RADAR_FEATURES)?, &vb.pp("radar"))?,
+                    lidar: load(grid::channels(LIDAR_FEATURES)?, &vb.pp("lidar"))?,
+                }
+            }
+        };
         Ok(Self {
             tokens,
-            grid: config.image.grid,
             device: vb.device().clone(),
-            image: ResNet::load(image, weights)?,
-            image_projection: Dense::load(image.outputs(), width, true, &own.pp("projection"))?,
-            radar: PointEncoder::load(&config.radar, RADAR_FEATURES, width, &vb.pp("radar"))?,
-            lidar: PointEncoder::load(&config.lidar, LIDAR_FEATURES, width, &vb.pp("lidar"))?,
+            sensors,
             link: SetEncoder::load(LINK_FEATURES, tokens, width, &vb.pp("link"))?,
             position: VectorEncoder::load(POSITION_FEATURES, tokens, width, &vb.pp("position"))?,
             norms: norms.collect::<Result<_>>()?,
         })
     }
 
-    const fn points(&self, input: Input) -> &PointEncoder {
-        if matches!(input, Input::Radar) { &self.radar } else { &self.lidar }
+    /// Points of a cloud of `input` at most.
+    fn most(&self, input: Input) -> Option<usize> {
+        match (&self.sensors, input) {
+            (Sensors::Points { radar, .. }, Input::Radar) => radar.config.points.first().copied(),
+            (Sensors::Points { lidar, .. }, _) => lidar.config.points.first().copied(),
+            (Sensors::Maps { config, .. }, _) => Some(config.points),
+        }
     }
 
     /// Thins points to what the encoder of `input` takes at most.
     #[must_use]
     pub fn thin(&self, input: Input, points: &[[f32; 3]]) -> Vec<u32> {
-        let most = self.points(input).config.points.first().copied().unwrap_or(points.len());
+        let most = self.most(input).unwrap_or(points.len()).max(1);
         // Farthest point sampling of everything costs points × most distances: from a dense cloud, every so-manyth
         // point (in the order of the scan) is a candidate.
         let step = points.len().div_ceil(4 * most).max(1);
@@ -139,9 +174,14 @@ impl Encoders {
     /// # Errors
     /// [`candle_core::Error`] of the device or of a wrong shape.
     pub fn images(&self, images: &Tensor, mode: Mode) -> Result<Vec<Encoded>> {
-        let map = self.image.forward(images, mode)?;
-        let tokens = pool_to_tokens(&map, self.grid)?;
-        self.finish(Input::Camera, &self.image_projection.forward(&tokens)?)
+        let tokens = match &self.sensors {
+            Sensors::Points { image, .. } => {
+                let map = image.network.forward(images, mode)?;
+                image.projection.forward(&pool_to_tokens(&map, image.grid)?)?
+            }
+            Sensors::Maps { image, .. } => image.forward(images)?,
+        };
+        self.finish(Input::Camera, &tokens)
     }
 
     /// Clouds of radar or LiDAR points.
@@ -149,7 +189,19 @@ impl Encoders {
     /// # Errors
     /// [`candle_core::Error`] of the device or of a wrong number of features.
     pub fn clouds(&self, input: Input, clouds: &[Cloud], mode: Mode) -> Result<Vec<Encoded>> {
-        let (tokens, counts) = self.points(input).forward(clouds, &self.device, mode)?;
+        let is_radar = input == Input::Radar;
+        let (tokens, counts) = match &self.sensors {
+            Sensors::Points { radar, lidar, .. } => {
+                let encoder = if is_radar { radar } else { lidar };
+                encoder.forward(clouds, &self.device, mode)?
+            }
+            Sensors::Maps { config, radar, lidar, .. } => {
+                let (encoder, features) =
+                    if is_radar { (radar, RADAR_FEATURES) } else { (lidar, LIDAR_FEATURES) };
+                let map = grid::rasterise(clouds, features, &config.ground, &self.device)?;
+                return self.finish(input, &encoder.forward(&map)?);
+            }
+        };
         let tokens = self.norm(input, &tokens)?;
         let mut from = 0;
         let encoded = counts.into_iter().map(|count| {

@@ -32,12 +32,12 @@ pub struct Fusion {
 }
 
 /// Frequencies of the age embedding.
-const FREQUENCIES: usize = 8;
+pub(super) const FREQUENCIES: usize = 8;
 /// Longest period of the age embedding, seconds; each next one is half as long.
 const LONGEST_PERIOD_S: f64 = 4.0;
 
 /// `[.., 2 · FREQUENCIES]`: sine and cosine of ages `[..]` in seconds.
-fn age_features(ages: &Tensor) -> Result<Tensor> {
+pub(super) fn age_features(ages: &Tensor) -> Result<Tensor> {
     let turns =
         (0..FREQUENCIES).map(|octave| std::f64::consts::TAU * f64::from(1u32 << octave) / LONGEST_PERIOD_S);
     let turns: Vec<f32> = turns.map(|turn| turn as f32).collect();

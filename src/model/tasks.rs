@@ -91,7 +91,19 @@ impl Sizes {
     }
 }
 
-/// The tokens that enter a core: `[R, slots, modalities, tokens, width]`.
+/// Which rows of a batch of [`Tokens`] each task is to conclude from.
+pub type Asked = BTreeMap<Task, Vec<u32>>;
+
+/// What a core says of a batch.
+#[derive(Clone, Debug)]
+pub struct Said {
+    /// Per task `[rows asked, outputs]`, in the order asked: scores, for a pose joint after joint x, y, z in metres.
+    pub tasks: BTreeMap<Task, Tensor>,
+    /// Gate weights `[R, W, D]`, of a core that has a gate.
+    pub gate: Option<Tensor>,
+}
+
+/// The tokens that a core is built for, row by row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TokenShape {
     /// W, slots of a window.
@@ -104,16 +116,37 @@ pub struct TokenShape {
     pub width: usize,
 }
 
-/// Which rows of a batch of [`Tokens`] each task is to conclude from.
-pub type Asked = BTreeMap<Task, Vec<u32>>;
+impl TokenShape {
+    /// W · D, samples of a window.
+    #[must_use]
+    pub const fn samples(&self) -> usize {
+        self.slots * self.modalities
+    }
 
-/// What a core says of a batch.
-#[derive(Clone, Debug)]
-pub struct Said {
-    /// Per task `[rows asked, outputs]`, in the order asked: scores, for a pose joint after joint x, y, z in metres.
-    pub tasks: BTreeMap<Task, Tensor>,
-    /// Gate weights `[R, W, D]`, of a core that has a gate.
-    pub gate: Option<Tensor>,
+    /// W · D · n_f, tokens of a window.
+    #[must_use]
+    pub const fn length(&self) -> usize {
+        self.samples() * self.tokens
+    }
+
+    /// R, the rows of a batch of such tokens.
+    ///
+    /// # Errors
+    /// When values, mask or ages have another shape: what was found and what is allowed.
+    pub fn rows(&self, tokens: &Tokens) -> Result<usize> {
+        let rows = tokens.values.dim(0)?;
+        let (slots, modalities, count) = (self.slots, self.modalities, self.tokens);
+        for (name, found, allowed) in [
+            ("tokens", tokens.values.dims(), &[rows, slots, modalities, count, self.width][..]),
+            ("their mask", tokens.mask.dims(), &[rows, slots, modalities, count]),
+            ("their ages", tokens.ages.dims(), &[rows, slots, modalities]),
+        ] {
+            if found != allowed {
+                candle_core::bail!("{name}: found {found:?}, allowed is {allowed:?}");
+            }
+        }
+        Ok(rows)
+    }
 }
 
 /// What stands behind the encoders: the tokens of a window in, scores of the tasks out.

@@ -2,13 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, missing_docs)]
 
 mod backbone;
+mod baselines;
 mod checkpoint;
 mod fusion;
-
 mod lora;
+mod network;
 mod ops;
 mod points;
-mod network;
 mod predictor;
 mod resnet;
 mod scenes;

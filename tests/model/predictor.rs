@@ -8,7 +8,7 @@ use mmsense::frame::{UeView, Window};
 use mmsense::infer::check::check;
 use mmsense::infer::device::DeviceChoice;
 use mmsense::infer::{NetworkPredictor, Prediction, Predictor};
-use mmsense::model::config::CoreConfig;
+use mmsense::model::config::{CoreConfig, EncodersConfig};
 use mmsense::model::{Sizes, Task};
 use mmsense::sample::{Data, Modality, PointCloud, RadarPoint, RadarReading};
 
@@ -64,7 +64,7 @@ fn frames_faster_than_the_stride_are_encoded_once_too() {
 #[test]
 fn a_window_too_long_for_the_network_is_refused() {
     let mut long = tiny();
-    long.image.grid = 16;
+    long.grid = 16;
     let (sizes, book) = (Sizes::new(64, 8, 4), Codebook::default());
     let refused = NetworkPredictor::fresh(&long, sizes, &[Task::Beam], &book, DeviceChoice::Cpu).unwrap_err();
     assert!(refused.to_string().contains("found 81920, allowed is at most 4096"), "{refused}");
@@ -209,16 +209,17 @@ fn a_wrong_network_file_is_told_whole() {
     backbone.taps = Some(vec![0, 9]);
     backbone.tokenizer = None;
     wrong.tasks = vec![Task::Beam, Task::Pose, Task::Beam];
-    wrong.image.side = 8;
-    wrong.radar.share = 5;
-    wrong.lidar.points = vec![4, 32];
+    let EncodersConfig::Points(encoders) = &mut wrong.encoders else { panic!("{:?}", wrong.encoders) };
+    encoders.image.side = 8;
+    encoders.radar.share = 5;
+    encoders.lidar.points = vec![4, 32];
     let keys: Vec<String> = wrong.problems().into_iter().map(|(key, _)| key).collect();
     for key in ["core.heads", "tasks", "backbone.prompts.pose", "backbone.taps", "backbone.tokenizer"] {
         assert!(keys.iter().any(|found| found == key), "{key} is not among {keys:?}");
     }
     assert!(keys.iter().any(|key| key.starts_with("backbone.size.")), "{keys:?}");
-    for key in ["image.side", "radar.share", "lidar.points", "lidar.widths"] {
-        assert!(keys.iter().any(|found| found == key), "{key} is not among {keys:?}");
+    for key in ["image.side", "radar.share", "lidar.points", "lidar.widths"].map(|key| format!("encoders.{key}")) {
+        assert!(keys.iter().any(|found| *found == key), "{key} is not among {keys:?}");
     }
 }
 

@@ -1,0 +1,95 @@
+//! The CNN baseline: convolutions along the slots of a window.
+
+use candle_core::{Result, Tensor};
+use candle_nn::VarBuilder;
+use serde::{Deserialize, Serialize};
+
+use super::conv::Conv3;
+use super::{Parts, Problems, Window, ask, parts};
+use crate::model::fusion::Tokens;
+use crate::model::heads::{Head, mean_token};
+use crate::model::layers::Mode;
+use crate::model::tasks::{Asked, Core, Said, Task, TokenShape};
+
+/// Size of the CNN baseline.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CnnConfig {
+    /// Channels of each convolution along the slots, one after the other.
+    pub channels: Vec<usize>,
+}
+
+impl Default for CnnConfig {
+    fn default() -> Self {
+        Self { channels: vec![256, 256] }
+    }
+}
+
+impl CnnConfig {
+    fn check(&self) -> Problems {
+        let mut problems = Problems::default();
+        problems.within("channels", self.channels.len(), 1, 16);
+        for &channels in &self.channels {
+            problems.within("channels", channels, 1, 8192);
+        }
+        problems
+    }
+
+    /// What is wrong with it: key and what was found and allowed.
+    #[must_use]
+    pub fn problems(&self) -> Vec<(String, String)> {
+        self.check().0
+    }
+}
+
+/// The mean token of every sample, its presence and its age are the channels of a slot; convolutions of three
+/// slots with rectifiers between, the mean over the slots, and a [`Head`] per task.
+#[derive(Clone, Debug)]
+pub struct Cnn {
+    shape: TokenShape,
+    convs: Vec<Conv3>,
+    heads: Parts<Head>,
+}
+
+impl Cnn {
+    /// Loads a core for `tasks` with their numbers of outputs (`conv0`, …, `head.task`).
+    ///
+    /// # Errors
+    /// When the configuration has a problem, or a tensor is missing or has another shape.
+    pub fn load(
+        config: &CnnConfig,
+        shape: TokenShape,
+        tasks: &[(Task, usize)],
+        vb: &VarBuilder<'_>,
+    ) -> Result<Self> {
+        config.check().refuse("the CNN")?;
+        let mut inputs = shape.modalities * (shape.width + 2);
+        let mut convs = Vec::with_capacity(config.channels.len());
+        for (number, &channels) in config.channels.iter().enumerate() {
+            convs.push(Conv3::load(inputs, channels, &vb.pp(format!("conv{number}")))?);
+            inputs = channels;
+        }
+        let heads = parts(tasks, |task, outputs| Head::load(inputs, outputs, &vb.pp("head").pp(task)))?;
+        Ok(Self { shape, convs, heads })
+    }
+}
+
+impl Core for Cnn {
+    fn forward(&self, tokens: &Tokens, asked: &Asked, _: Mode) -> Result<Said> {
+        let window = Window::new(tokens, &self.shape)?;
+        let TokenShape { slots, modalities, tokens: count, width } = self.shape;
+        let samples = window.values.dim(0)? * slots * modalities;
+        // [R·W·D, n_f, d] → [R, W, D, d]
+        let flat = window.values.reshape((samples, count, width))?;
+        let means = mean_token(&flat, &tokens.mask.reshape((samples, count))?)?;
+        let means = means.reshape(((), slots, modalities, width))?;
+        let channels = [&means, &window.present.unsqueeze(3)?, &window.ages.unsqueeze(3)?];
+        // [R, W, D·(d + 2)]
+        let mut x = Tensor::cat(&channels, 3)?.flatten_from(2)?;
+        for conv in &self.convs {
+            x = conv.forward(&x)?.relu()?;
+        }
+        let state = x.mean(1)?; // [R, channels]
+        ask("CNN", &self.heads, asked, &state, |_, head, rows| head.forward(&state.index_select(rows, 0)?))
+    }
+}
