@@ -432,7 +432,8 @@ pub enum BeamRule {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Model {
-    /// The network's configuration file, beside the pipeline file; left out, rules decide.
+    /// A network's configuration (`.toml`: its weights are fresh) or a stored network (`.safetensors`), beside the
+    /// pipeline file; left out, rules decide.
     pub network: Option<PathBuf>,
     /// What the network is asked for: `beam`, `blockage`, `activity`, `pose`.
     pub tasks: Vec<Task>,

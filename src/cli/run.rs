@@ -178,16 +178,21 @@ type Models = (Box<dyn Predictor>, Option<Box<dyn Predictor>>, Option<String>);
 fn models(pipeline: &Pipeline) -> Result<Models, Failure> {
     let rules = Box::new(Baseline::new(&pipeline.model, &pipeline.codebook, &pipeline.decide));
     let Some(file) = &pipeline.model.network else { return Ok((rules, None, None)) };
-    let config = config::load_network(file).map_err(Failure::usage)?;
-    let Some(beams) = pipeline.codebook.beams else {
-        let message =
-            "codebook.beams is not given and the recording has no powers: the network needs their number";
-        return Err(Failure::Usage(message.to_owned()));
+    let (model, codebook) = (&pipeline.model, &pipeline.codebook);
+    let network = if file.extension().is_some_and(|extension| extension == "safetensors") {
+        let window = (pipeline.align.window, pipeline.align.stride_ms);
+        let horizons = &pipeline.decide.horizons_ms;
+        NetworkPredictor::stored(file, &model.tasks, window, horizons, codebook, model.device)
+    } else {
+        let config = config::load_network(file).map_err(Failure::usage)?;
+        let Some(beams) = codebook.beams else {
+            let message =
+                "codebook.beams is not given and the recording has no powers: the network needs their number";
+            return Err(Failure::Usage(message.to_owned()));
+        };
+        let sizes = Sizes::new(pipeline.align.window, beams, pipeline.decide.horizons_ms.len());
+        NetworkPredictor::fresh(&config, sizes, &model.tasks, codebook, model.device)
     };
-    let horizons = pipeline.decide.horizons_ms.len();
-    let sizes = Sizes::new(pipeline.align.window, beams, horizons);
-    let model = &pipeline.model;
-    let network = NetworkPredictor::fresh(&config, sizes, &model.tasks, &pipeline.codebook, model.device);
     let network = network.map_err(|error| match error {
         NetworkError::Build(BuildError::Candle(_)) => Failure::failed(error),
         _ => Failure::usage(error),

@@ -2,6 +2,7 @@
 //! device, and takes the frames of all units and UEs through one forward pass.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
@@ -12,6 +13,7 @@ use super::{ModelError, ModelInfo, Prediction, Predictor, UePrediction};
 use crate::config::Codebook;
 use crate::frame::{Frame, LinkReport, Placed, Window};
 use crate::model::fusion::Tokens;
+use crate::model::deployed::{self, DeployError, FitError};
 use crate::model::heads::{softmax, within_horizons};
 use crate::model::layers::Mode;
 use crate::model::tasks::Asked;
@@ -90,11 +92,19 @@ const fn length(config: &NetworkConfig, sizes: Sizes) -> usize {
     sizes.slots * MODALITIES * config.tokens()
 }
 
+/// Where the weights come from, should they be needed again.
+#[derive(Debug)]
+enum Weights {
+    Fresh,
+    File(PathBuf),
+}
+
 /// The network, its device and the tokens that it keeps.
 #[derive(Debug)]
 pub struct NetworkPredictor {
     network: Network,
-    id: String,
+    info: ModelInfo,
+    weights: Weights,
     opened: Opened,
     choice: DeviceChoice,
     tasks: Vec<Task>,
@@ -131,6 +141,32 @@ pub enum NetworkError {
     /// It cannot be built.
     #[error(transparent)]
     Build(#[from] BuildError),
+    /// It cannot be read.
+    #[error(transparent)]
+    Stored(#[from] DeployError),
+    /// It was built to fit another unit.
+    #[error("{}: {source}", file.display())]
+    Fit {
+        /// Its file.
+        file: PathBuf,
+        /// What does not fit.
+        source: FitError,
+    },
+}
+
+/// Checks that a network can be asked for `tasks` and that its window is not too long.
+fn fits(config: &NetworkConfig, sizes: Sizes, tasks: &[Task]) -> Result<(), NetworkError> {
+    let found = length(config, sizes);
+    if found > MOST_TOKENS {
+        return Err(NetworkError::TooLong { found });
+    }
+    match tasks.iter().find(|task| !config.tasks.contains(task)) {
+        Some(&task) => {
+            let (network, built) = (config.name.clone(), config.tasks.clone());
+            Err(NetworkError::Task { task, network, built })
+        }
+        None => Ok(()),
+    }
 }
 
 impl NetworkPredictor {
@@ -147,27 +183,58 @@ impl NetworkPredictor {
         codebook: &Codebook,
         choice: DeviceChoice,
     ) -> Result<Self, NetworkError> {
-        let found = length(config, sizes);
-        if found > MOST_TOKENS {
-            return Err(NetworkError::TooLong { found });
-        }
-        if let Some(&task) = tasks.iter().find(|task| !config.tasks.contains(task)) {
-            let (network, built) = (config.name.clone(), config.tasks.clone());
-            return Err(NetworkError::Task { task, network, built });
-        }
         let opened = open(choice)?;
+        fits(config, sizes, tasks)?;
         let network = Network::fresh(config, sizes, &opened.device)?;
-        Ok(Self {
-            id: identity(config, sizes),
-            directions: features::beam_directions(codebook, sizes.beams),
+        let info = ModelInfo { id: identity(config, sizes), trained: false };
+        Ok(Self::of(network, info, Weights::Fresh, tasks, codebook, (opened, choice)))
+    }
+
+    /// Reads a network from a file, to be asked for `tasks` of a unit with this window (slots, stride in ms), these
+    /// horizons and this codebook.
+    ///
+    /// # Errors
+    /// [`NetworkError`] when the file is not one of a network, does not fit the unit, or a GPU was asked for and is not
+    /// there or refuses memory.
+    pub fn stored(
+        file: &Path,
+        tasks: &[Task],
+        window: (usize, f64),
+        horizons_ms: &[u32],
+        codebook: &Codebook,
+        choice: DeviceChoice,
+    ) -> Result<Self, NetworkError> {
+        let opened = open(choice)?;
+        let (network, fit) = deployed::load(file, &opened.device)?;
+        let misfit = |source| NetworkError::Fit { file: file.to_owned(), source };
+        fit.check(tasks, window, horizons_ms, codebook).map_err(misfit)?;
+        fits(network.config(), network.sizes(), tasks)?;
+        let bytes = std::fs::read(file).map_err(|error| BuildError::Candle(error.into()))?;
+        let id = format!("{}@{}", network.config().name, short_hash(&bytes));
+        let info = ModelInfo { id, trained: fit.trained };
+        Ok(Self::of(network, info, Weights::File(file.to_owned()), tasks, codebook, (opened, choice)))
+    }
+
+    fn of(
+        network: Network,
+        info: ModelInfo,
+        weights: Weights,
+        tasks: &[Task],
+        codebook: &Codebook,
+        (opened, choice): (Opened, DeviceChoice),
+    ) -> Self {
+        Self {
+            info,
+            directions: features::beam_directions(codebook, network.sizes().beams),
             network,
+            weights,
             opened,
             choice,
             tasks: tasks.to_vec(),
             rebuilt: false,
             units: BTreeMap::new(),
             work: Work::default(),
-        })
+        }
     }
 
     /// The device that it runs on, and why that one.
@@ -194,8 +261,12 @@ impl NetworkPredictor {
         let again = if self.rebuilt { None } else { open(self.choice).ok() };
         self.rebuilt = true;
         self.opened = again.unwrap_or_else(|| Opened::cpu(format!("{} failed: {error}", self.opened.name)));
-        self.network = Network::fresh(self.network.config(), self.network.sizes(), &self.opened.device)
-            .map_err(candle_core::Error::wrap)?;
+        let device = &self.opened.device;
+        self.network = match &self.weights {
+            Weights::Fresh => Network::fresh(self.network.config(), self.network.sizes(), device)
+                .map_err(candle_core::Error::wrap)?,
+            Weights::File(file) => deployed::load(file, device).map_err(candle_core::Error::wrap)?.0,
+        };
         Ok(())
     }
 
@@ -452,14 +523,17 @@ const fn modality(input: Input) -> Modality {
 
 /// The name of a network and a hash of all that its weights follow from.
 fn identity(config: &NetworkConfig, sizes: Sizes) -> String {
-    let digest = Sha256::digest(format!("{config:?} {sizes:?}"));
-    let hash: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-    format!("{}@{hash}", config.name)
+    format!("{}@{}", config.name, short_hash(format!("{config:?} {sizes:?}").as_bytes()))
+}
+
+/// The first 8 hexadecimal digits of the SHA-256.
+fn short_hash(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Predictor for NetworkPredictor {
     fn info(&self) -> ModelInfo {
-        ModelInfo { id: self.id.clone(), trained: false }
+        self.info.clone()
     }
 
     fn device(&self) -> &str {

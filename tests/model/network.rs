@@ -166,7 +166,7 @@ fn gradients_of_the_core_are_those_of_finite_differences() {
             // The largest gradient and one in the middle.
             let largest = (0..gradient.len()).max_by(|&a, &b| gradient[a].abs().total_cmp(&gradient[b].abs()));
             for place in [largest.unwrap(), gradient.len() / 2] {
-                let mut moved = |by: f64| {
+                let moved = |by: f64| {
                     let mut values = values.clone();
                     values[place] += by;
                     var.set(&Tensor::from_vec(values, var.shape(), &Device::Cpu).unwrap()).unwrap();
