@@ -132,7 +132,9 @@ const FAMILIES: [(&str, Family); 8] = [
 /// Files beside the families that hold no case: prose, and the noise of the references themselves.
 fn is_known_file(name: &str) -> bool {
     matches!(name, "README.md" | "TENSORS.md")
-        || name.strip_suffix("_noise.json").is_some_and(|family| FAMILIES.iter().any(|known| known.0 == family))
+        || name
+            .strip_suffix("_noise.json")
+            .is_some_and(|family| FAMILIES.iter().any(|known| known.0 == family))
 }
 
 /// The files of a family's folder, of which each case takes its own; what is left over is unknown.
@@ -167,8 +169,10 @@ impl Files<'_> {
 /// # Errors
 /// [`ParityError`] when the folder cannot be read. What is wrong within it is a row of the report.
 pub fn run(folder: &Path, device: &Device, device_name: &str) -> Result<Report, ParityError> {
-    let unreadable =
-        |error: &dyn fmt::Display| ParityError::Folder { folder: folder.to_owned(), reason: error.to_string() };
+    let unreadable = |error: &dyn fmt::Display| ParityError::Folder {
+        folder: folder.to_owned(),
+        reason: error.to_string(),
+    };
     let entries = entries(folder).map_err(|error| unreadable(&error))?;
     // candle's backward pass calls itself once per operation.
     const STACK: usize = 256 << 20;

@@ -53,7 +53,10 @@ impl Attention {
         let (rows, length, width) = x.dims3()?;
         let (_, seen, _) = states.dims3()?;
         if self.heads == 0 || !width.is_multiple_of(self.heads) {
-            candle_core::bail!("attention: found width {width}, allowed is a multiple of {} heads", self.heads);
+            candle_core::bail!(
+                "attention: found width {width}, allowed is a multiple of {} heads",
+                self.heads
+            );
         }
         let split = |x: Tensor, length: usize| -> Result<Tensor> {
             // [R, T, d] → [R, h, T, d/h]

@@ -65,11 +65,8 @@ fn adamw(case: &mut Case<'_>, golden: &Golden) -> Result<(), CaseError> {
         named.push((parameter.to_owned(), variable(golden.get(&format!("{parameter}.0"))?)?));
     }
     let group = Group { rate: golden.parsed("lr")?, weight_decay: golden.parsed("wd")? };
-    let config = AdamWConfig {
-        beta1: golden.parsed("b1")?,
-        beta2: golden.parsed("b2")?,
-        eps: golden.parsed("eps")?,
-    };
+    let config =
+        AdamWConfig { beta1: golden.parsed("b1")?, beta2: golden.parsed("b2")?, eps: golden.parsed("eps")? };
     let mut optimiser = AdamW::new(named.clone(), config, |_, _| group);
     for step in 0.. {
         let mut gradients = GradStore::default();
@@ -178,7 +175,8 @@ fn all_losses(case: &mut Case<'_>, golden: &Golden) -> Result<(), CaseError> {
                 let scores = variable(own("logits")?)?;
                 // torch ignores targets of −100.
                 let labels: Vec<i64> = own("target")?.to_dtype(DType::I64)?.to_vec1()?;
-                let labels: Vec<Option<u32>> = labels.iter().map(|&label| u32::try_from(label).ok()).collect();
+                let labels: Vec<Option<u32>> =
+                    labels.iter().map(|&label| u32::try_from(label).ok()).collect();
                 let loss = losses::cross_entropy(&scores, &labels)?
                     .ok_or_else(|| CaseError::Other(format!("`{name}` has no label")))?;
                 (scores, loss)
@@ -228,7 +226,8 @@ fn uncertainty(case: &mut Case<'_>, golden: &Golden) -> Result<(), CaseError> {
     };
     // A task that is not in the sum has no gradient, which torch writes as 0.
     let gathered = |gradients: &GradStore, vars: &[Var]| -> Result<Tensor, CaseError> {
-        let all = vars.iter().map(|var| gradients.get(var).map_or_else(|| var.zeros_like(), |x| Ok(x.clone())));
+        let all =
+            vars.iter().map(|var| gradients.get(var).map_or_else(|| var.zeros_like(), |x| Ok(x.clone())));
         Ok(Tensor::cat(&all.collect::<Result<Vec<_>, _>>()?, 0)?)
     };
     let (total, gradients) = of(&log_vars, &|_| true)?;

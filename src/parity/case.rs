@@ -172,7 +172,8 @@ impl<'a> Case<'a> {
         }
         // f64::max passes over NaN, and a NaN must not pass.
         let worst = |numbers: &mut dyn Iterator<Item = f64>| {
-            numbers.fold(0.0f64, |worst, x| if x.is_nan() || worst.is_nan() { f64::NAN } else { worst.max(x) })
+            numbers
+                .fold(0.0f64, |worst, x| if x.is_nan() || worst.is_nan() { f64::NAN } else { worst.max(x) })
         };
         let error = worst(&mut expected.iter().zip(found).map(|(a, b)| (a - b).abs()));
         let tolerance = match tolerance {

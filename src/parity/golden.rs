@@ -82,7 +82,10 @@ impl Golden {
 
     /// An entry of the metadata.
     pub(super) fn metadata(&self, key: &str) -> Result<&str, CaseError> {
-        self.metadata.get(key).map(String::as_str).ok_or_else(|| CaseError::Missing(format!("metadata `{key}`")))
+        self.metadata
+            .get(key)
+            .map(String::as_str)
+            .ok_or_else(|| CaseError::Missing(format!("metadata `{key}`")))
     }
 
     /// An entry of the metadata that is a number.
@@ -112,7 +115,8 @@ impl Golden {
         };
         let tensor = self.get(name)?;
         let mut most = 0.0f64;
-        for (_, tensor) in self.tensors.iter().filter(|(name, _)| name.split('.').any(|part| part == "grad")) {
+        for (_, tensor) in self.tensors.iter().filter(|(name, _)| name.split('.').any(|part| part == "grad"))
+        {
             most = most.max(largest(tensor)?);
         }
         if largest(tensor)? < ROUNDING * most {

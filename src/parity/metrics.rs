@@ -3,13 +3,17 @@
 //! `expected.json` has a section per file (`beam` for `beam.safetensors`) with a number per measure. The numbers in the
 //! names (`top3`, `ece_15_equal_width_bins`) are read, not known.
 
+use std::collections::BTreeMap;
+
 use ndarray::{Array2, Array3};
 use serde_json::{Map, Value};
 
 use super::case::{Case, CaseError};
 use super::golden::Golden;
 use super::{Context, Files, Row, Tolerance};
-use crate::train::measures::beam::{Codebook, distance_based_accuracy, power_loss_db, strongest, top_k_accuracy};
+use crate::train::measures::beam::{
+    Codebook, distance_based_accuracy, power_loss_db, strongest, top_k_accuracy,
+};
 use crate::train::measures::binary::Scored;
 use crate::train::measures::calibration::expected_calibration_error;
 use crate::train::measures::classes::Confusion;
@@ -20,6 +24,8 @@ const EXPECTED: &str = "expected.json";
 /// Above it, a link is said to be blocked.
 const THRESHOLD: f64 = 0.5;
 
+/// Measures by name.
+type Section = Map<String, Value>;
 /// What a measure is by its name; `None` where none is known by it.
 type Measured = Result<Option<f64>, CaseError>;
 
@@ -48,22 +54,17 @@ pub(super) fn run(files: &mut Files<'_>, context: Context<'_>) -> Vec<Row> {
     rows
 }
 
-fn sections(files: &Files<'_>) -> Result<Vec<(String, Map<String, Value>)>, String> {
+fn sections(files: &Files<'_>) -> Result<BTreeMap<String, Section>, String> {
     let path = files.path(EXPECTED);
     let in_file = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
     let text = std::fs::read_to_string(&path).map_err(|error| in_file(&error))?;
-    let sections: Map<String, Value> = serde_json::from_str(&text).map_err(|error| in_file(&error))?;
-    let of = |(name, section): (String, Value)| match section {
-        Value::Object(section) => Ok((name, section)),
-        other => Err(in_file(&format!("`{name}`: found {other}, allowed is an object"))),
-    };
-    sections.into_iter().map(of).collect()
+    serde_json::from_str(&text).map_err(|error| in_file(&error))
 }
 
 /// Compares every number of a section with what `measure` makes of its name.
 fn compare_all(
     case: &mut Case<'_>,
-    expected: &Map<String, Value>,
+    expected: &Section,
     measure: impl Fn(&str) -> Measured,
 ) -> Result<(), CaseError> {
     for (name, expected) in expected {
@@ -86,7 +87,8 @@ fn matrix(golden: &Golden, name: &str) -> Result<Array2<f64>, CaseError> {
 
 fn classes(golden: &Golden, name: &str) -> Result<Vec<usize>, CaseError> {
     let class = |label: i64| {
-        usize::try_from(label).map_err(|_| CaseError::Other(format!("`{name}`: found {label}, allowed are 0 and more")))
+        usize::try_from(label)
+            .map_err(|_| CaseError::Other(format!("`{name}`: found {label}, allowed are 0 and more")))
     };
     golden.integers(name)?.into_iter().map(class).collect()
 }
@@ -96,7 +98,7 @@ fn number_after(name: &str, start: &str) -> Option<usize> {
     name.strip_prefix(start)?.parse().ok()
 }
 
-fn beam(case: &mut Case<'_>, golden: &Golden, expected: &Map<String, Value>) -> Result<(), CaseError> {
+fn beam(case: &mut Case<'_>, golden: &Golden, expected: &Section) -> Result<(), CaseError> {
     let (power, scores) = (matrix(golden, "power")?, matrix(golden, "logits")?);
     let truth = strongest(power.view());
     let mut numbers = expected.clone();
@@ -132,7 +134,7 @@ fn beam(case: &mut Case<'_>, golden: &Golden, expected: &Map<String, Value>) -> 
     })
 }
 
-fn blockage(case: &mut Case<'_>, golden: &Golden, expected: &Map<String, Value>) -> Result<(), CaseError> {
+fn blockage(case: &mut Case<'_>, golden: &Golden, expected: &Section) -> Result<(), CaseError> {
     let labels: Vec<bool> = golden.integers("label")?.iter().map(|&label| label != 0).collect();
     let probabilities = golden.floats("probability")?;
     let scored = Scored::new(&labels, &probabilities)?;
@@ -155,7 +157,7 @@ fn blockage(case: &mut Case<'_>, golden: &Golden, expected: &Map<String, Value>)
     })
 }
 
-fn activity(case: &mut Case<'_>, golden: &Golden, expected: &Map<String, Value>) -> Result<(), CaseError> {
+fn activity(case: &mut Case<'_>, golden: &Golden, expected: &Section) -> Result<(), CaseError> {
     let (labels, scores) = (classes(golden, "label")?, matrix(golden, "logits")?);
     let truth: Vec<Option<usize>> = labels.iter().copied().map(Some).collect();
     let confusion = Confusion::of_scores(&labels, scores.view())?;
@@ -173,10 +175,11 @@ fn activity(case: &mut Case<'_>, golden: &Golden, expected: &Map<String, Value>)
     })
 }
 
-fn poses(case: &mut Case<'_>, golden: &Golden, expected: &Map<String, Value>) -> Result<(), CaseError> {
+fn poses(case: &mut Case<'_>, golden: &Golden, expected: &Section) -> Result<(), CaseError> {
     let positions = |name: &str| -> Result<Array3<f64>, CaseError> {
         let shape = golden.get(name)?.dims3()?;
-        Array3::from_shape_vec(shape, golden.floats(name)?).map_err(|error| CaseError::Other(error.to_string()))
+        Array3::from_shape_vec(shape, golden.floats(name)?)
+            .map_err(|error| CaseError::Other(error.to_string()))
     };
     let (truth, predicted) = (positions("truth")?, positions("prediction")?);
     compare_all(case, expected, |name| {

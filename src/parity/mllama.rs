@@ -12,7 +12,8 @@ use super::case::{Case, CaseError};
 use super::golden::Golden;
 use super::{Context, FORWARD, Files, Row, Tolerance};
 use crate::model::backbone::{
-    Backbone, BackboneConfig, Inputs, Outputs, RopeConfig, RopeScaling, Rotation, SPELLINGS, inverse_frequencies,
+    Backbone, BackboneConfig, Inputs, Outputs, RopeConfig, RopeScaling, Rotation, SPELLINGS,
+    inverse_frequencies,
 };
 use crate::model::checkpoint::Checkpoint;
 use crate::model::layers::{Mode, Statistics};
@@ -151,7 +152,8 @@ pub(super) fn tensor(
     device: &candle_core::Device,
 ) -> Result<Tensor, CaseError> {
     let shape = checkpoint.tensors().find(|(own, _, _)| *own == name).map(|(_, shape, _)| shape.to_vec());
-    let shape = shape.ok_or_else(|| CaseError::Missing(format!("`{name}` of {}", checkpoint.path().display())))?;
+    let shape =
+        shape.ok_or_else(|| CaseError::Missing(format!("`{name}` of {}", checkpoint.path().display())))?;
     Ok(checkpoint.builder(DType::F32, device).get(shape, name)?)
 }
 

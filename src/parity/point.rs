@@ -57,7 +57,8 @@ fn points(positions: &Tensor) -> Result<Positions, CaseError> {
     let rows = positions.to_dtype(DType::F32)?.to_vec2::<f32>()?;
     let point = |row: Vec<f32>| {
         let found = row.len();
-        row.try_into().map_err(|_| CaseError::Other(format!("found {found} coordinates a point, allowed are 3")))
+        row.try_into()
+            .map_err(|_| CaseError::Other(format!("found {found} coordinates a point, allowed are 3")))
     };
     rows.into_iter().map(point).collect()
 }
@@ -99,7 +100,11 @@ fn compare_packed(
     tolerance: super::Tolerance,
 ) -> Result<(), CaseError> {
     let expected = golden.get(name)?;
-    let found = if found.elem_count() == expected.elem_count() { found.reshape(expected.shape())? } else { found.clone() };
+    let found = if found.elem_count() == expected.elem_count() {
+        found.reshape(expected.shape())?
+    } else {
+        found.clone()
+    };
     case.compare(golden, name, &found, tolerance)
 }
 

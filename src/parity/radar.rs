@@ -54,10 +54,13 @@ fn maps(
     let NpyArray::Complex(cube) = cube else {
         return Err(CaseError::Other(format!("{CUBE}: found real numbers, allowed are complex ones")));
     };
-    let cube = cube.into_dimensionality::<Ix3>().map_err(|error| CaseError::Other(format!("{CUBE}: {error}")))?;
+    let cube =
+        cube.into_dimensionality::<Ix3>().map_err(|error| CaseError::Other(format!("{CUBE}: {error}")))?;
     let integers = |value: &Value| -> Result<Vec<i64>, CaseError> {
         let list = value.as_array().and_then(|list| list.iter().map(Value::as_i64).collect());
-        list.ok_or_else(|| CaseError::Other(format!("{EXPECTED}: found {value}, allowed is a list of integers")))
+        list.ok_or_else(|| {
+            CaseError::Other(format!("{EXPECTED}: found {value}, allowed is a list of integers"))
+        })
     };
     let found: Vec<i64> = cube.shape().iter().map(|&length| length as i64).collect();
     case.integers("shape", &integers(&shape)?, &found);

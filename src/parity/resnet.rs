@@ -117,7 +117,9 @@ fn full(case: &mut Case<'_>, golden: &Golden, config: &ResNetConfig) -> Result<(
     const FULL: Tolerance = Tolerance::Relative(1e-5);
     let key = golden.metadata("key")?;
     let digits = key.strip_prefix("0x").map(|digits| u64::from_str_radix(digits, 16));
-    let key = digits.unwrap_or_else(|| key.parse()).map_err(|error| CaseError::Other(format!("metadata `key`: {error}")))?;
+    let key = digits
+        .unwrap_or_else(|| key.parse())
+        .map_err(|error| CaseError::Other(format!("metadata `key`: {error}")))?;
     let shapes = Arc::new(Mutex::new(BTreeMap::new()));
     let source = Made { key, shapes: Arc::clone(&shapes) };
     let vb = VarBuilder::from_backend(Box::new(source), DType::F32, case.device.clone());
@@ -128,7 +130,8 @@ fn full(case: &mut Case<'_>, golden: &Golden, config: &ResNetConfig) -> Result<(
         let expected = golden.floats(&format!("sample.{name}"))?;
         let tensor = name.rsplit_once(".first").map_or(name.as_str(), |(tensor, _)| tensor);
         let shape = shapes.lock().unwrap_or_else(PoisonError::into_inner).get(tensor).cloned();
-        let shape = shape.ok_or_else(|| CaseError::Other(format!("`{tensor}` is no tensor of the network")))?;
+        let shape =
+            shape.ok_or_else(|| CaseError::Other(format!("`{tensor}` is no tensor of the network")))?;
         let made: Vec<f64> =
             (0..expected.len() as u64).map(|index| f64::from(made(tensor, &shape, index, key))).collect();
         case.numbers(&format!("sample.{name}"), &expected, &made, super::EXACT);
@@ -151,7 +154,9 @@ fn compare_features(
 fn narrow(case: &mut Case<'_>, golden: &Golden, weights: &Golden) -> Result<(), CaseError> {
     let four = |key: &str| -> Result<[usize; 4], CaseError> {
         let list = weights.list(key)?;
-        let wrong = |found: Vec<usize>| CaseError::Other(format!("metadata `{key}`: found {found:?}, allowed are four"));
+        let wrong = |found: Vec<usize>| {
+            CaseError::Other(format!("metadata `{key}`: found {found:?}, allowed are four"))
+        };
         list.try_into().map_err(wrong)
     };
     let config = ResNetConfig {
@@ -209,11 +214,13 @@ fn trained(
     for statistic in ["running_mean", "running_var"] {
         for norm in golden.after(&format!("{prefix}.{statistic}.")) {
             // A stage stands for the second norm of its last block.
-            let is_of_stage =
-                |name: &str| name.starts_with(&format!("{norm}.")) && name.ends_with(&format!(".bn2.{statistic}"));
+            let is_of_stage = |name: &str| {
+                name.starts_with(&format!("{norm}.")) && name.ends_with(&format!(".bn2.{statistic}"))
+            };
             let found = statistics.iter().find(|(name, _)| *name == format!("{norm}.{statistic}"));
             let found = found.or_else(|| statistics.iter().rfind(|(name, _)| is_of_stage(name)));
-            let (_, found) = found.ok_or_else(|| CaseError::Other(format!("`{norm}` is no batch norm here")))?;
+            let (_, found) =
+                found.ok_or_else(|| CaseError::Other(format!("`{norm}` is no batch norm here")))?;
             case.compare(golden, &format!("{prefix}.{statistic}.{norm}"), found, FORWARD)?;
         }
     }
@@ -230,9 +237,9 @@ struct Made {
 /// Number `index` of the tensor of this name.
 fn made(name: &str, shape: &[usize], index: u64, key: u64) -> f32 {
     // FNV-1a, then the finaliser of SplitMix64.
-    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let hash = name
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     let mut x = (hash ^ key).wrapping_add((index + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
     x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

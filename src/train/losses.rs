@@ -30,7 +30,10 @@ pub fn cross_entropy(scores: &Tensor, labels: &[Option<u32>]) -> Result<Option<T
     let labelled = (0u32..).zip(labels).filter_map(|(row, label)| label.map(|label| (row, label)));
     let (rows, labels): (Vec<u32>, Vec<u32>) = labelled.unzip();
     if let Some(label) = labels.iter().find(|&&label| label as usize >= classes) {
-        candle_core::bail!("cross entropy: found label {label}, allowed are 0 to {}", classes.saturating_sub(1));
+        candle_core::bail!(
+            "cross entropy: found label {label}, allowed are 0 to {}",
+            classes.saturating_sub(1)
+        );
     }
     if rows.is_empty() {
         return Ok(None);
@@ -70,7 +73,9 @@ pub enum Interval {
 
 /// Labels of the horizons that contradict each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("blockage labels: found clear within horizon {later} and blocked within the shorter horizon {earlier}")]
+#[error(
+    "blockage labels: found clear within horizon {later} and blocked within the shorter horizon {earlier}"
+)]
 pub struct Contradiction {
     /// The shorter horizon, by number.
     pub earlier: usize,
@@ -111,14 +116,17 @@ pub fn hazard_loss(scores: &Tensor, rows: &[Vec<Interval>], positive_weight: f64
     let (count, horizons) = scores.dims2()?;
     if rows.len() != count || rows.iter().any(|row| row.len() != horizons) {
         let found: Vec<usize> = rows.iter().map(Vec::len).collect();
-        candle_core::bail!("hazard loss: found rows of {found:?} intervals, allowed are {count} of {horizons}");
+        candle_core::bail!(
+            "hazard loss: found rows of {found:?} intervals, allowed are {count} of {horizons}"
+        );
     }
     let of = |wanted: fn(Interval) -> bool| -> Result<Tensor> {
         let numbers: Vec<f32> =
             rows.iter().flatten().map(|&interval| f32::from(u8::from(wanted(interval)))).collect();
         Tensor::from_vec(numbers, (count, horizons), scores.device())?.to_dtype(scores.dtype())
     };
-    let counted = rows.iter().filter(|row| row.iter().any(|&interval| interval != Interval::Uncounted)).count();
+    let counted =
+        rows.iter().filter(|row| row.iter().any(|&interval| interval != Interval::Uncounted)).count();
     if counted == 0 {
         return Ok(None);
     }

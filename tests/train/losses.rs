@@ -57,7 +57,8 @@ fn binary_cross_entropy_has_its_gradient() {
 
 #[test]
 fn it_stays_finite_at_scores_of_120() {
-    let x = Var::from_tensor(&Tensor::new(&[120f32, -120.0, 120.0, -120.0, 0.0], &Device::Cpu).unwrap()).unwrap();
+    let x =
+        Var::from_tensor(&Tensor::new(&[120f32, -120.0, 120.0, -120.0, 0.0], &Device::Cpu).unwrap()).unwrap();
     let targets = Tensor::new(&[0f32, 1.0, 1.0, 0.0, 1.0], &Device::Cpu).unwrap();
     let loss = binary_cross_entropy(&x, &targets, 1.0).unwrap();
     assert!((scalar(&loss) - (240.0 + 2f64.ln()) / 5.0).abs() < 1e-5);
@@ -104,7 +105,11 @@ fn the_hazard_loss_is_the_likelihood_of_the_interval() {
     let found = hazard_loss(&scores, &rows, 1.0).unwrap().unwrap();
     assert!((scalar(&found) - (blocked_in_second + clear_up_to_second) / 2.0).abs() < 1e-12);
     check_gradient(&tensor(&[3, 3], 4, 3.0), |x| hazard_loss(x, &rows, 2.0).unwrap().unwrap());
-    assert!(hazard_loss(&scores.narrow(0, 0, 1).unwrap(), &[vec![Interval::Uncounted; 3]], 1.0).unwrap().is_none());
+    assert!(
+        hazard_loss(&scores.narrow(0, 0, 1).unwrap(), &[vec![Interval::Uncounted; 3]], 1.0)
+            .unwrap()
+            .is_none()
+    );
     assert!(hazard_loss(&scores, &rows[..2], 1.0).is_err());
 }
 
@@ -112,10 +117,11 @@ fn the_hazard_loss_is_the_likelihood_of_the_interval() {
 fn the_hazard_loss_tells_the_true_chances() {
     // Of eight rows one is blocked in the first interval, two in the second, five are clear: at the optimum
     // P(blocked within) is 1/8 and 3/8.
-    let rows: Vec<Vec<Interval>> = [(1, [Some(true), Some(true)]), (2, [Some(false), Some(true)]), (5, [Some(false); 2])]
-        .into_iter()
-        .flat_map(|(count, labels)| std::iter::repeat_n(intervals(&labels).unwrap(), count))
-        .collect();
+    let rows: Vec<Vec<Interval>> =
+        [(1, [Some(true), Some(true)]), (2, [Some(false), Some(true)]), (5, [Some(false); 2])]
+            .into_iter()
+            .flat_map(|(count, labels)| std::iter::repeat_n(intervals(&labels).unwrap(), count))
+            .collect();
     let mut x = Tensor::zeros((1, 2), DType::F64, &Device::Cpu).unwrap();
     for _ in 0..2000 {
         let var = Var::from_tensor(&x).unwrap();

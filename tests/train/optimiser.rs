@@ -21,7 +21,9 @@ fn named(dtype: DType) -> Vec<(String, Var)> {
     [("a", vec![3, 4]), ("b", vec![40_001]), ("c", vec![1])]
         .into_iter()
         .zip(1..)
-        .map(|((name, shape), seed)| (name.to_owned(), Var::from_tensor(&tensor(&shape, seed, dtype)).unwrap()))
+        .map(|((name, shape), seed)| {
+            (name.to_owned(), Var::from_tensor(&tensor(&shape, seed, dtype)).unwrap())
+        })
         .collect()
 }
 
@@ -29,7 +31,7 @@ fn named(dtype: DType) -> Vec<(String, Var)> {
 fn gradients(named: &[(String, Var)], step: u64, dtype: DType) -> GradStore {
     let mut gradients = GradStore::default();
     for (index, (name, var)) in (0u64..).zip(named) {
-        if name != "b" || step % 3 != 0 {
+        if name != "b" || !step.is_multiple_of(3) {
             gradients.insert(var, tensor(var.dims(), 100 + 10 * step + index, dtype));
         }
     }
@@ -64,7 +66,8 @@ fn steps_are_those_of_the_formula() {
                 let g = g * 0.3;
                 mean[i] = 0.8 * mean[i] + 0.2 * g;
                 square[i] = 0.95 * square[i] + 0.05 * g * g;
-                let (m, s) = (mean[i] / (1.0 - 0.8f64.powi(*steps)), square[i] / (1.0 - 0.95f64.powi(*steps)));
+                let (m, s) =
+                    (mean[i] / (1.0 - 0.8f64.powi(*steps)), square[i] / (1.0 - 0.95f64.powi(*steps)));
                 let w = &mut plain[index][i];
                 *w = *w * (1.0 - rate * GROUP.weight_decay) - rate * m / (s.sqrt() + 1e-6);
             }
@@ -89,7 +92,9 @@ fn a_state_restored_half_way_gives_the_same_steps_to_the_bit() {
                 optimiser.save(&file).unwrap();
                 half = whole
                     .iter()
-                    .map(|(name, var)| (name.clone(), Var::from_tensor(&var.as_tensor().copy().unwrap()).unwrap()))
+                    .map(|(name, var)| {
+                        (name.clone(), Var::from_tensor(&var.as_tensor().copy().unwrap()).unwrap())
+                    })
                     .collect();
             }
             optimiser.step(&gradients(&whole, step, dtype), Factors::default()).unwrap();
@@ -144,7 +149,10 @@ fn a_state_of_other_parameters_is_refused_by_name_and_changes_nothing() {
     );
     let mut state = good.clone();
     state.insert("a.step".to_owned(), Tensor::new(&[-1i64], &Device::Cpu).unwrap());
-    assert_eq!(refused(&mut optimiser, &state), "optimiser state: `a.step`: found -1, allowed are 0 and more");
+    assert_eq!(
+        refused(&mut optimiser, &state),
+        "optimiser state: `a.step`: found -1, allowed are 0 and more"
+    );
     let error = optimiser.load(std::path::Path::new("nowhere.safetensors")).unwrap_err().to_string();
     assert!(error.starts_with("optimiser state nowhere.safetensors: "), "{error}");
     // Still what it was.

@@ -100,7 +100,8 @@ impl<'a> Scored<'a> {
 
     /// (positives, negatives) at each distinct score, highest first.
     fn steps(&self) -> Vec<(u64, u64)> {
-        let mut order: Vec<(f64, bool)> = self.scores.iter().copied().zip(self.labels.iter().copied()).collect();
+        let mut order: Vec<(f64, bool)> =
+            self.scores.iter().copied().zip(self.labels.iter().copied()).collect();
         order.sort_by(|a, b| b.0.total_cmp(&a.0));
         let mut steps: Vec<(u64, u64)> = Vec::new();
         let mut last = f64::NAN;
@@ -178,8 +179,7 @@ mod tests {
     fn the_threshold_is_strict() {
         let scored = Scored::new(&[true, true, false, false], &[0.5, 0.6, 0.7, 0.1]).unwrap();
         let decisions = scored.decide(0.5);
-        let expected =
-            Decisions { true_positive: 1, false_positive: 1, true_negative: 1, false_negative: 1 };
+        let expected = Decisions { true_positive: 1, false_positive: 1, true_negative: 1, false_negative: 1 };
         assert_eq!(decisions, expected);
         assert_eq!(decisions.f1(), 0.5);
     }

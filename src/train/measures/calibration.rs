@@ -78,8 +78,10 @@ pub fn temperature_of_binary(scores: &[f64], labels: &[bool]) -> Result<f64, Mea
     }
     let slope = |beta: f64| -> f64 {
         let rows = scores.iter().zip(labels);
-        rows.map(|(&score, &label)| score * (1.0 / (1.0 + (-beta * score).exp()) - f64::from(u8::from(label))))
-            .sum()
+        rows.map(|(&score, &label)| {
+            score * (1.0 / (1.0 + (-beta * score).exp()) - f64::from(u8::from(label)))
+        })
+        .sum()
     };
     solve(labels.len(), slope)
 }
@@ -88,7 +90,12 @@ fn finite<'a>(scores: impl Iterator<Item = &'a f64>, row: usize) -> Result<(), M
     for score in scores {
         if !score.is_finite() {
             let number = score.to_string();
-            return Err(MeasureError::Number { measure: "temperature", number, row, allowed: "finite scores" });
+            return Err(MeasureError::Number {
+                measure: "temperature",
+                number,
+                row,
+                allowed: "finite scores",
+            });
         }
     }
     Ok(())
@@ -134,9 +141,12 @@ mod tests {
         let found = temperature_of_binary(&[2.0, 2.0, -2.0, 2.0], &[true, true, false, false]).unwrap();
         assert!((found - 2.0 / 3f64.ln()).abs() < 1e-9, "{found}");
         // Two classes with scores (s, 0) are the same.
-        let scores = Array2::from_shape_fn((4, 2), |(row, class)| {
-            if class == 0 { [2.0, 2.0, -2.0, 2.0][row] } else { 0.0 }
-        });
+        let scores = Array2::from_shape_fn(
+            (4, 2),
+            |(row, class)| {
+                if class == 0 { [2.0, 2.0, -2.0, 2.0][row] } else { 0.0 }
+            },
+        );
         let of_classes = temperature_of_classes(scores.view(), &[0, 0, 1, 1]).unwrap();
         assert!((found - of_classes).abs() < 1e-9, "{found} {of_classes}");
     }

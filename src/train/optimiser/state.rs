@@ -67,13 +67,11 @@ impl AdamW {
                 return Err(wrong(format!("`{name}.{STEP}`: found {dtype:?} {shape:?}, allowed is I64 [1]")));
             }
             let steps = step.to_vec1::<i64>()?.first().copied().unwrap_or_default();
-            let steps = u64::try_from(steps)
-                .map_err(|_| wrong(format!("`{}.{STEP}`: found {steps}, allowed are 0 and more", parameter.name)))?;
-            let moments = if steps == 0 {
-                None
-            } else {
-                Some(parameter.moments_of(take(MEAN)?, take(SQUARE)?)?)
-            };
+            let steps = u64::try_from(steps).map_err(|_| {
+                wrong(format!("`{}.{STEP}`: found {steps}, allowed are 0 and more", parameter.name))
+            })?;
+            let moments =
+                if steps == 0 { None } else { Some(parameter.moments_of(take(MEAN)?, take(SQUARE)?)?) };
             restored.push((steps, moments));
         }
         if let Some(name) = unread.first() {
