@@ -18,11 +18,14 @@
 use candle_core::{Device, Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 
+pub mod backbone;
+pub mod checkpoint;
 pub mod config;
 pub mod fusion;
 pub mod gate;
 pub mod heads;
 pub mod layers;
+pub mod lora;
 pub mod neighbours;
 pub mod parameters;
 pub mod point_transformer;
@@ -30,6 +33,7 @@ pub mod resnet;
 pub mod seeded;
 pub mod sets;
 pub mod tasks;
+pub mod tokenizer;
 
 pub use config::NetworkConfig;
 

@@ -18,7 +18,7 @@ pub fn fresh_weights(seed: u64, device: &Device) -> VarBuilder<'static> {
 }
 
 /// A stream of random numbers of its own for every name.
-fn stream(seed: u64, name: &str) -> Pcg64 {
+pub(crate) fn stream(seed: u64, name: &str) -> Pcg64 {
     let digest = Sha256::new().chain_update(seed.to_le_bytes()).chain_update(name).finalize();
     let mut key = [0; 32];
     key.copy_from_slice(&digest);
@@ -26,7 +26,7 @@ fn stream(seed: u64, name: &str) -> Pcg64 {
 }
 
 /// Uniform in (0, 1), from 53 random bits.
-fn uniform(random: &mut Pcg64) -> f64 {
+pub(crate) fn uniform(random: &mut Pcg64) -> f64 {
     ((random.next_u64() >> 11) as f64 + 0.5) / (1u64 << 53) as f64
 }
 
