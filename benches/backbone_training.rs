@@ -221,8 +221,17 @@ fn status(key: &str) -> f64 {
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
+/// Processor time of all threads so far, ms: it says what a step costs on a machine that does other things too.
+fn processor_ms() -> f64 {
+    let text = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<&str> = text.rsplit(')').next().unwrap().split_whitespace().collect();
+    // Ticks of 10 ms in user and in kernel mode.
+    10.0 * (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap())
+}
+
 fn measure(mut step: impl FnMut() -> usize) {
     let before = status("VmRSS");
+    let started = processor_ms();
     let mut times = Vec::new();
     let mut kept = 0;
     for _ in 0..STEPS {
@@ -233,8 +242,9 @@ fn measure(mut step: impl FnMut() -> usize) {
     times.sort_by(f64::total_cmp);
     let (peak, mib) = (status("VmHWM"), 1024.0);
     println!(
-        "{:>9.1} {:>9.1} {:>9.1} {:>12.1}",
+        "{:>9.1} {:>9.1} {:>9.1} {:>9.1} {:>12.1}",
         times[STEPS / 2],
+        (processor_ms() - started) / STEPS as f64,
         before / mib,
         (peak - before) / mib,
         kept as f64 * 4.0 / mib / mib
@@ -249,7 +259,10 @@ fn stock(frozen: bool, layerwise: bool) {
     let way = if layerwise { by_layer } else { whole };
     measure(|| {
         let stores = way(&layers, &x, &sensors, &common);
-        stores.iter().flat_map(|grads| grads.get_ids().map(|id| grads.get_id(*id).unwrap().elem_count())).sum()
+        stores
+            .iter()
+            .flat_map(|grads| grads.get_ids().map(|id| grads.get_id(*id).unwrap().elem_count()))
+            .sum()
     });
 }
 
@@ -298,9 +311,13 @@ fn main() {
             other => panic!("no variant {other}"),
         },
         None => {
-            println!("{:<26} {:>9} {:>9} {:>9} {:>12}", "", "ms/step", "MiB base", "MiB peak+", "MiB of grads");
+            println!(
+                "{:<26} {:>9} {:>9} {:>9} {:>9} {:>12}",
+                "", "ms/step", "cpu ms", "MiB base", "MiB peak+", "MiB of grads"
+            );
             for variant in VARIANTS {
-                let child = Command::new(std::env::current_exe().unwrap()).args(["--variant", variant]).output();
+                let child =
+                    Command::new(std::env::current_exe().unwrap()).args(["--variant", variant]).output();
                 let output = child.unwrap();
                 assert!(output.status.success(), "{variant}: {}", String::from_utf8_lossy(&output.stderr));
                 print!("{variant:<26} {}", String::from_utf8_lossy(&output.stdout));

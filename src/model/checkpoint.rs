@@ -52,8 +52,8 @@ fn claimed_length(bytes: &[u8]) -> Option<u64> {
 
 impl Shard {
     fn open(path: &Path) -> Result<Self, CheckpointError> {
-        let map = Map::open(path)
-            .map_err(|source| CheckpointError::Read { file: path.to_path_buf(), source })?;
+        let map =
+            Map::open(path).map_err(|source| CheckpointError::Read { file: path.to_path_buf(), source })?;
         let bytes = map.bytes();
         match SafeTensors::read_metadata(bytes) {
             Ok((header, metadata)) => Ok(Self { path: path.to_path_buf(), metadata, data: 8 + header, map }),
@@ -63,11 +63,9 @@ impl Shard {
                 | SafeTensorError::HeaderTooLarge
                 | SafeTensorError::MetadataIncompleteBuffer),
             ) => Err(match claimed_length(bytes) {
-                Some(claimed) if claimed != bytes.len() as u64 => CheckpointError::Length {
-                    file: path.to_path_buf(),
-                    found: bytes.len() as u64,
-                    claimed,
-                },
+                Some(claimed) if claimed != bytes.len() as u64 => {
+                    CheckpointError::Length { file: path.to_path_buf(), found: bytes.len() as u64, claimed }
+                }
                 _ => CheckpointError::Header { file: path.to_path_buf(), reason: error.to_string() },
             }),
             Err(error) => {

@@ -98,8 +98,7 @@ fn is_named(module: &str, target: &str) -> bool {
 #[must_use]
 pub fn modules(backbone: &BackboneConfig) -> Vec<String> {
     let of_layer = |layer: usize| {
-        let attention =
-            if backbone.cross_layers.contains(&layer) { "cross_attn" } else { "self_attn" };
+        let attention = if backbone.cross_layers.contains(&layer) { "cross_attn" } else { "self_attn" };
         let attention =
             ["q_proj", "k_proj", "v_proj", "o_proj"].map(|name| format!("layers.{layer}.{attention}.{name}"));
         let mlp = ["gate_proj", "up_proj", "down_proj"].map(|name| format!("layers.{layer}.mlp.{name}"));
@@ -303,14 +302,15 @@ impl PeftAdapter {
     pub fn open(folder: &Path, backbone: &BackboneConfig) -> std::result::Result<Self, LoraError> {
         let file = folder.join(ADAPTER_CONFIG);
         let text = fs::read(&file).map_err(|source| LoraError::Read { file: file.clone(), source })?;
-        let options: Map<String, Value> = serde_json::from_slice(&text)
-            .map_err(|source| LoraError::Json { file: file.clone(), source })?;
+        let options: Map<String, Value> =
+            serde_json::from_slice(&text).map_err(|source| LoraError::Json { file: file.clone(), source })?;
         let config = Options { file: &file, options: &options }.read(backbone)?;
         let weights = Checkpoint::open(&folder.join(ADAPTER_WEIGHTS))?;
 
-        let wanted = config.targets.iter().flat_map(|module| {
-            ["lora_A", "lora_B"].map(|part| format!("{module}.{part}.weight"))
-        });
+        let wanted = config
+            .targets
+            .iter()
+            .flat_map(|module| ["lora_A", "lora_B"].map(|part| format!("{module}.{part}.weight")));
         let wanted: BTreeSet<String> = wanted.collect();
         let mut found = BTreeSet::new();
         for (name, _, _) in weights.tensors().filter(|(name, _, _)| !name.contains("vision_model")) {
@@ -426,9 +426,7 @@ impl Options<'_> {
         let all = modules(backbone);
         let found = self.get(KEY).ok_or_else(|| self.fail(KEY, "is missing"))?;
         let wanted = |is: &dyn Fn(&str) -> bool| {
-            let spelt = |module: &str| {
-                MODULE_PREFIXES.iter().any(|prefix| is(&format!("{prefix}{module}")))
-            };
+            let spelt = |module: &str| MODULE_PREFIXES.iter().any(|prefix| is(&format!("{prefix}{module}")));
             all.iter().filter(|module| spelt(module)).cloned().collect::<Vec<String>>()
         };
         match found {
@@ -445,9 +443,9 @@ impl Options<'_> {
             Value::Array(names) => {
                 let mut targets = BTreeSet::new();
                 for name in names {
-                    let name = name
-                        .as_str()
-                        .ok_or_else(|| self.fail(KEY, format!("found {name} in the list, allowed are names")))?;
+                    let name = name.as_str().ok_or_else(|| {
+                        self.fail(KEY, format!("found {name} in the list, allowed are names"))
+                    })?;
                     let own = wanted(&|module| is_named(module, name));
                     if own.is_empty() {
                         let problem = format!("found `{name}`, which names no linear layer; {KNOWN}");
@@ -475,8 +473,11 @@ pub fn save_peft<'a>(
 ) -> std::result::Result<(), LoraError> {
     fs::create_dir_all(folder).map_err(|source| LoraError::Write { file: folder.to_path_buf(), source })?;
     // By pattern, as a bare `q_proj` would name the vision tower's as well.
-    let adapted: Vec<String> =
-        modules(backbone).iter().filter(|module| config.adapts(module)).map(|name| regex::escape(name)).collect();
+    let adapted: Vec<String> = modules(backbone)
+        .iter()
+        .filter(|module| config.adapts(module))
+        .map(|name| regex::escape(name))
+        .collect();
     let options = json!({
         "peft_type": "LORA",
         "task_type": null,

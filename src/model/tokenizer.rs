@@ -37,8 +37,7 @@ impl Tokenizer {
     /// When the file cannot be read or is not a tokenizer.
     pub fn load(file: &Path) -> Result<Self, TokenizerError> {
         let fail = |reason: String| TokenizerError::File { file: file.to_path_buf(), reason };
-        let mut inner =
-            tokenizers::Tokenizer::from_file(file).map_err(|error| fail(error.to_string()))?;
+        let mut inner = tokenizers::Tokenizer::from_file(file).map_err(|error| fail(error.to_string()))?;
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|error| fail(error.to_string()))?;
         Ok(Self { inner })
@@ -49,10 +48,10 @@ impl Tokenizer {
     /// # Errors
     /// When the tokenizer refuses the text.
     pub fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>, TokenizerError> {
-        let encoding = self.inner.encode_fast(text, special).map_err(|error| TokenizerError::Text {
-            text: text.to_owned(),
-            reason: error.to_string(),
-        })?;
+        let encoding = self
+            .inner
+            .encode_fast(text, special)
+            .map_err(|error| TokenizerError::Text { text: text.to_owned(), reason: error.to_string() })?;
         Ok(encoding.get_ids().to_vec())
     }
 

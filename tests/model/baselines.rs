@@ -437,7 +437,7 @@ fn experts_add_their_mixture() {
 }
 
 fn golden() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/parity/gpt2")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/gpt2")
 }
 
 fn golden_config() -> Gpt2Config {

@@ -204,8 +204,9 @@ fn what_is_written_is_read_again() {
         let golden = Adapters::beside(read.config.clone(), fresh_weights(2, &Device::Cpu));
         let again = read.beside(DType::F32, &Device::Cpu);
         let module = &read.config.targets[0];
-        let (inputs, outputs) =
-            if module.contains("k_proj") || module.contains("v_proj") { (32, 16) } else { (32, 32) };
+        let narrow = module.contains("k_proj") || module.contains("v_proj");
+        let inputs = if module.contains("down_proj") { 48 } else { 32 };
+        let outputs = if narrow { 16 } else { 32 };
         let zero = Tensor::zeros((outputs, inputs), DType::F32, &Device::Cpu).unwrap();
         let merge = |adapters: &Adapters| {
             adapters.load(module, inputs, outputs).unwrap().unwrap().merge(&zero).unwrap()
@@ -274,13 +275,19 @@ fn weights_have_to_be_those_that_are_targeted() {
     options["target_modules"] = json!(["q_proj", "v_proj"]);
     std::fs::write(&file, options.to_string()).unwrap();
     let error = refusal(folder.path());
-    assert!(matches!(&error, LoraError::Weights(CheckpointError::Missing { name, .. })
-        if name == "base_model.model.model.language_model.layers.0.self_attn.v_proj.lora_A.weight"), "{error}");
+    assert!(
+        matches!(&error, LoraError::Weights(CheckpointError::Missing { name, .. })
+        if name == "base_model.model.model.language_model.layers.0.self_attn.v_proj.lora_A.weight"),
+        "{error}"
+    );
     options["target_modules"] = json!(["layers.0.self_attn.q_proj"]);
     std::fs::write(&file, options.to_string()).unwrap();
     let error = refusal(folder.path());
-    assert!(matches!(&error, LoraError::Stray { name, .. }
-        if name.contains("layers.1.cross_attn.q_proj")), "{error}");
+    assert!(
+        matches!(&error, LoraError::Stray { name, .. }
+        if name.contains("layers.1.cross_attn.q_proj")),
+        "{error}"
+    );
 
     let folder = written(&lora(&["q_proj"]));
     let file = folder.path().join(ADAPTER_CONFIG);
@@ -300,7 +307,12 @@ fn weights_have_to_be_those_that_are_targeted() {
 fn targets_that_name_nothing_are_problems() {
     let config = small();
     assert!(lora(&["q_proj", "layers.0.mlp.up_proj"]).problems(&config).is_empty());
-    let wrong = LoraConfig { rank: 0, alpha: f64::NAN, dropout: 1.0, ..lora(&["proj", "layers.0.cross_attn.q_proj"]) };
+    let wrong = LoraConfig {
+        rank: 0,
+        alpha: f64::NAN,
+        dropout: 1.0,
+        ..lora(&["proj", "layers.0.cross_attn.q_proj"])
+    };
     let keys: Vec<&str> = wrong.problems(&config).iter().map(|problem| problem.0).collect();
     assert_eq!(keys, ["rank", "alpha", "dropout", "targets", "targets"]);
     assert_eq!(lora(&[]).problems(&config).len(), 1);

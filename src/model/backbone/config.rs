@@ -233,7 +233,9 @@ impl<'a> Keys<'a> {
 
     fn object(&self, key: &str) -> Result<Keys<'a>, BackboneConfigError> {
         let value = self.need(key)?;
-        let map = value.as_object().ok_or_else(|| self.fail(key, format!("found {value}, allowed is an object")))?;
+        let map = value
+            .as_object()
+            .ok_or_else(|| self.fail(key, format!("found {value}, allowed is an object")))?;
         Ok(Keys { file: self.file, under: format!("{}{key}.", self.under), map })
     }
 
@@ -253,7 +255,9 @@ impl<'a> Keys<'a> {
             None if optional => Ok(()),
             None => Err(self.fail(key, "is missing")),
             Some(found) if found.as_str().is_some_and(|found| allowed.contains(&found)) => Ok(()),
-            Some(found) => Err(self.fail(key, format!("found {found}, implemented is {}", allowed.join(", ")))),
+            Some(found) => {
+                Err(self.fail(key, format!("found {found}, implemented is {}", allowed.join(", "))))
+            }
         }
     }
 
@@ -322,7 +326,8 @@ impl<'a> Keys<'a> {
 
     /// Either layout; where a file has both, they have to agree.
     fn rope(&self) -> Result<RopeConfig, BackboneConfigError> {
-        let newer = self.get("rope_parameters").map(|_| self.object("rope_parameters")?.rope_of(self)).transpose()?;
+        let newer =
+            self.get("rope_parameters").map(|_| self.object("rope_parameters")?.rope_of(self)).transpose()?;
         let older = match (self.get("rope_scaling"), &newer) {
             (Some(_), _) => Some(self.object("rope_scaling")?.rope_of(self)?),
             (None, Some(_)) => None,

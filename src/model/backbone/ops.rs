@@ -66,7 +66,13 @@ impl CustomOp2 for RmsNorm {
         "backbone-rms-norm"
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, lx: &Layout, w: &CpuStorage, lw: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        lx: &Layout,
+        w: &CpuStorage,
+        lw: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         let y = kernels::rms_norm(numbers(x, lx)?, numbers(w, lw)?, self.eps);
         Ok((CpuStorage::F32(y), lx.shape().clone()))
     }
@@ -187,7 +193,13 @@ impl CustomOp2 for SoftmaxBackward {
         "backbone-softmax-backward"
     }
 
-    fn cpu_fwd(&self, y: &CpuStorage, ly: &Layout, g: &CpuStorage, lg: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        y: &CpuStorage,
+        ly: &Layout,
+        g: &CpuStorage,
+        lg: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         let of_scores = kernels::softmax_backward(numbers(y, ly)?, numbers(g, lg)?, width(ly), self.scale);
         Ok((CpuStorage::F32(of_scores), ly.shape().clone()))
     }
@@ -231,7 +243,13 @@ impl CustomOp2 for SwiGluBackward {
         "backbone-swiglu-backward"
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, lx: &Layout, g: &CpuStorage, lg: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        lx: &Layout,
+        g: &CpuStorage,
+        lg: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         let of_x = kernels::swiglu_backward(numbers(x, lx)?, numbers(g, lg)?, width(lx) / 2);
         Ok((CpuStorage::F32(of_x), lx.shape().clone()))
     }
@@ -250,16 +268,22 @@ pub(super) struct Split {
 
 /// Heads of x `[R, T, A, D]`: `[R, count, T, D]`, or `[R, count, D, T]` where they are to be transposed; turned by
 /// `rotation`, whose tables are `[R or 1, T, D/2]`, where there is one.
-pub(super) fn split_heads(x: &Tensor, split: &Split, rotation: Option<&super::rope::Rotation>) -> Result<Tensor> {
+pub(super) fn split_heads(
+    x: &Tensor,
+    split: &Split,
+    rotation: Option<&super::rope::Rotation>,
+) -> Result<Tensor> {
     let (_, _, all, _) = x.dims4()?;
     if split.from + split.count > all {
         candle_core::bail!("heads {} to {} of {all}", split.from, split.from + split.count);
     }
     if is_fused(x) {
-        let turn = rotation.map(|rotation| Ok::<_, candle_core::Error>((
-            rotation.cos.to_dtype(DType::F32)?.contiguous()?,
-            rotation.sin.to_dtype(DType::F32)?.contiguous()?,
-        )));
+        let turn = rotation.map(|rotation| {
+            Ok::<_, candle_core::Error>((
+                rotation.cos.to_dtype(DType::F32)?.contiguous()?,
+                rotation.sin.to_dtype(DType::F32)?.contiguous()?,
+            ))
+        });
         let op = SplitHeads { split: split.clone(), turn: turn.transpose()?, heads: all };
         return x.contiguous()?.apply_op1(op);
     }
@@ -287,7 +311,11 @@ struct SplitHeads {
 }
 
 impl SplitHeads {
-    fn run<T>(&self, shape: kernels::Heads, run: impl FnOnce(&kernels::Heads, Option<kernels::Turn<'_>>) -> T) -> Result<T> {
+    fn run<T>(
+        &self,
+        shape: kernels::Heads,
+        run: impl FnOnce(&kernels::Heads, Option<kernels::Turn<'_>>) -> T,
+    ) -> Result<T> {
         let Some((cos, sin)) = &self.turn else { return Ok(run(&shape, None)) };
         let ((cos, lc), (sin, ls)) = (cos.storage_and_layout(), sin.storage_and_layout());
         let (candle_core::Storage::Cpu(cos), candle_core::Storage::Cpu(sin)) = (&*cos, &*sin) else {
@@ -315,7 +343,8 @@ impl CustomOp1 for SplitHeads {
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let (batch, length, _, dim) = layout.shape().dims4()?;
         let x = numbers(x, layout)?;
-        let y = self.run(self.heads(batch, length, dim), |heads, turn| kernels::split_heads(x, heads, turn))?;
+        let y =
+            self.run(self.heads(batch, length, dim), |heads, turn| kernels::split_heads(x, heads, turn))?;
         let (rows, columns) = if self.split.transposed { (dim, length) } else { (length, dim) };
         Ok((CpuStorage::F32(y), (batch, self.split.count, rows, columns).into()))
     }
@@ -373,7 +402,8 @@ mod tests {
         for (place, (fused, exact)) in side(DType::F32).into_iter().zip(side(DType::F64)).enumerate() {
             let apart = (fused.to_dtype(DType::F64).unwrap() - &exact).unwrap().abs().unwrap();
             let apart = apart.flatten_all().unwrap().max(0).unwrap().to_scalar::<f64>().unwrap();
-            let size = exact.abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar::<f64>().unwrap();
+            let size =
+                exact.abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar::<f64>().unwrap();
             assert!(size > 0.0 && apart <= 2e-6 * size.max(1.0), "{place}: {apart} of {size}");
         }
     }
@@ -393,7 +423,9 @@ mod tests {
             ((keep - 1.0).unwrap() * 1e9).unwrap()
         });
         for mask in &masks {
-            agree(std::slice::from_ref(&scores), |x| softmax(&x[0], 0.7, Some(&mask.to_dtype(x[0].dtype())?)));
+            agree(std::slice::from_ref(&scores), |x| {
+                softmax(&x[0], 0.7, Some(&mask.to_dtype(x[0].dtype())?))
+            });
         }
         agree(&[scores], |x| softmax(&x[0], 0.7, None));
     }
@@ -402,7 +434,8 @@ mod tests {
     fn masked_scores_weigh_nothing() {
         let scores = Tensor::new(&[[[[50f32, 1.0, 2.0]]]], &Device::Cpu).unwrap();
         let mask = Tensor::new(&[[[-1e9f32, 0.0, 0.0]]], &Device::Cpu).unwrap();
-        let weights = softmax(&scores, 1.0, Some(&mask)).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let weights =
+            softmax(&scores, 1.0, Some(&mask)).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
         assert_eq!(weights[0], 0.0);
         assert!((weights[1] + weights[2] - 1.0).abs() < 1e-6, "{weights:?}");
     }

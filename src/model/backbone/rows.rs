@@ -69,7 +69,8 @@ impl Backbone {
         mode: Mode,
     ) -> Result<Vec<Tensor>> {
         let (samples, prompts) = (states.samples, prepared.prompts.count());
-        let fits = |&&(sample, prompt): &&(u32, u32)| sample as usize >= samples || prompt as usize >= prompts;
+        let fits =
+            |&&(sample, prompt): &&(u32, u32)| sample as usize >= samples || prompt as usize >= prompts;
         if let Some(wrong) = rows.iter().find(fits) {
             candle_core::bail!("found row {wrong:?}, allowed are {samples} samples and {prompts} prompts");
         }

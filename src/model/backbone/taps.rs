@@ -8,7 +8,9 @@ pub struct Taps(Vec<usize>);
 
 /// What is wrong with a choice of layers.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("found taps {found:?}, allowed is a rising list of layers from {first} (the first cross layer) to {last}")]
+#[error(
+    "found taps {found:?}, allowed is a rising list of layers from {first} (the first cross layer) to {last}"
+)]
 pub struct TapsError {
     /// The layers chosen.
     pub found: Vec<usize>,
