@@ -18,18 +18,24 @@ use mmsense::model::seeded::fresh_weights;
 const EVAL: Mode = Mode::Train { seed: 0, statistics: Statistics::Running };
 const BATCH: Mode = Mode::Train { seed: 0, statistics: Statistics::Batch };
 
-fn golden(name: &str) -> Option<HashMap<String, Tensor>> {
-    let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/parity/point").join(name);
-    if path.exists() {
-        return Some(candle_core::safetensors::load(path, &Device::Cpu).unwrap());
+/// A file of goldens: of `tests/data`, or of the larger set where that is at hand.
+fn file(name: &str) -> Option<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let found =
+        ["tests/data/parity/point", "../shared/parity/point"].map(|folder| root.join(folder).join(name));
+    let found = found.into_iter().find(|path| path.exists());
+    if found.is_none() {
+        eprintln!("skipped: {name} is not there");
     }
-    eprintln!("skipped: {} is not there", path.display());
-    None
+    found
+}
+
+fn golden(name: &str) -> Option<HashMap<String, Tensor>> {
+    Some(candle_core::safetensors::load(file(name)?, &Device::Cpu).unwrap())
 }
 
 fn metadata(name: &str) -> HashMap<String, String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/parity/point").join(name);
-    let bytes = std::fs::read(path).unwrap();
+    let bytes = std::fs::read(file(name).unwrap()).unwrap();
     let (_, metadata) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
     metadata.metadata().clone().unwrap()
 }
