@@ -93,7 +93,13 @@ pub struct Walk {
 /// Convolves `input` with `weights` into all of `output` but its border.
 ///
 /// The input's border must hold all taps: `origin + (size − 1) · stride + taps` ≤ its rows and columns.
-pub fn convolve<'a>(input: &Blocked, weights: &Packed, walk: Walk, epilogue: Epilogue<'a>, output: &mut Blocked) {
+pub fn convolve<'a>(
+    input: &Blocked,
+    weights: &Packed,
+    walk: Walk,
+    epilogue: Epilogue<'a>,
+    output: &mut Blocked,
+) {
     debug_assert_eq!((input.block, input.shape.channels), (weights.block, weights.inputs));
     debug_assert_eq!((output.block, output.shape.channels), (BLOCK, weights.outputs));
     let arch = Arch::new();
