@@ -212,7 +212,7 @@ fn training(criterion: &mut Criterion) {
     let (stock_vb, stock_parameters) = Parameters::watch(weights(&config), |_| true);
     let stock = Stock::load(&config, false, &stock_vb);
     let mode = Mode::Train { seed: 0, statistics: Statistics::Batch };
-    let step = |map: Tensor, parameters: &[(String, Var)]| {
+    let step = |map: Tensor, parameters: &[(String, Var)]| -> Result<Tensor> {
         let grads = map.mean((2, 3))?.sqr()?.mean_all()?.backward()?;
         let (_, first) = parameters.first().unwrap();
         Ok(grads.get(first).unwrap().clone())

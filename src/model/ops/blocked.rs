@@ -179,8 +179,8 @@ fn interleave<const N: usize>(lines: [&[f32]; N], into: &mut [f32]) {
     let width = lines.first().map_or(0, |line| line.len());
     let lines = lines.map(|line| &line[..width]);
     for (x, pixel) in pixels.iter_mut().take(width).enumerate() {
-        for channel in 0..N {
-            pixel[channel] = lines[channel][x];
+        for (value, line) in pixel.iter_mut().zip(&lines) {
+            *value = line[x];
         }
     }
 }

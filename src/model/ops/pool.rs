@@ -71,7 +71,14 @@ impl MaxPool {
             Tensor::full(f32::NEG_INFINITY, shape, x.device())?.to_dtype(x.dtype())
         };
         let after = size.saturating_sub(self.padding + x.dim(dim)?);
-        Tensor::cat(&[&nothing(self.padding)?, x, &nothing(after)?], dim)?.narrow(dim, 0, size)
+        let mut parts = vec![x.clone()];
+        if self.padding > 0 {
+            parts.insert(0, nothing(self.padding)?);
+        }
+        if after > 0 {
+            parts.push(nothing(after)?);
+        }
+        Tensor::cat(&parts, dim)?.narrow(dim, 0, size)
     }
 
     /// The pixels of a window that lie within `size`.

@@ -3,6 +3,8 @@
 //! For a row of taps, the numbers of its taps and of a block's channels lie side by side in the input: a run of
 //! `kernel width · block` numbers per output pixel. A tile of M of a run × 16 output channels stays in registers while
 //! the pixels of a sample go by; the samples' sums are added in order, so the result does not depend on threads.
+// Tiles are indexed by numbers that the compiler knows, so that they stay in registers.
+#![allow(clippy::needless_range_loop)]
 
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;

@@ -3,6 +3,8 @@
 //! A tile of P neighbouring pixels of a row × N blocks of 16 output channels is kept in registers while all taps and
 //! input channels go by: per input channel one vector of weights per block, and one number per pixel, broadcast.
 //! Each output is one chain of fused multiply-adds in a fixed order: the result does not depend on tiles or threads.
+// Tiles are indexed by numbers that the compiler knows, so that they stay in registers.
+#![allow(clippy::needless_range_loop)]
 
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
@@ -91,7 +93,13 @@ pub struct Walk {
 /// Convolves `input` with `weights` into all of `output` but its border.
 ///
 /// The input's border must hold all taps: `origin + (size − 1) · stride + taps` ≤ its rows and columns.
-pub fn convolve(input: &Blocked, weights: &Packed, walk: Walk, epilogue: Epilogue<'_>, output: &mut Blocked) {
+pub fn convolve<'a>(
+    input: &Blocked,
+    weights: &Packed,
+    walk: Walk,
+    epilogue: Epilogue<'a>,
+    output: &mut Blocked,
+) {
     debug_assert_eq!((input.block, input.shape.channels), (weights.block, weights.inputs));
     debug_assert_eq!((output.block, output.shape.channels), (BLOCK, weights.outputs));
     let arch = Arch::new();
@@ -121,17 +129,22 @@ pub fn convolve(input: &Blocked, weights: &Packed, walk: Walk, epilogue: Epilogu
             tasks.push(Task { index: group * index, y: part * band, first, second });
         }
     }
-    let residual = epilogue.residual.map(|maps| maps.data.as_slice());
+    let residuals = epilogue.residual.map(|maps| maps.data.as_slice());
     tasks.into_par_iter().for_each(|task| {
         let Task { index, y, first, second } = task;
         let (sample, block) = (index / blocks, index % blocks);
         let x = input.sample(sample);
         let weights = |offset: usize| &weights.data[(block + offset) * per_block..][..per_block];
-        let bias = |offset: usize| epilogue.bias.map(|bias| &bias[(block + offset) * BLOCK..][..BLOCK]);
-        let residual = |offset: usize, len: usize| {
-            residual.map(|data| &data[(index + offset) * plane + (top + y) * row..][..len])
+        let bias = |offset: usize| match epilogue.bias {
+            Some(bias) => &bias[(block + offset) * BLOCK..][..BLOCK],
+            None => &[0.0; BLOCK],
         };
-        let (len, rectify) = (first.len(), epilogue.rectify);
+        let residual = |data: &'a [f32], offset: usize, len: usize| {
+            &data[(index + offset) * plane + (top + y) * row..][..len]
+        };
+        let len = first.len();
+        // No number is below −∞: then nothing is rectified.
+        let floor = if epilogue.rectify { 0.0 } else { f32::NEG_INFINITY };
         match second {
             Some(second) => arch.dispatch(Rows {
                 geometry,
@@ -139,9 +152,9 @@ pub fn convolve(input: &Blocked, weights: &Packed, walk: Walk, epilogue: Epilogu
                 y,
                 weights: [weights(0), weights(1)],
                 bias: [bias(0), bias(1)],
-                residual: [residual(0, len), residual(1, len)],
+                residual: residuals.map(|data| [residual(data, 0, len), residual(data, 1, len)]),
                 out: [first, second],
-                rectify,
+                floor,
             }),
             None => arch.dispatch(Rows {
                 geometry,
@@ -149,9 +162,9 @@ pub fn convolve(input: &Blocked, weights: &Packed, walk: Walk, epilogue: Epilogu
                 y,
                 weights: [weights(0)],
                 bias: [bias(0)],
-                residual: [residual(0, len)],
+                residual: residuals.map(|data| [residual(data, 0, len)]),
                 out: [first],
-                rectify,
+                floor,
             }),
         }
     });
@@ -199,10 +212,11 @@ struct Rows<'a, const N: usize> {
     /// First row.
     y: usize,
     weights: [&'a [f32]; N],
-    bias: [Option<&'a [f32]>; N],
-    residual: [Option<&'a [f32]>; N],
+    bias: [&'a [f32]; N],
+    residual: Option<[&'a [f32]; N]>,
     out: [&'a mut [f32]; N],
-    rectify: bool,
+    /// Smaller numbers become this.
+    floor: f32,
 }
 
 impl<const N: usize> WithSimd for Rows<'_, N> {
@@ -212,6 +226,8 @@ impl<const N: usize> WithSimd for Rows<'_, N> {
     fn with_simd<S: Simd>(self, simd: S) {
         match S::F32_LANES {
             16 => self.stride::<S, 1>(simd),
+            // Two blocks fill the registers only there (`blocks_per_tile`).
+            _ if N > 1 => {}
             8 => self.stride::<S, 2>(simd),
             4 => self.stride::<S, 4>(simd),
             _ => self.stride::<S, 16>(simd),
@@ -254,7 +270,7 @@ impl<const N: usize> Rows<'_, N> {
                     ($($pixels:literal)*) => {
                         match pixels {
                             $($pixels => {
-                                let sums = self.sums::<S, $pixels, U, STRIDE, C>(simd, from);
+                                let sums = self.sums::<S, $pixels, U, STRIDE, C>(simd, from, to);
                                 self.store::<S, $pixels, U>(simd, sums, to);
                             })*
                             _ => {}
@@ -272,15 +288,32 @@ impl<const N: usize> Rows<'_, N> {
         }
     }
 
-    /// P pixels whose taps begin at `from`.
+    /// P pixels whose taps begin at `from`, and which go to `to`.
+    ///
+    /// Its loops are short and without branches, so that all are unrolled and the sums never leave the registers.
     #[inline(always)]
     fn sums<S: Simd, const P: usize, const U: usize, const STRIDE: usize, const C: usize>(
         &self,
         simd: S,
         from: usize,
+        to: usize,
     ) -> [[[S::f32s; U]; N]; P] {
         let Geometry { channels: (plane, _), row, size, .. } = self.geometry;
-        let mut sums = [[[simd.splat_f32s(0.0); U]; N]; P];
+        let bias: [[S::f32s; U]; N] = std::array::from_fn(|n| {
+            let bias = &S::as_simd_f32s(self.bias[n]).0[..U];
+            std::array::from_fn(|u| bias[u])
+        });
+        let mut sums = [bias; P];
+        if let Some(residual) = self.residual {
+            let residual = residual.map(|all| &S::as_simd_f32s(&all[to..][..P * BLOCK]).0[..P * U]);
+            for p in 0..P {
+                for n in 0..N {
+                    for u in 0..U {
+                        sums[p][n][u] = simd.add_f32s(sums[p][n][u], residual[n][p * U + u]);
+                    }
+                }
+            }
+        }
         let mut at = 0;
         for x in self.x.chunks_exact(plane) {
             for ky in 0..size.0 {
@@ -315,28 +348,14 @@ impl<const N: usize> Rows<'_, N> {
         sums: [[[S::f32s; U]; N]; P],
         to: usize,
     ) {
-        let zero = simd.splat_f32s(0.0);
-        for n in 0..N {
-            let bias: [S::f32s; U] = match self.bias[n] {
-                Some(bias) => {
-                    let bias = &S::as_simd_f32s(bias).0[..U];
-                    std::array::from_fn(|u| bias[u])
-                }
-                None => [zero; U],
-            };
-            let residual = self.residual[n].map(|all| &S::as_simd_f32s(&all[to..][..P * BLOCK]).0[..P * U]);
-            let out = &mut S::as_mut_simd_f32s(&mut self.out[n][to..][..P * BLOCK]).0[..P * U];
-            for p in 0..P {
+        let floor = simd.splat_f32s(self.floor);
+        let out =
+            self.out.each_mut().map(|all| &mut S::as_mut_simd_f32s(&mut all[to..][..P * BLOCK]).0[..P * U]);
+        for p in 0..P {
+            for n in 0..N {
                 for u in 0..U {
-                    let mut value = simd.add_f32s(sums[p][n][u], bias[u]);
-                    if let Some(residual) = residual {
-                        value = simd.add_f32s(value, residual[p * U + u]);
-                    }
-                    if self.rectify {
-                        // In this order, NaN stays NaN.
-                        value = simd.max_f32s(zero, value);
-                    }
-                    out[p * U + u] = value;
+                    // In this order, NaN stays NaN.
+                    out[n][p * U + u] = simd.max_f32s(floor, sums[p][n][u]);
                 }
             }
         }
