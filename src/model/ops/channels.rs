@@ -54,13 +54,25 @@ impl WithSimd for Deviation<'_> {
     fn with_simd<S: Simd>(self, simd: S) -> f32 {
         let mut sum = simd.splat_f32s(0.0);
         match self.mean {
-            None => each(simd, self.x, 0.0, |x| sum = simd.add_f32s(sum, x)),
+            None => each(
+                simd,
+                self.x,
+                0.0,
+                #[inline(always)]
+                |x| sum = simd.add_f32s(sum, x),
+            ),
             Some(mean) => {
                 let centre = simd.splat_f32s(mean);
-                each(simd, self.x, mean, |x| {
-                    let x = simd.sub_f32s(x, centre);
-                    sum = simd.mul_add_e_f32s(x, x, sum);
-                });
+                each(
+                    simd,
+                    self.x,
+                    mean,
+                    #[inline(always)]
+                    |x| {
+                        let x = simd.sub_f32s(x, centre);
+                        sum = simd.mul_add_e_f32s(x, x, sum);
+                    },
+                );
             }
         }
         simd.reduce_sum_f32s(sum)
@@ -139,10 +151,16 @@ impl WithSimd for Affine<'_> {
     fn with_simd<S: Simd>(self, simd: S) {
         let (scale, shift) = (simd.splat_f32s(self.scale), simd.splat_f32s(self.shift));
         let zero = simd.splat_f32s(0.0);
-        map(simd, [self.x], self.out, |[x]| {
-            let y = simd.mul_add_e_f32s(x, scale, shift);
-            if self.rectify { simd.max_f32s(zero, y) } else { y }
-        });
+        map(
+            simd,
+            [self.x],
+            self.out,
+            #[inline(always)]
+            |[x]| {
+                let y = simd.mul_add_e_f32s(x, scale, shift);
+                if self.rectify { simd.max_f32s(zero, y) } else { y }
+            },
+        );
     }
 }
 
@@ -168,15 +186,27 @@ impl WithSimd for Sums<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> (f32, f32) {
         match self.y {
-            Some(y) => map(simd, [self.grad, y], self.passed, |[grad, y]| passed(simd, grad, y)),
+            Some(y) => map(
+                simd,
+                [self.grad, y],
+                self.passed,
+                #[inline(always)]
+                |[grad, y]| passed(simd, grad, y),
+            ),
             None => self.passed.copy_from_slice(self.grad),
         }
         let (mut plain, mut along) = (simd.splat_f32s(0.0), simd.splat_f32s(0.0));
         let mean = simd.splat_f32s(self.mean);
-        each_pair(simd, self.x, self.passed, |x, grad| {
-            plain = simd.add_f32s(plain, grad);
-            along = simd.mul_add_e_f32s(simd.sub_f32s(x, mean), grad, along);
-        });
+        each_pair(
+            simd,
+            self.x,
+            self.passed,
+            #[inline(always)]
+            |x, grad| {
+                plain = simd.add_f32s(plain, grad);
+                along = simd.mul_add_e_f32s(simd.sub_f32s(x, mean), grad, along);
+            },
+        );
         (simd.reduce_sum_f32s(plain), simd.reduce_sum_f32s(along))
     }
 }
@@ -198,9 +228,13 @@ impl WithSimd for Combine<'_> {
     fn with_simd<S: Simd>(self, simd: S) {
         let (scale, slope) = (simd.splat_f32s(self.scale), simd.splat_f32s(self.slope));
         let shift = simd.splat_f32s(self.shift);
-        map(simd, [self.x, self.grad], self.out, |[x, grad]| {
-            simd.mul_add_e_f32s(grad, scale, simd.mul_add_e_f32s(x, slope, shift))
-        });
+        map(
+            simd,
+            [self.x, self.grad],
+            self.out,
+            #[inline(always)]
+            |[x, grad]| simd.mul_add_e_f32s(grad, scale, simd.mul_add_e_f32s(x, slope, shift)),
+        );
     }
 }
 
@@ -334,13 +368,19 @@ impl WithSimd for Pairs<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let zero = simd.splat_f32s(0.0);
-        map(simd, [self.left, self.right], self.out, |[left, right]| {
-            if self.gate {
-                passed(simd, left, right)
-            } else {
-                simd.max_f32s(zero, simd.add_f32s(left, right))
-            }
-        });
+        map(
+            simd,
+            [self.left, self.right],
+            self.out,
+            #[inline(always)]
+            |[left, right]| {
+                if self.gate {
+                    passed(simd, left, right)
+                } else {
+                    simd.max_f32s(zero, simd.add_f32s(left, right))
+                }
+            },
+        );
     }
 }
 

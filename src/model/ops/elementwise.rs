@@ -117,7 +117,13 @@ impl WithSimd for Values<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        map(simd, [self.x], self.out, |[x]| self.gelu.value(simd, x));
+        map(
+            simd,
+            [self.x],
+            self.out,
+            #[inline(always)]
+            |[x]| self.gelu.value(simd, x),
+        );
     }
 }
 
@@ -134,7 +140,13 @@ impl WithSimd for Gradients<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { gelu, x, grad, out } = self;
-        map(simd, [x, grad], out, |[x, grad]| simd.mul_f32s(grad, gelu.slope(simd, x)));
+        map(
+            simd,
+            [x, grad],
+            out,
+            #[inline(always)]
+            |[x, grad]| simd.mul_f32s(grad, gelu.slope(simd, x)),
+        );
     }
 }
 

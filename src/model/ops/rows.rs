@@ -110,17 +110,35 @@ impl OfRows<1> for SoftmaxRow {
     #[inline(always)]
     fn row<S: Simd>(self, simd: S, [x]: [&[f32]; 1], out: &mut [f32]) {
         let mut most = simd.splat_f32s(f32::NEG_INFINITY);
-        each(simd, x, f32::NEG_INFINITY, |x| most = simd.max_f32s(most, x));
+        each(
+            simd,
+            x,
+            f32::NEG_INFINITY,
+            #[inline(always)]
+            |x| most = simd.max_f32s(most, x),
+        );
         let most = simd.reduce_max_f32s(most);
         if most.is_finite() {
             let most = simd.splat_f32s(most);
-            map(simd, [x], out, |[x]| exp_or_zero(simd, simd.sub_f32s(x, most)));
+            map(
+                simd,
+                [x],
+                out,
+                #[inline(always)]
+                |[x]| exp_or_zero(simd, simd.sub_f32s(x, most)),
+            );
         } else {
             // ±∞ − ±∞ is NaN, as in candle and torch.
             out.fill(f32::NAN);
         }
         let mut sum = simd.splat_f32s(0.0);
-        each(simd, out, 0.0, |value| sum = simd.add_f32s(sum, value));
+        each(
+            simd,
+            out,
+            0.0,
+            #[inline(always)]
+            |value| sum = simd.add_f32s(sum, value),
+        );
         let scale = 1.0 / simd.reduce_sum_f32s(sum);
         // In place: a second pass over what is in the cache.
         let (vectors, rest) = S::as_mut_simd_f32s(out);
@@ -146,9 +164,21 @@ impl OfRows<2> for SoftmaxGradient {
     #[inline(always)]
     fn row<S: Simd>(self, simd: S, [y, grad]: [&[f32]; 2], out: &mut [f32]) {
         let mut sum = simd.splat_f32s(0.0);
-        each_pair(simd, y, grad, |y, grad| sum = simd.mul_add_e_f32s(y, grad, sum));
+        each_pair(
+            simd,
+            y,
+            grad,
+            #[inline(always)]
+            |y, grad| sum = simd.mul_add_e_f32s(y, grad, sum),
+        );
         let sum = simd.splat_f32s(simd.reduce_sum_f32s(sum));
-        map(simd, [y, grad], out, |[y, grad]| simd.mul_f32s(y, simd.sub_f32s(grad, sum)));
+        map(
+            simd,
+            [y, grad],
+            out,
+            #[inline(always)]
+            |[y, grad]| simd.mul_f32s(y, simd.sub_f32s(grad, sum)),
+        );
     }
 }
 
@@ -187,15 +217,27 @@ impl Norm {
         let mut mean = 0.0;
         if self.centred {
             let mut sum = simd.splat_f32s(0.0);
-            each(simd, x, 0.0, |x| sum = simd.add_f32s(sum, x));
+            each(
+                simd,
+                x,
+                0.0,
+                #[inline(always)]
+                |x| sum = simd.add_f32s(sum, x),
+            );
             mean = simd.reduce_sum_f32s(sum) / count;
         }
         let centre = simd.splat_f32s(mean);
         let mut square = simd.splat_f32s(0.0);
-        each(simd, x, mean, |x| {
-            let x = simd.sub_f32s(x, centre);
-            square = simd.mul_add_e_f32s(x, x, square);
-        });
+        each(
+            simd,
+            x,
+            mean,
+            #[inline(always)]
+            |x| {
+                let x = simd.sub_f32s(x, centre);
+                square = simd.mul_add_e_f32s(x, x, square);
+            },
+        );
         (mean, 1.0 / (simd.reduce_sum_f32s(square) / count + self.eps).sqrt())
     }
 
@@ -237,6 +279,12 @@ impl Norm {
     }
 }
 
+/// (x − mean) · scale
+#[inline(always)]
+fn normal<S: Simd>(simd: S, x: S::f32s, mean: S::f32s, scale: S::f32s) -> S::f32s {
+    simd.mul_f32s(simd.sub_f32s(x, mean), scale)
+}
+
 #[derive(Clone, Copy)]
 struct NormRow<'a> {
     norm: Norm,
@@ -249,12 +297,21 @@ impl OfRows<1> for NormRow<'_> {
     fn row<S: Simd>(self, simd: S, [x]: [&[f32]; 1], out: &mut [f32]) {
         let (mean, scale) = self.norm.moments(simd, x);
         let (mean, scale) = (simd.splat_f32s(mean), simd.splat_f32s(scale));
-        let normal = |x| simd.mul_f32s(simd.sub_f32s(x, mean), scale);
         match self.bias {
-            Some(bias) => map(simd, [x, self.weight, bias], out, |[x, weight, bias]| {
-                simd.mul_add_e_f32s(normal(x), weight, bias)
-            }),
-            None => map(simd, [x, self.weight], out, |[x, weight]| simd.mul_f32s(normal(x), weight)),
+            Some(bias) => map(
+                simd,
+                [x, self.weight, bias],
+                out,
+                #[inline(always)]
+                |[x, weight, bias]| simd.mul_add_e_f32s(normal(simd, x, mean, scale), weight, bias),
+            ),
+            None => map(
+                simd,
+                [x, self.weight],
+                out,
+                #[inline(always)]
+                |[x, weight]| simd.mul_f32s(normal(simd, x, mean, scale), weight),
+            ),
         }
     }
 }
@@ -272,21 +329,38 @@ impl OfRows<2> for NormGradient<'_> {
     fn row<S: Simd>(self, simd: S, [x, grad]: [&[f32]; 2], out: &mut [f32]) {
         let (mean, scale) = self.norm.moments(simd, x);
         let count = x.len() as f32;
-        map(simd, [grad, self.weight], out, |[grad, weight]| simd.mul_f32s(grad, weight));
+        map(
+            simd,
+            [grad, self.weight],
+            out,
+            #[inline(always)]
+            |[grad, weight]| simd.mul_f32s(grad, weight),
+        );
         let (centre, scales) = (simd.splat_f32s(mean), simd.splat_f32s(scale));
-        let normal = |x| simd.mul_f32s(simd.sub_f32s(x, centre), scales);
         let (mut plain, mut along) = (simd.splat_f32s(0.0), simd.splat_f32s(0.0));
-        each_pair(simd, x, out, |x, h| {
-            plain = simd.add_f32s(plain, h);
-            along = simd.mul_add_e_f32s(normal(x), h, along);
-        });
+        each_pair(
+            simd,
+            x,
+            out,
+            #[inline(always)]
+            |x, h| {
+                plain = simd.add_f32s(plain, h);
+                along = simd.mul_add_e_f32s(normal(simd, x, centre, scales), h, along);
+            },
+        );
         let plain = if self.norm.centred { simd.reduce_sum_f32s(plain) / count } else { 0.0 };
         let plain = simd.splat_f32s(plain);
         let along = simd.splat_f32s(simd.reduce_sum_f32s(along) / count);
-        map(simd, [x, grad, self.weight], out, |[x, grad, weight]| {
-            let h = simd.sub_f32s(simd.mul_f32s(grad, weight), plain);
-            simd.mul_f32s(simd.sub_f32s(h, simd.mul_f32s(normal(x), along)), scales)
-        });
+        map(
+            simd,
+            [x, grad, self.weight],
+            out,
+            #[inline(always)]
+            |[x, grad, weight]| {
+                let h = simd.sub_f32s(simd.mul_f32s(grad, weight), plain);
+                simd.mul_f32s(simd.sub_f32s(h, simd.mul_f32s(normal(simd, x, centre, scales), along)), scales)
+            },
+        );
     }
 }
 
@@ -311,12 +385,24 @@ impl WithSimd for ColumnSums<'_> {
             let (mean, scale) = norm.moments(simd, x);
             let (mean, scale) = (simd.splat_f32s(mean), simd.splat_f32s(scale));
             before.copy_from_slice(scaled);
-            map(simd, [x, grad, &before], scaled, |[x, grad, before]| {
-                let normal = simd.mul_f32s(simd.sub_f32s(x, mean), scale);
-                simd.mul_add_e_f32s(normal, grad, before)
-            });
+            map(
+                simd,
+                [x, grad, &before],
+                scaled,
+                #[inline(always)]
+                |[x, grad, before]| {
+                    let normal = simd.mul_f32s(simd.sub_f32s(x, mean), scale);
+                    simd.mul_add_e_f32s(normal, grad, before)
+                },
+            );
             before.copy_from_slice(plain);
-            map(simd, [grad, &before], plain, |[grad, before]| simd.add_f32s(grad, before));
+            map(
+                simd,
+                [grad, &before],
+                plain,
+                #[inline(always)]
+                |[grad, before]| simd.add_f32s(grad, before),
+            );
         }
     }
 }
