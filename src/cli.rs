@@ -11,6 +11,7 @@
 
 mod info;
 mod model;
+mod models;
 mod parity;
 mod replay;
 mod run;

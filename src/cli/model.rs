@@ -90,7 +90,11 @@ impl fmt::Display for Shown<'_> {
         let bytes = network.parts.iter().map(|part| part.bytes).sum();
         row(f, "all", [trained, frozen, bytes, network.flops()], "")?;
         writeln!(f, "bytes per frame   {}B (each weight once, kept tokens)", short(network.frame_bytes()))?;
-        writeln!(f, "inference memory  {}B (weights, kept tokens, one part's numbers)", short(network.inference_bytes()))?;
+        writeln!(
+            f,
+            "inference memory  {}B (weights, kept tokens, one part's numbers)",
+            short(network.inference_bytes())
+        )?;
         writeln!(
             f,
             "training memory   {}B (weights, gradients, AdamW, activations of {batch} frames; an estimate)",

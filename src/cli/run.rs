@@ -8,13 +8,10 @@ use crossbeam_channel::Receiver;
 use serde_json::{Value, json};
 use zenoh::Session;
 
-use super::{Failure, Format, Outcome, shutdown, text};
+use super::{Failure, Format, Outcome, models, shutdown, text};
 use crate::config::{self, Pipeline};
-use crate::infer::network::NetworkError;
-use crate::infer::{Baseline, NetworkPredictor, Predictor};
 use crate::ingest::network;
 use crate::message::Message;
-use crate::model::{BuildError, Sizes};
 use crate::observe::Metrics;
 use crate::publish::DecisionLog;
 use crate::recording::{Absent, Feed, Options, Recording, fill_in};
@@ -46,7 +43,7 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
     let mut session = None;
     if pipeline.demo.is_some() {
         // What is wrong is told before half a minute goes into a recording.
-        models(&pipeline)?;
+        models::open(&pipeline)?;
         session = open(&pipeline)?;
     }
     let demo = match (&pipeline.demo, &arguments.recording) {
@@ -72,7 +69,7 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
             return Err(Failure::Usage(message));
         }
     }
-    let (predictor, fallback, device) = models(&pipeline)?;
+    let (predictor, fallback, device) = models::open(&pipeline)?;
     if let Some(device) = device {
         tracing::info!("{device}");
     }
@@ -169,37 +166,6 @@ fn recording(arguments: &Arguments, pipeline: &Pipeline) -> Result<Option<Record
             Err(Failure::Usage(message))
         }
     }
-}
-
-/// What decides, what is scored beside it, and where it runs and why.
-type Models = (Box<dyn Predictor>, Option<Box<dyn Predictor>>, Option<String>);
-
-/// The network where the pipeline names one, with the rules beside it; else the rules.
-fn models(pipeline: &Pipeline) -> Result<Models, Failure> {
-    let rules = Box::new(Baseline::new(&pipeline.model, &pipeline.codebook, &pipeline.decide));
-    let Some(file) = &pipeline.model.network else { return Ok((rules, None, None)) };
-    let (model, codebook) = (&pipeline.model, &pipeline.codebook);
-    let network = if file.extension().is_some_and(|extension| extension == "safetensors") {
-        let window = (pipeline.align.window, pipeline.align.stride_ms);
-        let horizons = &pipeline.decide.horizons_ms;
-        NetworkPredictor::stored(file, &model.tasks, window, horizons, codebook, model.device)
-    } else {
-        let config = config::load_network(file).map_err(Failure::usage)?;
-        let Some(beams) = codebook.beams else {
-            let message =
-                "codebook.beams is not given and the recording has no powers: the network needs their number";
-            return Err(Failure::Usage(message.to_owned()));
-        };
-        let sizes = Sizes::new(pipeline.align.window, beams, pipeline.decide.horizons_ms.len());
-        NetworkPredictor::fresh(&config, sizes, &model.tasks, codebook, model.device)
-    };
-    let network = network.map_err(|error| match error {
-        NetworkError::Build(BuildError::Candle(_)) => Failure::failed(error),
-        _ => Failure::usage(error),
-    })?;
-    let opened = network.opened();
-    let device = format!("{} on {}: {}", network.info().id, opened.name, opened.reason);
-    Ok((Box::new(network), Some(rules), Some(device)))
 }
 
 /// Ctrl-C, told to whatever goes on at the time.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Failure, Format, Outcome, text};
+use super::{Failure, Format, Outcome, models, text};
 use crate::config;
 use crate::ingest::network;
 use crate::simulate::scene;
@@ -20,7 +20,12 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
         network::read_config(file).map_err(Failure::usage)?;
     }
     if let Some(file) = &pipeline.model.network {
-        config::load_network(file).map_err(Failure::usage)?;
+        // A recording can still say how many beams there are: until then only the file itself can be looked at.
+        if pipeline.codebook.beams.is_some() || models::is_stored(file) {
+            models::open(&pipeline)?;
+        } else {
+            config::load_network(file).map_err(Failure::usage)?;
+        }
     }
     if let Some(demo) = &pipeline.demo {
         scene::load(&demo.scene).map_err(Failure::usage)?;

@@ -40,7 +40,8 @@ fn rank(law: &[f32]) -> Vec<ActivityCandidate> {
     let mut all: Vec<(u32, f32)> = (0u32..).zip(law.iter().copied()).collect();
     all.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
     let best = all.into_iter().take(RANKED);
-    best.map(|(index, probability)| ActivityCandidate { index, probability: f64::from(probability) }).collect()
+    best.map(|(index, probability)| ActivityCandidate { index, probability: f64::from(probability) })
+        .collect()
 }
 
 #[cfg(test)]

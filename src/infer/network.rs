@@ -12,8 +12,8 @@ use super::device::{DeviceChoice, DeviceError, Opened, open};
 use super::{ModelError, ModelInfo, Prediction, Predictor, UePrediction};
 use crate::config::Codebook;
 use crate::frame::{Frame, LinkReport, Placed, Window};
-use crate::model::fusion::Tokens;
 use crate::model::deployed::{self, DeployError, FitError};
+use crate::model::fusion::Tokens;
 use crate::model::heads::{softmax, within_horizons};
 use crate::model::layers::Mode;
 use crate::model::tasks::Asked;
@@ -143,7 +143,7 @@ pub enum NetworkError {
     Build(#[from] BuildError),
     /// It cannot be read.
     #[error(transparent)]
-    Stored(#[from] DeployError),
+    Stored(#[from] Box<DeployError>),
     /// It was built to fit another unit.
     #[error("{}: {source}", file.display())]
     Fit {
@@ -205,7 +205,7 @@ impl NetworkPredictor {
         choice: DeviceChoice,
     ) -> Result<Self, NetworkError> {
         let opened = open(choice)?;
-        let (network, fit) = deployed::load(file, &opened.device)?;
+        let (network, fit) = deployed::load(file, &opened.device).map_err(Box::new)?;
         let misfit = |source| NetworkError::Fit { file: file.to_owned(), source };
         fit.check(tasks, window, horizons_ms, codebook).map_err(misfit)?;
         fits(network.config(), network.sizes(), tasks)?;
@@ -280,7 +280,8 @@ impl NetworkPredictor {
             for (ue, tasks) in self.subjects(&window.frame) {
                 let found = self.places(window, ue.as_ref());
                 // A pose is that of the instant (W = 1): what was before is not looked at.
-                let past = if tasks.contains(&Task::Pose) { found.len().saturating_sub(MODALITIES) } else { 0 };
+                let past =
+                    if tasks.contains(&Task::Pose) { found.len().saturating_sub(MODALITIES) } else { 0 };
                 let mut places = Vec::with_capacity(found.len());
                 for (place, found) in found.into_iter().enumerate() {
                     places.push(found.filter(|_| place >= past).map(|(origin, capture)| {

@@ -137,7 +137,7 @@ impl Network {
             (AnyCore::Mmsense(core), Some((backbone, prepared))) => {
                 Box::new(core.with_backbone(backbone, prepared))
             }
-            (AnyCore::Mmsense(core), None) => Box::new(core),
+            (AnyCore::Mmsense(core), None) => core,
             (AnyCore::Baseline(core), _) => core,
         };
         Ok(Self { config: config.clone(), sizes, device: vb.device().clone(), encoders, core, prompts })
@@ -147,7 +147,7 @@ impl Network {
 /// A core of any kind, an MMSense one still without its backbone.
 pub(super) enum AnyCore {
     /// The paper's.
-    Mmsense(Mmsense),
+    Mmsense(Box<Mmsense>),
     /// One that it is compared with.
     Baseline(Box<dyn Core>),
 }
@@ -163,7 +163,8 @@ pub(super) fn core_of(
     let tasks: Vec<(Task, usize)> = config.tasks.iter().map(|&task| (task, sizes.outputs(task))).collect();
     let core: Box<dyn Core> = match &config.core {
         CoreConfig::Mmsense(core) => {
-            return Mmsense::load(core, shape, &tasks, hidden, vb).map(AnyCore::Mmsense);
+            return Mmsense::load(core, shape, &tasks, hidden, vb)
+                .map(|core| AnyCore::Mmsense(Box::new(core)));
         }
         CoreConfig::Mlp(core) => Box::new(baselines::Mlp::load(core, shape, &tasks, &vb.pp("core"))?),
         CoreConfig::Cnn(core) => Box::new(baselines::Cnn::load(core, shape, &tasks, &vb.pp("core"))?),
@@ -219,7 +220,9 @@ fn backbone_of(
             let texts = tasks.iter().map(|task| choice.prompts.get(task).map_or("", String::as_str));
             texts.map(|text| tokenizer.encode(text, true)).collect::<Result<Vec<_>, _>>()?
         }
-        Prompting::Stored(ids) => tasks.iter().map(|task| ids.get(task).cloned().unwrap_or_default()).collect(),
+        Prompting::Stored(ids) => {
+            tasks.iter().map(|task| ids.get(task).cloned().unwrap_or_default()).collect()
+        }
     };
     let prompts = Prompts::new(&ids, config.embeddings)?;
     let taps = match &choice.taps {

@@ -180,12 +180,18 @@ pub struct BackboneChoice {
 impl BackboneChoice {
     fn check(&self, tasks: &[Task], problems: &mut Problems) {
         if self.checkpoint.is_none() && self.size.is_none() {
-            problems.add("backbone", "found neither checkpoint nor size, allowed is either or both".to_owned());
+            problems
+                .add("backbone", "found neither checkpoint nor size, allowed is either or both".to_owned());
         }
         if self.tokenizer.is_none() && self.checkpoint.is_none() {
-            problems.add("backbone.tokenizer", "found none, allowed is a file: fresh weights have none".to_owned());
+            problems.add(
+                "backbone.tokenizer",
+                "found none, allowed is a file: fresh weights have none".to_owned(),
+            );
         }
-        for task in tasks.iter().filter(|task| self.prompts.get(task).is_none_or(|prompt| prompt.trim().is_empty())) {
+        for task in
+            tasks.iter().filter(|task| self.prompts.get(task).is_none_or(|prompt| prompt.trim().is_empty()))
+        {
             problems.add(format!("backbone.prompts.{task}"), "found none, allowed is a sentence".to_owned());
         }
         let Some(config) = &self.size else { return };
@@ -272,7 +278,8 @@ impl NetworkConfig {
         }
         match &self.backbone {
             Some(backbone) if self.core.has_backbone() => backbone.check(&self.tasks, &mut problems),
-            Some(_) => problems.add("backbone", "found one, allowed is none: the core has no place for it".to_owned()),
+            Some(_) => problems
+                .add("backbone", "found one, allowed is none: the core has no place for it".to_owned()),
             None => {}
         }
         problems.into_vec()

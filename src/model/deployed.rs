@@ -44,7 +44,9 @@ pub struct Fit {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum FitError {
     /// Another window.
-    #[error("align: found {found_slots} slots of {found_ms} ms, the network was built for {slots} of {stride_ms} ms")]
+    #[error(
+        "align: found {found_slots} slots of {found_ms} ms, the network was built for {slots} of {stride_ms} ms"
+    )]
     Window {
         /// Slots of the pipeline.
         found_slots: usize,

@@ -134,7 +134,8 @@ fn tensors(
     Encoders::load(config, None, &vb)?;
     core_of(config, sizes, hidden, &vb)?;
     drop(vb);
-    Ok(Arc::try_unwrap(asked).map_or_else(|_| BTreeMap::new(), |asked| asked.into_inner().unwrap_or_default()))
+    Ok(Arc::try_unwrap(asked)
+        .map_or_else(|_| BTreeMap::new(), |asked| asked.into_inner().unwrap_or_default()))
 }
 
 /// Names and shapes of a backbone's tensors, of its layers up to `last`; linear layers are `[outputs, inputs]`.
@@ -145,7 +146,8 @@ pub fn backbone_tensors(config: &BackboneConfig, last: usize) -> Vec<(String, Ve
     let mut tensors = vec![("embed_tokens.weight".to_owned(), vec![config.embeddings, hidden])];
     for layer in 0..=last.min(config.layers - 1) {
         let cross = config.cross_layers.contains(&layer);
-        let mut add = |name: &str, shape: &[usize]| tensors.push((format!("layers.{layer}.{name}"), shape.to_vec()));
+        let mut add =
+            |name: &str, shape: &[usize]| tensors.push((format!("layers.{layer}.{name}"), shape.to_vec()));
         add("input_layernorm.weight", &[hidden]);
         add("post_attention_layernorm.weight", &[hidden]);
         let attention = if cross { "cross_attn" } else { "self_attn" };
@@ -263,7 +265,11 @@ fn points(config: &PointTransformerConfig, features: usize, width: usize) -> Wor
         works.extend([Work::dense(n * k, groups, groups), Work { products: n * k * c, made: 3 * n * k * c }]);
         before = Some(c);
     }
-    works.push(Work::dense(config.points.last().copied().unwrap_or_default(), before.unwrap_or(features), width));
+    works.push(Work::dense(
+        config.points.last().copied().unwrap_or_default(),
+        before.unwrap_or(features),
+        width,
+    ));
     works.into_iter().sum()
 }
 
@@ -287,7 +293,11 @@ fn backbone(config: &BackboneConfig, last: usize, rows: usize, states: usize, as
     for layer in config.prefix()..=last {
         // Behind the last tap only the last token of a prompt is wanted.
         let text = asked * if layer == last { 1 } else { PROMPT };
-        works.extend([Work::dense(2 * text, h, h), Work::dense(2 * text, h, inner), Work::dense(text, inner, h)]);
+        works.extend([
+            Work::dense(2 * text, h, h),
+            Work::dense(2 * text, h, inner),
+            Work::dense(text, inner, h),
+        ]);
         let seen = if config.cross_layers.contains(&layer) {
             works.push(Work::dense(2 * rows * states, h, narrow));
             states
@@ -313,10 +323,10 @@ impl NetworkConfig {
             (None, Some(config)) => Some(Taps::spread(config, Taps::DEFAULT)),
             (_, None) => None,
         };
-        let hidden = backbone_config.as_ref().zip(taps.as_ref()).map(|(config, taps)| HiddenShape {
-            taps: taps.layers().len(),
-            width: config.hidden_size,
-        });
+        let hidden = backbone_config
+            .as_ref()
+            .zip(taps.as_ref())
+            .map(|(config, taps)| HiddenShape { taps: taps.layers().len(), width: config.hidden_size });
         let tensors = tensors(self, sizes, hidden)?;
         let (d, n_f) = (self.width, self.tokens());
         let of_unit = self.tasks.iter().filter(|task| task.is_of_unit()).count();
@@ -326,9 +336,12 @@ impl NetworkConfig {
         let mut parts = Vec::new();
         let mut add = |name: &'static str, shape: String, work: Work| {
             let own = |tensor: &str| tensor.split('.').next() == Some(name);
-            let is_statistic = |tensor: &str| [RUNNING_MEAN, RUNNING_VARIANCE].iter().any(|end| tensor.ends_with(end));
-            let (statistics, weights): (Vec<_>, Vec<_>) =
-                tensors.iter().filter(|(tensor, _)| own(tensor)).partition(|(tensor, _)| is_statistic(tensor));
+            let is_statistic =
+                |tensor: &str| [RUNNING_MEAN, RUNNING_VARIANCE].iter().any(|end| tensor.ends_with(end));
+            let (statistics, weights): (Vec<_>, Vec<_>) = tensors
+                .iter()
+                .filter(|(tensor, _)| own(tensor))
+                .partition(|(tensor, _)| is_statistic(tensor));
             let trained = count(weights.iter().map(|(_, shape)| *shape));
             let frozen = count(statistics.iter().map(|(_, shape)| *shape));
             parts.push(Part {
@@ -407,16 +420,23 @@ impl NetworkConfig {
                 Precision::F32 => 4,
                 Precision::Bf16 => 2,
             };
-            let shape = format!("{asked} prompts, [{states}, {h}] → {k} × [{h}]", h = config.hidden_size, k = taps.layers().len());
-            parts.insert(place, Part {
-                name: "backbone",
-                shape,
-                trained: if frozen { adapters } else { all },
-                frozen: if frozen { all } else { 0 },
-                bytes: width * streamed(config, taps.last()),
-                flops: 2 * work.products as u64,
-                activations: work.made as u64,
-            });
+            let shape = format!(
+                "{asked} prompts, [{states}, {h}] → {k} × [{h}]",
+                h = config.hidden_size,
+                k = taps.layers().len()
+            );
+            parts.insert(
+                place,
+                Part {
+                    name: "backbone",
+                    shape,
+                    trained: if frozen { adapters } else { all },
+                    frozen: if frozen { all } else { 0 },
+                    bytes: width * streamed(config, taps.last()),
+                    flops: 2 * work.products as u64,
+                    activations: work.made as u64,
+                },
+            );
         }
         let kept_bytes = 4 * (states * d) as u64;
         Ok(Description { name: self.name.clone(), parts, kept_bytes, rows })
@@ -425,7 +445,8 @@ impl NetworkConfig {
 
 /// Numbers of a backbone that a frame needs: not the embedding, nor what depends on prompts alone.
 fn streamed(config: &BackboneConfig, last: usize) -> u64 {
-    let before = count(backbone_tensors(config, config.prefix().saturating_sub(1)).iter().map(|(_, shape)| shape));
+    let before =
+        count(backbone_tensors(config, config.prefix().saturating_sub(1)).iter().map(|(_, shape)| shape));
     let all = count(backbone_tensors(config, last).iter().map(|(_, shape)| shape));
     all - before
 }
@@ -435,7 +456,9 @@ fn map(config: &MapConfig, channels: usize, tokens: usize, width: usize) -> Work
     match config {
         MapConfig::Flat(flat) => {
             let inputs = channels * flat.side * flat.side;
-            [Work::dense(1, inputs, flat.hidden), Work::dense(1, flat.hidden, tokens * width)].into_iter().sum()
+            [Work::dense(1, inputs, flat.hidden), Work::dense(1, flat.hidden, tokens * width)]
+                .into_iter()
+                .sum()
         }
         MapConfig::Cnn(cnn) => {
             let (mut side, mut inputs) = (cnn.side, channels);
@@ -490,9 +513,8 @@ fn baseline(core: &CoreConfig, shape: TokenShape, tasks: &[Task], sizes: Sizes, 
             let (wide, rows) = (llm.backbone.width, tasks.len());
             let scores = rows * length * length;
             let (experts, rank) = (llm.lora.experts, llm.lora.rank);
-            let lora = |inputs: usize, outputs: usize| {
-                Work::dense(rows * length, inputs + outputs, experts * rank)
-            };
+            let lora =
+                |inputs: usize, outputs: usize| Work::dense(rows * length, inputs + outputs, experts * rank);
             let layer = [
                 Work::dense(4 * rows * length, wide, wide),
                 Work { products: 2 * scores * wide, made: 3 * scores * llm.backbone.heads },
@@ -545,10 +567,12 @@ mod tests {
         };
         for (taps, held) in [(vec![4], Held::ToLastTap), (vec![1, 2], Held::ToLastTap)] {
             let asked: Arc<Mutex<BTreeMap<String, Vec<usize>>>> = Arc::default();
-            let vb = VarBuilder::from_backend(Box::new(Counting(Arc::clone(&asked))), DType::F32, Device::Cpu);
+            let vb =
+                VarBuilder::from_backend(Box::new(Counting(Arc::clone(&asked))), DType::F32, Device::Cpu);
             let taps = Taps::new(&config, taps).unwrap();
             Backbone::load_part(&config, &taps, held, &vb, None).unwrap();
-            let told: BTreeMap<String, Vec<usize>> = backbone_tensors(&config, taps.last()).into_iter().collect();
+            let told: BTreeMap<String, Vec<usize>> =
+                backbone_tensors(&config, taps.last()).into_iter().collect();
             assert_eq!(told, *asked.lock().unwrap());
         }
     }

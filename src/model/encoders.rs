@@ -124,7 +124,8 @@ impl Encoders {
                 }
             }
             EncodersConfig::Maps(maps) => {
-                let load = |channels, vb: &VarBuilder<'_>| MapEncoder::load(&maps.map, channels, tokens, width, vb);
+                let load =
+                    |channels, vb: &VarBuilder<'_>| MapEncoder::load(&maps.map, channels, tokens, width, vb);
                 Sensors::Maps {
                     config: maps.clone(),
                     image: load(3, &own)?,

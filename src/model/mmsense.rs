@@ -39,7 +39,8 @@ impl MmsenseConfig {
         problems.within("core.heads", self.heads, 1, 256);
         problems.within("core.task_width", self.task_width, 0, 8192);
         if !width.is_multiple_of(self.heads.max(1)) {
-            problems.add("core.heads", format!("found {}, allowed are divisors of width = {width}", self.heads));
+            problems
+                .add("core.heads", format!("found {}, allowed are divisors of width = {width}", self.heads));
         }
     }
 }

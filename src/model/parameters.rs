@@ -77,7 +77,10 @@ impl Parameters {
         let named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
         named
             .variables
-            .iter().filter(|(name, _)| wanted(name)).map(|(name, var)| (name.clone(), var.clone())).collect()
+            .iter()
+            .filter(|(name, _)| wanted(name))
+            .map(|(name, var)| (name.clone(), var.clone()))
+            .collect()
     }
 }
 

@@ -118,7 +118,7 @@ proptest! {
                         "prevalence" | "truth" => score.blockage.count == 0,
                         _ => false,
                     },
-                    Message::Health(_) => false,
+                    Message::Activity(_) | Message::Pose(_) | Message::Health(_) => false,
                 };
                 prop_assert!(may, "{path} of {}", message.key());
             }

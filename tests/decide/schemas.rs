@@ -5,11 +5,13 @@ use std::path::PathBuf;
 
 use jsonschema::Validator;
 use mmsense::config;
+use mmsense::infer::Prediction;
 use mmsense::message::{Header, HealthMessage, Message, Mode, Nanos, StageLatency, schema};
+use mmsense::model::Task;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::scenes::{frame, label, power, report, rule, run, says, steps, unit, view};
+use crate::scenes::{decider, failed, frame, label, power, report, rule, run, says, steps, unit, view};
 
 fn file(kind: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("config/schemas").join(format!("{kind}.json"))
@@ -217,4 +219,36 @@ fn each_kind_is_taken_and_each_fault_refused() {
         object.insert("surplus".to_owned(), json!(1));
         assert!(complaint(&validators, kind, &value).is_some(), "{kind}{pointer}/surplus");
     }
+}
+
+#[test]
+fn what_is_said_of_a_person_is_valid_whether_known_or_not() {
+    let validators = validators();
+    let known = Prediction {
+        activity: Some((0..27).map(|index| if index == 3 { 0.48 } else { 0.02 }).collect()),
+        pose: Some(vec![[0.1, -0.2, 3.0]; 17]),
+        ..Prediction::default()
+    };
+    let tasks = [Task::Activity, Task::Pose];
+    for (prediction, is_known) in [(Ok(&known), true), (Err(&failed()), false)] {
+        let mut decider = decider(&config::Decide::default()).asked_for(&tasks);
+        let messages = decider.decide(&frame(0, 0, &[]), prediction);
+        let kinds: Vec<String> = messages.iter().map(kind).collect();
+        assert_eq!(kinds, ["activity", "pose", "frame"]);
+        for message in &messages {
+            let value = json(message);
+            assert_eq!(complaint(&validators, &kind(message), &value), None);
+            if let Some(known) = value.get("known") {
+                assert_eq!(*known, json!(is_known));
+                assert_eq!(value["actionable"], json!(is_known));
+            }
+        }
+        if is_known {
+            assert_eq!(json(&messages[0])["ranked"][0]["index"], json!(3));
+            assert_eq!(json(&messages[1])["joints_m"].as_array().unwrap().len(), 17);
+        }
+    }
+    // Nobody asked, nothing is said.
+    let messages = decider(&config::Decide::default()).decide(&frame(0, 0, &[]), Ok(&known));
+    assert_eq!(messages.iter().map(kind).collect::<Vec<_>>(), ["frame"]);
 }

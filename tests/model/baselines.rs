@@ -418,14 +418,14 @@ fn experts_add_their_mixture() {
         for (x, found) in numbers(&x).chunks(inputs).zip(found.chunks(outputs)) {
             for (output, found) in found.iter().enumerate() {
                 let mut expected = 0.0;
-                for expert in 0..count {
+                for (expert, score) in scores.iter().enumerate() {
                     let mut of_expert = 0.0;
                     for inner in 0..rank {
                         let row = expert * rank + inner;
                         let down: f64 = (0..inputs).map(|input| a[row * inputs + input] * x[input]).sum();
                         of_expert += b[output * count * rank + row] * down;
                     }
-                    expected += 2.0 * scores[expert].exp() / sum * of_expert;
+                    expected += 2.0 * score.exp() / sum * of_expert;
                 }
                 assert!((found - expected).abs() < 1e-12, "{task}: {found} {expected}");
             }

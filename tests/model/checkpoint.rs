@@ -186,7 +186,7 @@ fn an_index_that_is_wrong_is_refused() {
 fn two_shards_with_the_same_tensor_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let x = ("x", ramp(&[2], DType::F32));
-    write(&folder.path().join("a.safetensors"), &[x.clone()]);
+    write(&folder.path().join("a.safetensors"), std::slice::from_ref(&x));
     write(&folder.path().join("b.safetensors"), &[x, ("y", ramp(&[2], DType::F32))]);
     index(folder.path(), r#""x": "a.safetensors", "y": "b.safetensors""#);
     let error = Checkpoint::open(folder.path()).unwrap_err().to_string();

@@ -12,4 +12,5 @@ mod points;
 mod predictor;
 mod resnet;
 mod scenes;
+mod stored;
 mod tokenizer;

@@ -164,7 +164,8 @@ fn gradients_of_the_core_are_those_of_finite_differences() {
             let gradient = numbers(gradients.get(var.as_tensor()).unwrap());
             let values = numbers(&var);
             // The largest gradient and one in the middle.
-            let largest = (0..gradient.len()).max_by(|&a, &b| gradient[a].abs().total_cmp(&gradient[b].abs()));
+            let largest =
+                (0..gradient.len()).max_by(|&a, &b| gradient[a].abs().total_cmp(&gradient[b].abs()));
             for place in [largest.unwrap(), gradient.len() / 2] {
                 let moved = |by: f64| {
                     let mut values = values.clone();
@@ -188,9 +189,7 @@ fn gradients_of_the_core_are_those_of_finite_differences() {
 #[test]
 fn task_attention_is_the_chain_of_the_paper() {
     // One tap of width 2 to a vector of width 1, by hand.
-    let of = |numbers: &[f32], shape: &[usize]| {
-        Tensor::from_slice(numbers, shape, &Device::Cpu).unwrap()
-    };
+    let of = |numbers: &[f32], shape: &[usize]| Tensor::from_slice(numbers, shape, &Device::Cpu).unwrap();
     let named = [
         ("0.norm.weight", of(&[1.0, 2.0], &[2])),
         ("0.weigh.0.weight", of(&[1.0, 0.0], &[1, 2])),

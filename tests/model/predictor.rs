@@ -218,8 +218,10 @@ fn a_wrong_network_file_is_told_whole() {
         assert!(keys.iter().any(|found| found == key), "{key} is not among {keys:?}");
     }
     assert!(keys.iter().any(|key| key.starts_with("backbone.size.")), "{keys:?}");
-    for key in ["image.side", "radar.share", "lidar.points", "lidar.widths"].map(|key| format!("encoders.{key}")) {
-        assert!(keys.iter().any(|found| *found == key), "{key} is not among {keys:?}");
+    for key in
+        ["image.side", "radar.share", "lidar.points", "lidar.widths"].map(|key| format!("encoders.{key}"))
+    {
+        assert!(keys.contains(&key), "{key} is not among {keys:?}");
     }
 }
 
@@ -242,7 +244,10 @@ fn the_tasks_asked_for_are_the_tasks_answered() {
         let of_ue = |said: &Prediction| said.ues.get(&ue("a")).cloned().unwrap_or_default();
         assert_eq!(of_ue(&said).beam.is_some(), task == Task::Beam);
         assert_eq!(of_ue(&said).blockage.is_some(), task == Task::Blockage);
-        assert_eq!((said.activity.is_some(), said.pose.is_some()), (task == Task::Activity, task == Task::Pose));
+        assert_eq!(
+            (said.activity.is_some(), said.pose.is_some()),
+            (task == Task::Activity, task == Task::Pose)
+        );
         // Who else is asked changes nothing.
         let near = |one: &[f32], other: &[f32]| assert_near(one, other);
         match task {
@@ -279,7 +284,8 @@ fn a_task_that_it_was_not_built_for_is_refused_by_name() {
     let mut only = tiny();
     only.tasks = vec![Task::Beam];
     let book = Codebook::default();
-    let refused = NetworkPredictor::fresh(&only, sizes(), &[Task::Pose], &book, DeviceChoice::Cpu).unwrap_err();
+    let refused =
+        NetworkPredictor::fresh(&only, sizes(), &[Task::Pose], &book, DeviceChoice::Cpu).unwrap_err();
     assert_eq!(
         refused.to_string(),
         "model.tasks: found `pose`, allowed are those that `tiny` was built for: [Beam]"

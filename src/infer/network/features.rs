@@ -4,9 +4,9 @@ use candle_core::{Device, Result, Tensor};
 
 use crate::config::Codebook;
 use crate::frame::LinkReport;
+use crate::model::encoders::Encoders;
 use crate::model::resnet::IMAGENET;
 use crate::model::sets::{LINK_FEATURES, POSITION_FEATURES};
-use crate::model::encoders::Encoders;
 use crate::model::{Cloud, Input};
 use crate::sample::{PointCloud, Position, RadarReading};
 use crate::time::CaptureTime;
