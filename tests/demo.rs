@@ -120,8 +120,8 @@ fn what_is_wrong_is_told_before_anything_is_made() {
         assert!(told.contains(wanted), "{told}");
         assert!(!folder.path().join("made").exists());
     };
-    edit("network.toml", "heads = 2", "heads = 3");
-    fails("network.toml: heads: found 3, allowed are divisors of width = 16");
+    edit("network.toml", "heads = 2\ntask_width", "heads = 3\ntask_width");
+    fails("network.toml: core.heads: found 3, allowed are divisors of width = 16");
     edit("network.toml", "heads = 3", "heads = 2");
     edit("demo.toml", "device = \"auto\"", "device = \"cuda:77\"");
     fails("model.device = \"cuda:77\": ");

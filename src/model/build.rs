@@ -120,12 +120,11 @@ impl Network {
         let choice = config.backbone.as_ref().filter(|_| config.core.has_backbone());
         let backbone = choice.map(|choice| backbone_of(choice, &config.tasks, purpose, prompting, vb));
         let backbone = backbone.transpose()?;
-        let prompts = backbone.as_ref().zip(choice).and_then(|((backbone, prepared), choice)| {
-            let fresh = choice.checkpoint.is_none();
+        let prompts = backbone.as_ref().and_then(|(backbone, prepared)| {
             Some(StoredPrompts {
                 ids: prepared.prompts().rows(),
                 states: prepared.states()?.clone(),
-                prefix: fresh.then(|| backbone.config().prefix()),
+                prefix: backbone.config().prefix(),
             })
         });
         let hidden = backbone.as_ref().map(|(backbone, _)| HiddenShape {
@@ -192,16 +191,16 @@ pub(crate) struct StoredPrompts {
     pub(super) ids: Vec<Vec<u32>>,
     /// What enters the first cross layer, `[P, T, hidden]`.
     pub(super) states: Tensor,
-    /// Layers before the first cross layer, of a backbone that is stored with the network.
-    prefix: Option<usize>,
+    /// Layers before the first cross layer.
+    prefix: usize,
 }
 
 impl StoredPrompts {
-    /// Whether a tensor is of the backbone's embedding or of a layer that depends on prompts alone.
-    pub(super) fn is_prefix(&self, name: &str) -> bool {
-        let Some(prefix) = self.prefix else { return false };
-        let layer = || name.strip_prefix("backbone.layers.")?.split('.').next()?.parse::<usize>().ok();
-        name.starts_with("backbone.embed_tokens.") || layer().is_some_and(|layer| layer < prefix)
+    /// Whether a tensor of the network belongs to the backbone's embedding or to a layer that depends on prompts alone,
+    /// its adapters included.
+    pub(crate) fn is_prefix(&self, name: &str) -> bool {
+        let own = name.strip_prefix("backbone.").or_else(|| name.strip_prefix("lora."));
+        own.is_some_and(|name| is_before(name, self.prefix))
     }
 }
 
