@@ -15,7 +15,7 @@
 //!   values of the sensors once per sample ([`Backbone::states`]), and of the last layer that one token alone.
 //! * [`Backbone::forward`] is the plain whole, for parity with the reference.
 //! * Weights that are no variables are frozen: no gradient of them is computed or kept ([`ops::Frozen`]).
-//!   [`Adapters`](super::lora::Adapters) make a frozen backbone trainable.
+//!   [`Adapters`] make a frozen backbone trainable.
 
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::{Init, VarBuilder};
