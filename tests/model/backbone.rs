@@ -213,7 +213,7 @@ fn loud(seed: u64, dtype: DType) -> VarBuilder<'static> {
             (x * factor)?.to_dtype(dtype)
         }
         fn get_unchecked(&self, _: &str, _: DType, _: &Device) -> candle_core::Result<Tensor> {
-            unimplemented!()
+            panic!("every part asks with a shape")
         }
         fn contains_tensor(&self, _: &str) -> bool {
             true
