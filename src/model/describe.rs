@@ -16,7 +16,7 @@ use super::backbone::{BackboneConfig, Taps};
 use super::baselines::TransformerConfig;
 use super::baselines::encoders::MapConfig;
 use super::build::{BuildError, core_of};
-use super::config::{CoreConfig, EncodersConfig, ImageConfig, NetworkConfig, Precision};
+use super::config::{BackboneChoice, CoreConfig, EncodersConfig, ImageConfig, NetworkConfig, Precision};
 use super::encoders::Encoders;
 use super::layers::{RUNNING_MEAN, RUNNING_VARIANCE};
 use super::lora::{LoraConfig, modules};
@@ -314,10 +314,12 @@ impl NetworkConfig {
     /// What a network of this configuration is made of, for a unit of `sizes`.
     ///
     /// # Errors
-    /// [`BuildError`] when its backbone's size is in a checkpoint that cannot be read.
+    /// [`BuildError`] when its backbone's size is stated in a checkpoint alone, which cannot be read.
     pub fn describe(&self, sizes: Sizes) -> std::result::Result<Description, BuildError> {
         let chosen = self.backbone.as_ref().filter(|_| self.core.has_backbone());
-        let backbone_config = chosen.map(|choice| choice.config()).transpose()?;
+        // A size that is stated needs no checkpoint to be looked at.
+        let size = |choice: &BackboneChoice| choice.size.clone().map_or_else(|| choice.config(), Ok);
+        let backbone_config = chosen.map(size).transpose()?;
         let taps = match (chosen.and_then(|choice| choice.taps.clone()), &backbone_config) {
             (Some(layers), Some(config)) => Some(Taps::new(config, layers)?),
             (None, Some(config)) => Some(Taps::spread(config, Taps::DEFAULT)),
