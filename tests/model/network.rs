@@ -9,6 +9,7 @@ use mmsense::model::fusion::Tokens;
 use mmsense::model::layers::{Mode, Statistics};
 use mmsense::model::parameters::Parameters;
 use mmsense::model::seeded::fresh_weights;
+use mmsense::model::sets::{LINK_FEATURES, POSITION_FEATURES};
 use mmsense::model::task_attention::TaskAttention;
 use mmsense::model::tasks::Asked;
 use mmsense::model::{MODALITIES, Network, NetworkConfig, Purpose, Task};
@@ -210,4 +211,34 @@ fn task_attention_is_the_chain_of_the_paper() {
     let wanted = 3.0 * sigmoid(inner) * x[0] - sigmoid(0.25 - inner) * x[1] + 0.125;
     assert!((found - wanted).abs() < 1e-5, "{found} {wanted}");
     assert!(attention.forward(&[]).is_err());
+}
+
+#[test]
+fn every_trained_tensor_of_the_encoders_of_what_a_ue_tells_gets_a_gradient() {
+    let vb = fresh_weights(3, &Device::Cpu);
+    let own = |name: &str| {
+        ["link.", "position.", "norm.link.", "norm.position."].iter().any(|part| name.starts_with(part))
+    };
+    let (watched, parameters) = Parameters::watch(fresh_weights(7, &Device::Cpu), own);
+    let network = Network::build(&tiny(), sizes(), Purpose::Training, &watched).unwrap();
+    let elements = random("elements", &[2, 6, LINK_FEATURES], &vb);
+    let mask = Tensor::new(&[[1f32, 1.0, 1.0, 1.0, 1.0, 0.0], [1.0, 1.0, 0.0, 0.0, 0.0, 0.0]], &Device::Cpu)
+        .unwrap();
+    let positions = random("positions", &[2, POSITION_FEATURES], &vb);
+    let encoded = [
+        network.encoders().links(&elements, &mask).unwrap(),
+        network.encoders().positions(&positions).unwrap(),
+    ];
+    let probed = encoded.concat().into_iter().enumerate().map(|(number, encoded)| {
+        let probe = random(&format!("probe{number}"), encoded.tokens.dims(), &vb);
+        (encoded.tokens * probe).unwrap().sum_all().unwrap()
+    });
+    let gradients = probed.reduce(|a, b| (a + b).unwrap()).unwrap().backward().unwrap();
+    let trained = parameters.trained();
+    assert!(trained.len() >= 15, "{}", trained.len());
+    for (tensor, var) in trained {
+        let found = gradients.get(var.as_tensor()).map(numbers).unwrap_or_default();
+        let reached = found.iter().all(|x| x.is_finite()) && found.iter().any(|x| *x != 0.0);
+        assert!(reached, "{tensor}");
+    }
 }
