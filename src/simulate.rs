@@ -30,6 +30,7 @@ pub mod preview;
 mod radar;
 mod random;
 pub mod scene;
+pub mod solid;
 mod texture;
 pub mod world;
 mod writer;

@@ -1,29 +1,16 @@
 //! The one ray caster: every observer asks it what lies in a direction, or between two places.
 //!
-//! The world is a plane (the ground) and boxes along the axes of the unit frame, because the street is straight. What
-//! stands still and what moves lie in two bounding volume hierarchies of `parry3d`; the first is built once per scene.
+//! The world is a plane (the ground) and simple shapes ([`Solid`]). What stands still and what moves lie in two bounding
+//! volume hierarchies of `parry3d`; the first is built once per scene.
 
 use std::sync::Arc;
 
 use parry3d::bounding_volume::Aabb;
 use parry3d::math::Vector;
 use parry3d::partitioning::{Bvh, BvhBuildStrategy};
-use parry3d::query::{Ray, RayCast};
+use parry3d::query::Ray;
 
-use super::world::{ObjectId, Surface};
-
-/// A box of the world.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Solid {
-    /// Its corners, metres.
-    pub bounds: Aabb,
-    /// The object that it is a part of.
-    pub object: ObjectId,
-    /// What it is made of.
-    pub surface: Surface,
-    /// Its velocity, m/s.
-    pub velocity: Vector,
-}
+use super::solid::{ObjectId, Solid, Surface};
 
 /// What a ray met first.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,34 +27,37 @@ pub struct Hit {
     pub surface: Surface,
     /// Its velocity, m/s.
     pub velocity: Vector,
-    /// The box that was hit; `None` for the ground.
-    pub bounds: Option<Aabb>,
+    /// Where on the shape that was hit, in its own axes from its middle, metres; on the ground the point itself.
+    pub local: Vector,
+    /// The normal in the shape's own axes.
+    pub local_normal: Vector,
+    /// Half sides of the shape that was hit, metres; 0 for the ground.
+    pub half: Vector,
 }
 
-/// Boxes in a bounding volume hierarchy.
+/// Shapes in a bounding volume hierarchy.
 #[derive(Clone, Debug, Default)]
-pub struct Boxes {
+pub struct Solids {
     solids: Vec<Solid>,
     tree: Bvh,
 }
 
-impl Boxes {
+impl Solids {
     /// Builds the hierarchy.
     #[must_use]
     pub fn new(solids: Vec<Solid>) -> Self {
-        let leaves: Vec<Aabb> = solids.iter().map(|solid| solid.bounds).collect();
+        let leaves: Vec<Aabb> = solids.iter().map(Solid::bounds).collect();
         Self { tree: Bvh::from_leaves(BvhBuildStrategy::Binned, &leaves), solids }
     }
 
-    /// The boxes.
+    /// The shapes.
     #[must_use]
     pub fn solids(&self) -> &[Solid] {
         &self.solids
     }
 
     fn nearest(&self, ray: &Ray, max: f32) -> Option<(&Solid, f32)> {
-        let check =
-            |leaf: u32, best: f32| self.solids.get(leaf as usize)?.bounds.cast_local_ray(ray, best, true);
+        let check = |leaf: u32, best: f32| self.solids.get(leaf as usize)?.cast(ray.origin, ray.dir, best);
         let (leaf, distance) = self.tree.cast_ray(ray, max, check)?;
         Some((self.solids.get(leaf as usize)?, distance))
     }
@@ -76,18 +66,18 @@ impl Boxes {
 /// The world at one instant, ready to be looked at.
 #[derive(Clone, Debug)]
 pub struct Caster {
-    still: Arc<Boxes>,
-    moving: Boxes,
+    still: Arc<Solids>,
+    moving: Solids,
 }
 
 impl Caster {
     /// What stands and what moves, over ground at z = 0.
     #[must_use]
-    pub const fn new(still: Arc<Boxes>, moving: Boxes) -> Self {
+    pub const fn new(still: Arc<Solids>, moving: Solids) -> Self {
         Self { still, moving }
     }
 
-    /// The boxes of what moves.
+    /// The shapes of what moves.
     #[must_use]
     pub fn moving(&self) -> &[Solid] {
         self.moving.solids()
@@ -113,7 +103,9 @@ impl Caster {
             object: ObjectId::GROUND,
             surface: Surface::Ground,
             velocity: Vector::ZERO,
-            bounds: None,
+            local: ray.point_at(to_ground),
+            local_normal: Vector::Z,
+            half: Vector::ZERO,
         });
         let limit = ground.map_or(max, |hit| hit.distance);
         self.still.nearest(&ray, limit).map(|(solid, distance)| hit(&ray, solid, distance)).or(ground)
@@ -126,13 +118,13 @@ impl Caster {
         self.moving.nearest(&ray, max).map(|(solid, distance)| hit(&ray, solid, distance))
     }
 
-    /// Whether a moving box lies within `max` metres along `direction`.
+    /// Whether something that moves lies within `max` metres along `direction`.
     #[must_use]
     pub fn is_shaded_by_moving(&self, origin: Vector, direction: Vector, max: f32) -> bool {
         self.moving.nearest(&Ray::new(origin, direction), max).is_some()
     }
 
-    /// Whether a standing box lies within `max` metres along `direction`.
+    /// Whether something that stands lies within `max` metres along `direction`.
     #[must_use]
     pub fn is_shaded_by_still(&self, origin: Vector, direction: Vector, max: f32) -> bool {
         self.still.nearest(&Ray::new(origin, direction), max).is_some()
@@ -150,7 +142,7 @@ impl Caster {
         let Some(line) = Line::new(from, to) else { return Vec::new() };
         let ray = Ray::new(from, line.direction);
         let cut = |solid: &Solid| {
-            let distance = solid.bounds.cast_local_ray(&ray, line.length - END, true)?;
+            let distance = solid.cast(ray.origin, ray.dir, line.length - END)?;
             Some((distance, solid.object))
         };
         let mut found: Vec<(f32, ObjectId)> =
@@ -169,7 +161,7 @@ impl Caster {
     #[must_use]
     pub fn bounds(&self, object: ObjectId) -> Option<Aabb> {
         let all = self.moving.solids.iter().chain(&self.still.solids);
-        let parts = all.filter(|solid| solid.object == object).map(|solid| solid.bounds);
+        let parts = all.filter(|solid| solid.object == object).map(Solid::bounds);
         parts.reduce(|a, b| Aabb::new(a.mins.min(b.mins), a.maxs.max(b.maxs)))
     }
 
@@ -195,15 +187,18 @@ impl Line {
 }
 
 fn hit(ray: &Ray, solid: &Solid, distance: f32) -> Hit {
-    let face = solid.bounds.cast_local_ray_and_get_normal(ray, f32::MAX, true);
+    let point = ray.point_at(distance);
+    let normal = solid.normal(point);
     Hit {
         distance,
-        point: ray.point_at(distance),
-        normal: face.map_or(-ray.dir, |face| face.normal),
+        point,
+        normal,
         object: solid.object,
         surface: solid.surface,
-        velocity: solid.velocity,
-        bounds: Some(solid.bounds),
+        velocity: solid.velocity_at(point),
+        local: solid.local(point),
+        local_normal: solid.pose.inverse_transform_vector(normal),
+        half: solid.shape.half(),
     }
 }
 
@@ -213,14 +208,14 @@ mod tests {
 
     fn solid(object: u32, mins: [f32; 3], maxs: [f32; 3], velocity: Vector) -> Solid {
         let bounds = Aabb::new(Vector::from(mins), Vector::from(maxs));
-        Solid { bounds, object: ObjectId(object), surface: Surface::Chassis, velocity }
+        Solid { velocity, ..Solid::upright(bounds, ObjectId(object), Surface::Chassis) }
     }
 
     fn caster() -> Caster {
         let wall = solid(1, [-5.0, 20.0, 0.0], [5.0, 21.0, 10.0], Vector::ZERO);
         let near = solid(7, [-1.0, 5.0, 0.5], [1.0, 7.0, 2.0], Vector::X);
         let far = solid(8, [-1.0, 9.0, 0.5], [1.0, 11.0, 2.0], Vector::X);
-        Caster::new(Arc::new(Boxes::new(vec![wall])), Boxes::new(vec![near, far]))
+        Caster::new(Arc::new(Solids::new(vec![wall])), Solids::new(vec![near, far]))
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::scene::Scene;
 use super::{direction, place};
 use crate::space;
 
-use super::world::Surface;
+use super::solid::Surface;
 
 /// One return: place in the sensor's own axes, metres, and intensity.
 pub(super) type Return = ([f64; 3], u16);
@@ -74,7 +74,8 @@ fn reflectivity(hit: &Hit) -> f32 {
         Surface::Wheel | Surface::Chassis => 0.08,
         Surface::Lamp | Surface::TailLamp => 0.9,
         Surface::Bark | Surface::Pole => 0.3,
-        Surface::Leaves => 0.5,
+        Surface::Leaves | Surface::Skin(_) => 0.5,
+        Surface::Cloth(colour) | Surface::Hair(colour) => 0.15 + 0.5 * colour.iter().sum::<f32>() / 3.0,
     }
 }
 

@@ -20,7 +20,7 @@ use num_complex::Complex32;
 use super::caster::{Caster, Hit};
 use super::random::{Purpose, Random};
 use super::scene::Scene;
-use super::world::{ObjectId, Surface};
+use super::solid::{ObjectId, Surface};
 use super::{direction, place};
 use crate::space;
 
@@ -109,6 +109,7 @@ fn backscatter(hit: &Hit, cosine: f32) -> f64 {
         Surface::Lamp | Surface::TailLamp | Surface::Wheel | Surface::Chassis => (0.8, 0.5),
         Surface::Bark | Surface::Leaves => (0.08, 0.0),
         Surface::Pole => (1.0, 3.0),
+        Surface::Cloth(_) | Surface::Skin(_) | Surface::Hair(_) => (0.3, 0.3),
     };
     let cosine = f64::from(cosine.clamp(0.0, 1.0));
     rough * cosine + mirror * cosine.powi(40)

@@ -6,7 +6,7 @@ use super::camera::sky;
 use super::caster::Hit;
 use super::random::grain;
 use super::scene::Scene;
-use super::world::Surface;
+use super::solid::Surface;
 
 /// Height of a storey, metres.
 const STOREY_M: f32 = 3.2;
@@ -44,11 +44,11 @@ impl Texture {
             Surface::Facade { colour, number } => facade(colour, number, hit, ray),
             Surface::Paint(colour) => sheet(colour, hit, ray),
             Surface::Windows { colour, from_z } => {
-                let along = hit.bounds.map_or(0.0, |bounds| point.x - bounds.mins.x);
-                let is_pane = (from_z..from_z + 1.05).contains(&point.z) && hit.normal.z.abs() < 0.5;
-                match is_pane && (along.rem_euclid(1.5) > 0.12 || hit.normal.x.abs() > 0.5) {
+                let (along, up) = (hit.local.x + hit.half.x, hit.local.z + hit.half.z);
+                let is_pane = (from_z..from_z + 1.05).contains(&up) && hit.local_normal.z.abs() < 0.5;
+                match is_pane && (along.rem_euclid(1.5) > 0.12 || hit.local_normal.x.abs() > 0.5) {
                     true => pane(hit, ray),
-                    false if point.z < 0.75 => sheet(colour.map(|part| part * 0.35), hit, ray),
+                    false if up < 0.45 => sheet(colour.map(|part| part * 0.35), hit, ray),
                     false => sheet(colour, hit, ray),
                 }
             }
@@ -62,6 +62,7 @@ impl Texture {
                 shade([0.10, 0.24, 0.05], speckle(point, 5.0, 0.7) * speckle(point, 11.0, 0.6))
             }
             Surface::Pole => [0.25, 0.26, 0.27],
+            Surface::Cloth(colour) | Surface::Skin(colour) | Surface::Hair(colour) => colour,
         }
     }
 
@@ -120,24 +121,17 @@ fn sheet(colour: [f32; 3], hit: &Hit, ray: Vector) -> [f32; 3] {
     let mirrored = ray - hit.normal * (2.0 * ray.dot(hit.normal));
     let gloss = if mirrored.z > 0.0 { 0.06 } else { 0.0 };
     let sky = sky(mirrored);
-    let fold = match hit.bounds {
-        // A box body has seams, low parts are dirty.
-        Some(bounds) if bounds.maxs.x - bounds.mins.x > 6.0 && hit.normal.y.abs() > 0.5 => {
-            let seam = (hit.point.x - bounds.mins.x).rem_euclid(2.05) < 0.05;
-            let stripe = (hit.point.z - bounds.mins.z) < 0.18;
-            if seam || stripe { 0.6 } else { 1.0 }
-        }
-        _ => 1.0,
-    };
+    // A box body has seams, low parts are dirty.
+    let is_box_body = hit.half.x > 3.0 && hit.local_normal.y.abs() > 0.5;
+    let is_seam = || (hit.local.x + hit.half.x).rem_euclid(2.05) < 0.05 || hit.local.z + hit.half.z < 0.18;
+    let fold = if is_box_body && is_seam() { 0.6 } else { 1.0 };
     std::array::from_fn(|at| colour[at] * fold + sky[at] * gloss)
 }
 
 fn wheel(hit: &Hit) -> [f32; 3] {
-    let Some(bounds) = hit.bounds else { return [0.02; 3] };
-    let (middle, radius) = (bounds.center(), (bounds.maxs.z - bounds.mins.z) / 2.0);
-    let from_hub = (hit.point.x - middle.x).hypot(hit.point.z - middle.z) / radius;
+    let from_hub = hit.local.x.hypot(hit.local.z) / hit.half.z;
     match from_hub {
-        _ if hit.normal.y.abs() < 0.5 => [0.02; 3],
+        _ if hit.local_normal.y.abs() < 0.5 => [0.02; 3],
         ..0.55 => [0.32, 0.32, 0.34],
         0.55..1.0 => [0.018; 3],
         _ => [0.006; 3],
@@ -146,13 +140,12 @@ fn wheel(hit: &Hit) -> [f32; 3] {
 
 /// Plaster, windows in storeys, shops on the ground floor.
 fn facade(colour: [f32; 3], number: u32, hit: &Hit, ray: Vector) -> [f32; 3] {
-    let Some(bounds) = hit.bounds else { return colour };
     let plaster = shade(colour, speckle(hit.point, 3.0, 0.12));
-    if hit.normal.y > -0.5 {
+    if hit.local_normal.y > -0.5 {
         return plaster;
     }
-    let width = bounds.maxs.x - bounds.mins.x;
-    let (along, z) = (hit.point.x - bounds.mins.x, hit.point.z);
+    let width = 2.0 * hit.half.x;
+    let (along, z) = (hit.local.x + hit.half.x, hit.local.z + hit.half.z);
     if z < 3.6 {
         // A shop: panes between pillars, a board above them in its own colour.
         let bays = (width / 3.6).floor().max(1.0);
@@ -178,7 +171,7 @@ fn facade(colour: [f32; 3], number: u32, hit: &Hit, ray: Vector) -> [f32; 3] {
     let across = (column.fract() - 0.5).abs() * width / columns;
     let storey = ((z - 3.6) / STOREY_M).floor();
     let up = z - 3.6 - storey * STOREY_M;
-    let is_whole = bounds.maxs.z - (3.6 + storey * STOREY_M) > 2.6;
+    let is_whole = 2.0 * hit.half.z - (3.6 + storey * STOREY_M) > 2.6;
     match up {
         0.7..2.4 if across < 0.62 && is_whole => {
             let is_frame = !(0.035..=0.54).contains(&across) || !(0.78..2.32).contains(&up);

@@ -8,65 +8,10 @@ use std::sync::Arc;
 use parry3d::bounding_volume::Aabb;
 use parry3d::math::Vector;
 
-use super::caster::{Boxes, Caster, Solid};
+use super::caster::{Caster, Solids};
 use super::random::{Purpose, Random};
 use super::scene::{Scene, Street, Traffic, Vehicle, VehicleKind};
-
-/// A thing of the world; a vehicle keeps its number through its sequence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ObjectId(pub u32);
-
-impl ObjectId {
-    /// The ground.
-    pub const GROUND: Self = Self(0);
-    /// The car with the UE on its roof.
-    pub const UE: Self = Self(1_000_000);
-
-    /// A vehicle by its place in [`Traffic::vehicles`].
-    #[must_use]
-    pub const fn vehicle(place: usize) -> Self {
-        Self(Self::UE.0 + 1 + place as u32)
-    }
-}
-
-/// What a part is made of; the observers know what that looks like to them.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Surface {
-    /// Asphalt, lane markings, kerbs and pavement, by place.
-    Ground,
-    /// A building: colour of its plaster, and the number that its windows are drawn from.
-    Facade {
-        /// Reflectance, red, green, blue.
-        colour: [f32; 3],
-        /// Of the building.
-        number: u32,
-    },
-    /// Sheet metal.
-    Paint([f32; 3]),
-    /// Sheet metal with a band of windows along the sides (bus), above this height, metres.
-    Windows {
-        /// Reflectance of the paint.
-        colour: [f32; 3],
-        /// Lower edge of the band, metres above ground.
-        from_z: f32,
-    },
-    /// Window panes.
-    Glass,
-    /// A wheel: a disc in the middle of the box, dark around it.
-    Wheel,
-    /// What lies under a vehicle.
-    Chassis,
-    /// Head lights.
-    Lamp,
-    /// Tail lights.
-    TailLamp,
-    /// A trunk.
-    Bark,
-    /// A crown.
-    Leaves,
-    /// A lamp post.
-    Pole,
-}
+use super::solid::{ObjectId, Solid, Surface};
 
 /// The front of a building, which reflects.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -84,7 +29,7 @@ pub struct Facade {
 /// What stands on the street.
 #[derive(Clone, Debug)]
 pub struct World {
-    still: Arc<Boxes>,
+    still: Arc<Solids>,
     facades: Vec<Facade>,
 }
 
@@ -98,7 +43,7 @@ impl World {
         let mut builder = Builder { next: 1, solids: Vec::new() };
         let facades = builder.buildings(&scene.street, scene.seed);
         builder.trees_and_poles(&scene.street, scene.seed);
-        Self { still: Arc::new(Boxes::new(builder.solids)), facades }
+        Self { still: Arc::new(Solids::new(builder.solids)), facades }
     }
 
     /// The fronts of the buildings.
@@ -119,13 +64,13 @@ impl World {
                 park(&mut solids, scene, object, vehicle, seconds, &mut random);
             }
         }
-        Caster::new(self.still.clone(), Boxes::new(solids))
+        Caster::new(self.still.clone(), Solids::new(solids))
     }
 
     /// The world without traffic.
     #[must_use]
     pub fn empty(&self) -> Caster {
-        Caster::new(self.still.clone(), Boxes::new(Vec::new()))
+        Caster::new(self.still.clone(), Solids::new(Vec::new()))
     }
 }
 
@@ -187,7 +132,7 @@ fn park(
     for Part(from, to, half, low, high, surface) in parts(vehicle.kind, paint) {
         let (from, to) = if rightwards { (from, to) } else { (-to, -from) };
         let bounds = Aabb::new(Vector::new(x + from, y - half, low), Vector::new(x + to, y + half, high));
-        solids.push(Solid { bounds, object, surface, velocity });
+        solids.push(Solid { velocity, ..Solid::upright(bounds, object, surface) });
     }
 }
 
@@ -235,7 +180,7 @@ fn parts(kind: VehicleKind, paint: [f32; 3]) -> Vec<Part> {
         }
         VehicleKind::Bus => {
             wheels(&[-front + 3.0, front - 2.6], 0.48);
-            let band = Surface::Windows { colour: paint, from_z: 1.35 };
+            let band = Surface::Windows { colour: paint, from_z: 1.05 };
             parts.push(Part(-front, front, half, 0.3, height, band));
             parts.push(Part(front - 0.05, front + 0.02, half - 0.15, 0.6, 0.85, Surface::Lamp));
             parts.push(Part(-front - 0.02, -front + 0.05, half - 0.1, 0.8, 1.1, Surface::TailLamp));
@@ -267,7 +212,7 @@ impl Builder {
 
     fn push(&mut self, object: ObjectId, mins: [f32; 3], maxs: [f32; 3], surface: Surface) {
         let bounds = Aabb::new(Vector::from(mins), Vector::from(maxs));
-        self.solids.push(Solid { bounds, object, surface, velocity: Vector::ZERO });
+        self.solids.push(Solid::upright(bounds, object, surface));
     }
 
     /// A row of houses, wall to wall but for an alley now and then.

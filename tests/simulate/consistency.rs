@@ -2,7 +2,7 @@
 
 use mmsense::sample::{Data, Stream};
 use mmsense::simulate::camera::project;
-use mmsense::simulate::world::ObjectId;
+use mmsense::simulate::solid::ObjectId;
 use mmsense::simulate::{Instance, Scene, Twin};
 
 use crate::support::{decode, scene};
