@@ -25,6 +25,7 @@ pub mod camera;
 pub mod caster;
 pub mod channel;
 mod gps;
+pub mod ground;
 mod lidar;
 pub mod preview;
 mod radar;

@@ -11,6 +11,10 @@ use super::world;
 use crate::config::load::{check_space, parse_checked, within};
 use crate::config::{Codebook, ConfigError, Pose, Poses, Problem, Radar, Site};
 
+mod weather;
+
+pub use weather::Weather;
+
 /// Everything that a recording is made from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -37,6 +41,8 @@ pub struct Scene {
     pub link: Link,
     /// Satellite receivers.
     pub gps: Gps,
+    /// Light, rain, fog and air.
+    pub weather: Weather,
     /// The street.
     pub street: Street,
     /// Stretches of traffic, one after the other.
@@ -63,6 +69,7 @@ impl Default for Scene {
             cube: Cube::default(),
             link: Link::default(),
             gps: Gps::default(),
+            weather: Weather::default(),
             street: Street::default(),
             sequence: Vec::new(),
         }
@@ -239,6 +246,8 @@ pub struct Traffic {
     pub ue: Vehicle,
     /// Everyone else.
     pub vehicles: Vec<Vehicle>,
+    /// The weather, where it is not that of the scene.
+    pub weather: Option<Weather>,
 }
 
 /// A vehicle and how it drives: at constant speed, in the middle of its lane.
@@ -292,6 +301,12 @@ impl Scene {
         (traffic.seconds * self.rate_hz).round() as usize
     }
 
+    /// The weather of a sequence.
+    #[must_use]
+    pub fn weather(&self, sequence: usize) -> &Weather {
+        self.sequence.get(sequence).and_then(|traffic| traffic.weather.as_ref()).unwrap_or(&self.weather)
+    }
+
     /// Number of beams.
     #[must_use]
     pub fn beams(&self) -> usize {
@@ -324,6 +339,7 @@ fn check(scene: &Scene, problems: &mut Vec<Problem>) {
     check_space(Some(&scene.site), &scene.pose, &scene.radar, problems);
     within(problems, "codebook.beams", scene.beams(), 2, 1024);
     check_sensors(scene, problems);
+    scene.weather.check("weather", problems);
     let street = &scene.street;
     let lanes = &street.lanes_y_m;
     within(problems, "street.lanes_y_m", lanes.len(), 1, 12);
@@ -384,6 +400,9 @@ fn check_sensors(scene: &Scene, problems: &mut Vec<Problem>) {
 fn check_traffic(scene: &Scene, number: usize, traffic: &Traffic, problems: &mut Vec<Problem>) {
     let before = problems.len();
     let key = |rest: &str| format!("sequence.{number}.{rest}");
+    if let Some(weather) = &traffic.weather {
+        weather.check(&key("weather"), problems);
+    }
     within(problems, &key("seconds"), traffic.seconds, 1.0 / scene.rate_hz, 3600.0);
     within(problems, &key("vehicles"), traffic.vehicles.len(), 0, 200);
     let named: Vec<(String, &Vehicle)> = std::iter::once((key("ue"), &traffic.ue))

@@ -4,6 +4,7 @@ use parry3d::math::Vector;
 
 use super::camera::sky;
 use super::caster::Hit;
+use super::ground::{Ground, Patch};
 use super::random::grain;
 use super::scene::Scene;
 use super::solid::Surface;
@@ -11,29 +12,15 @@ use super::solid::Surface;
 /// Height of a storey, metres.
 const STOREY_M: f32 = 3.2;
 
-/// Where the street's markings are.
+/// Reflectances by place.
 #[derive(Clone, Debug)]
 pub(super) struct Texture {
-    /// Edges of the carriageway, metres along y.
-    edges: [f32; 2],
-    /// Lines between lanes of one direction, dashed.
-    dashed: Vec<f32>,
-    /// The line between the directions.
-    middle: Option<f32>,
+    ground: Ground,
 }
 
 impl Texture {
     pub(super) fn new(scene: &Scene) -> Self {
-        let lanes: Vec<f32> = scene.street.lanes_y_m.iter().map(|&y| y as f32).collect();
-        let half = scene.street.lane_width_m as f32 / 2.0;
-        let edge = |y: Option<&f32>, out: f32| y.map_or(0.0, |y| y + out);
-        let between: Vec<f32> = lanes.windows(2).map(|pair| pair.iter().sum::<f32>() / 2.0).collect();
-        let middle = (lanes.len() > 1).then(|| lanes.len().div_ceil(2) - 1);
-        Self {
-            edges: [edge(lanes.first(), -half), edge(lanes.last(), half)],
-            middle: middle.and_then(|at| between.get(at).copied()),
-            dashed: (0..).zip(between).filter(|(at, _)| Some(*at) != middle).map(|(_, y)| y).collect(),
-        }
+        Self { ground: Ground::new(scene) }
     }
 
     /// Reflectance at a hit, red, green, blue, 0…1, linear.
@@ -67,32 +54,23 @@ impl Texture {
     }
 
     fn ground(&self, point: Vector) -> [f32; 3] {
-        let [near, far] = self.edges;
         let y = point.y;
-        let is_line = |at: f32, width: f32| (y - at).abs() < width / 2.0;
-        if y < near - 0.25 || y > far + 0.25 {
-            // Slabs with joints.
-            let joint = point.x.rem_euclid(1.0) < 0.03 || y.rem_euclid(1.0) < 0.03;
-            let slab = 0.85 + 0.3 * grain(point.x.floor() as i32, y.floor() as i32, 1);
-            return shade([0.34, 0.33, 0.31], if joint { 0.55 } else { slab * speckle(point, 20.0, 0.12) });
+        let wear = || speckle(point, 30.0, 0.35);
+        match self.ground.at(point.x, y) {
+            Patch::Slab => {
+                let joint = point.x.rem_euclid(1.0) < 0.03 || y.rem_euclid(1.0) < 0.03;
+                let slab = 0.85 + 0.3 * grain(point.x.floor() as i32, y.floor() as i32, 1);
+                shade([0.34, 0.33, 0.31], if joint { 0.55 } else { slab * speckle(point, 20.0, 0.12) })
+            }
+            Patch::Kerb => shade([0.46, 0.45, 0.43], if point.x.rem_euclid(1.2) < 0.03 { 0.6 } else { 1.0 }),
+            Patch::Marking => shade([0.62, 0.62, 0.60], wear().min(1.0)),
+            // Large patches, and darker tracks of tyres.
+            Patch::Asphalt => {
+                let patch = 0.9 + 0.2 * grain((point.x / 7.0).floor() as i32, (y / 3.5).floor() as i32, 2);
+                shade([0.085, 0.087, 0.092], patch * wear())
+            }
+            Patch::Grass => shade([0.07, 0.16, 0.03], speckle(point, 25.0, 0.6) * speckle(point, 3.0, 0.3)),
         }
-        if y < near || y > far {
-            return shade([0.46, 0.45, 0.43], if point.x.rem_euclid(1.2) < 0.03 { 0.6 } else { 1.0 });
-        }
-        let wear = speckle(point, 30.0, 0.35);
-        let white = [0.62 * wear.min(1.0), 0.62 * wear.min(1.0), 0.60 * wear.min(1.0)];
-        if is_line(near + 0.35, 0.14) || is_line(far - 0.35, 0.14) {
-            return white;
-        }
-        if self.middle.is_some_and(|at| is_line(at - 0.14, 0.13) || is_line(at + 0.14, 0.13)) {
-            return white;
-        }
-        if point.x.rem_euclid(6.0) < 3.0 && self.dashed.iter().any(|&at| is_line(at, 0.15)) {
-            return white;
-        }
-        // Large patches, and darker tracks of tyres.
-        let patch = 0.9 + 0.2 * grain((point.x / 7.0).floor() as i32, (y / 3.5).floor() as i32, 2);
-        shade([0.085, 0.087, 0.092], patch * wear)
     }
 }
 

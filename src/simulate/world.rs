@@ -287,6 +287,7 @@ mod tests {
             seconds: 5.0,
             ue: Vehicle { lane: 3, at_m: 5.0, speed_mps: -2.0, ..Vehicle::default() },
             vehicles: vec![truck],
+            weather: None,
         };
         Scene { sequence: vec![traffic], ..Scene::default() }
     }
