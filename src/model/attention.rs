@@ -50,7 +50,7 @@ impl Attention {
         states: &Tensor,
         mask: &Tensor,
     ) -> Result<(Tensor, Tensor)> {
-        let (rows, length, width) = x.dims3()?;
+        let (rows, _, width) = x.dims3()?;
         let (_, seen, _) = states.dims3()?;
         if self.heads == 0 || !width.is_multiple_of(self.heads) {
             candle_core::bail!(
@@ -58,18 +58,45 @@ impl Attention {
                 self.heads
             );
         }
-        let split = |x: Tensor, length: usize| -> Result<Tensor> {
-            // [R, T, d] → [R, h, T, d/h]
-            x.reshape((rows, length, self.heads, width / self.heads))?.transpose(1, 2)?.contiguous()
-        };
-        let query = split(self.query.forward(x)?, length)?;
-        let key = split(self.key.forward(states)?, seen)?;
-        let scale = ((width / self.heads) as f64).sqrt();
-        let scores = (query.matmul(&key.transpose(2, 3)?.contiguous()?)? / scale)?;
-        let weights = masked_softmax(&scores, &mask.reshape((rows, 1, 1, seen))?, 3)?;
-        let mixed = weights.matmul(&split(self.value.forward(states)?, seen)?)?;
-        // [R, h, T, d/h] → [R, T, d]
-        let mixed = mixed.transpose(1, 2)?.contiguous()?.reshape((rows, length, width))?;
+        let (query, key) = (self.query.forward(x)?, self.key.forward(states)?);
+        let mask = mask.reshape((rows, 1, 1, seen))?;
+        let (mixed, weights) = attend(&query, &key, &self.value.forward(states)?, self.heads, &mask)?;
         Ok((self.output.forward(&mixed)?, weights))
     }
+}
+
+/// softmax(Q Kᵀ / √(d/h)) V per head, of queries `[R, T, d]`, keys and values `[R, S, d]`: `[R, T, d]`, with the weights
+/// `[R, h, T, S]` that it went by. `mask` is 1 where a key counts and broadcasts to the weights' shape.
+///
+/// # Errors
+/// When shapes disagree.
+pub(super) fn attend(
+    query: &Tensor,
+    key: &Tensor,
+    value: &Tensor,
+    heads: usize,
+    mask: &Tensor,
+) -> Result<(Tensor, Tensor)> {
+    let (rows, length, width) = query.dims3()?;
+    let split = |x: &Tensor| -> Result<Tensor> {
+        // [R, T, d] → [R, h, T, d/h]
+        x.reshape((rows, x.dim(1)?, heads, width / heads))?.transpose(1, 2)?.contiguous()
+    };
+    let scale = 1.0 / ((width / heads) as f64).sqrt();
+    let scores = split(&(query * scale)?)?.matmul(&split(key)?.transpose(2, 3)?.contiguous()?)?;
+    let weights = masked_softmax(&scores, mask, 3)?;
+    // [R, h, T, d/h] → [R, T, d]
+    let mixed =
+        weights.matmul(&split(value)?)?.transpose(1, 2)?.contiguous()?.reshape((rows, length, width))?;
+    Ok((mixed, weights))
+}
+
+/// `[1, 1, T, T]`, 1 where a token may look: at itself and at those before it.
+///
+/// # Errors
+/// When the device refuses memory.
+pub(super) fn causal(length: usize, like: &Tensor) -> Result<Tensor> {
+    let places = (0..length).flat_map(|query| (0..length).map(move |key| f32::from(u8::from(key <= query))));
+    let mask = Tensor::from_vec(places.collect::<Vec<f32>>(), (1, 1, length, length), like.device())?;
+    mask.to_dtype(like.dtype())
 }

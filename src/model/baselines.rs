@@ -21,7 +21,6 @@ use candle_core::{Result, Tensor};
 use super::fusion::Tokens;
 use super::tasks::{Asked, Said, Task, TokenShape};
 
-mod attention;
 pub mod cnn;
 mod conv;
 mod dropout;

@@ -281,6 +281,12 @@ impl LayerNorm {
         })
     }
 
+    /// The same, never trained: no gradient of its weight and bias is computed.
+    #[must_use]
+    pub fn frozen(&self) -> Self {
+        Self { weight: self.weight.detach(), bias: self.bias.detach() }
+    }
+
     /// `[.., width]` to the same.
     ///
     /// # Errors

@@ -28,10 +28,10 @@ fn on_cpu_f32(x: &Tensor) -> bool {
 }
 
 /// The numbers of a contiguous tensor.
-fn slice_of<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+pub(super) fn slice_of<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     let values = storage.as_slice::<f32>()?;
-    match layout.contiguous_offsets() {
-        Some((from, to)) => Ok(&values[from..to]),
+    match layout.contiguous_offsets().and_then(|(from, to)| values.get(from..to)) {
+        Some(values) => Ok(values),
         None => {
             candle_core::bail!("found a tensor with gaps {:?}, allowed are contiguous ones", layout.stride())
         }

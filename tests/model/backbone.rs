@@ -20,13 +20,8 @@ const GRADIENT: f32 = 1e-4;
 /// Of the scalar gates, whose gradients are sums with cancellation.
 const GATE_GRADIENT: f32 = 1e-3;
 
-pub fn goldens(folder: &str) -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/parity").join(folder);
-    if path.exists() {
-        return Some(path);
-    }
-    eprintln!("skipped: {} is not there", path.display());
-    None
+pub fn goldens(folder: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/parity").join(folder)
 }
 
 pub fn tensors(path: &Path) -> HashMap<String, Tensor> {
@@ -65,7 +60,7 @@ pub fn check_layers(found: &mmsense::model::backbone::Outputs, golden: &HashMap<
 
 #[test]
 fn every_layer_is_that_of_hugging_face() {
-    let Some(folder) = goldens("mllama") else { return };
+    let folder = goldens("mllama");
     let (config, vb) = golden_backbone(&folder);
     let backbone = Backbone::load(&config, &vb, None).unwrap();
     let inputs = tensors(&folder.join("inputs.safetensors"));
@@ -111,7 +106,7 @@ fn every_layer_is_that_of_hugging_face() {
 
 #[test]
 fn rotary_frequencies_are_those_of_hugging_face() {
-    let Some(folder) = goldens("mllama") else { return };
+    let folder = goldens("mllama");
     let found =
         |rope: &RopeConfig, dim: usize| Tensor::new(inverse_frequencies(rope, dim), &Device::Cpu).unwrap();
     let (config, _) = golden_backbone(&folder);
@@ -134,7 +129,7 @@ fn rotary_frequencies_are_those_of_hugging_face() {
 /// Gradients of loss = Σ(last · probe)/B on case 1, with everything a variable.
 #[test]
 fn every_gradient_is_that_of_hugging_face() {
-    let Some(folder) = goldens("mllama") else { return };
+    let folder = goldens("mllama");
     let (config, vb) = golden_backbone(&folder);
     let (watched, parameters) = Parameters::watch(vb, |_| true);
     let backbone = Backbone::load(&config, &watched, None).unwrap();
@@ -173,7 +168,7 @@ fn every_gradient_is_that_of_hugging_face() {
 
 #[test]
 fn both_layouts_of_the_configuration_give_the_same_model() {
-    let Some(folder) = goldens("mllama") else { return };
+    let folder = goldens("mllama");
     let newer = BackboneConfig::load(&folder.join("config.json")).unwrap();
     let older = BackboneConfig::load(&folder.join("config.legacy.json")).unwrap();
     assert_eq!(newer, older);
@@ -501,7 +496,7 @@ fn configurations_that_cannot_be_built_are_refused_by_key() {
 
 #[test]
 fn a_published_checkpoint_is_taken_whole_but_for_its_foreign_parts() {
-    let Some(folder) = goldens("mllama") else { return };
+    let folder = goldens("mllama");
     let config = BackboneConfig::load(&folder.join("config.json")).unwrap();
     let checkpoint = Checkpoint::open(&folder).unwrap();
     Backbone::load(&config, &checkpoint.builder_spelled(DType::F32, &Device::Cpu, &SPELLINGS), None).unwrap();

@@ -366,6 +366,28 @@ fn gradients_of_the_encoders_are_differences() {
 }
 
 #[test]
+fn no_gradient_of_the_frozen_gpt2_is_computed_or_kept() {
+    // All are variables, those of GPT-2 as well.
+    let (vb, parameters) = Parameters::watch(fresh_weights(1, &Device::Cpu), |_| true);
+    let core = core("LLM4WM", &TASKS, &vb).unwrap();
+    stir(&parameters);
+    let said = core.forward(&tokens(DType::F32), &all(&[0, 1, 2]), TRAIN).unwrap();
+    let gradients = probe(&said).backward().unwrap();
+    for (name, var) in parameters.trained() {
+        let is_frozen = name.starts_with("gpt2.");
+        assert_eq!(gradients.get(var.as_tensor()).is_none(), is_frozen, "{name}");
+    }
+    // Of a matrix, or of its transpose, as it is laid out within: 12 tokens of 3 rows make nothing of these shapes.
+    for id in gradients.get_ids() {
+        let gradient = gradients.get_id(*id).unwrap();
+        assert!(
+            ![[8, 24], [24, 8], [8, 32], [32, 8]].iter().any(|matrix| gradient.dims() == matrix),
+            "{gradient}"
+        );
+    }
+}
+
+#[test]
 fn each_tensor_of_llm4wm_has_one_stage_or_is_frozen() {
     let (vb, parameters) = Parameters::watch(fresh_weights(1, &Device::Cpu), |_| true);
     core("LLM4WM", &TASKS, &vb).unwrap();

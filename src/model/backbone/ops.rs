@@ -9,6 +9,8 @@
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, D, DType, Layout, Result, Shape, Tensor};
 
+use crate::model::ops::slice_of;
+
 mod frozen;
 mod kernels;
 
@@ -22,15 +24,6 @@ fn is_fused(x: &Tensor) -> bool {
 /// f32 for narrower floats, else the tensor's own type.
 fn wide(dtype: DType) -> DType {
     if matches!(dtype, DType::F16 | DType::BF16) { DType::F32 } else { dtype }
-}
-
-/// The numbers of a contiguous f32 tensor on the CPU.
-fn numbers<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
-    let all = storage.as_slice::<f32>()?;
-    match layout.contiguous_offsets().and_then(|(from, to)| all.get(from..to)) {
-        Some(numbers) => Ok(numbers),
-        None => candle_core::bail!("a fused operation needs contiguous tensors, found {layout:?}"),
-    }
 }
 
 /// The last dimension of a shape.
@@ -73,7 +66,7 @@ impl CustomOp2 for RmsNorm {
         w: &CpuStorage,
         lw: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let y = kernels::rms_norm(numbers(x, lx)?, numbers(w, lw)?, self.eps);
+        let y = kernels::rms_norm(slice_of(x, lx)?, slice_of(w, lw)?, self.eps);
         Ok((CpuStorage::F32(y), lx.shape().clone()))
     }
 
@@ -113,7 +106,7 @@ impl CustomOp3 for RmsNormBackward {
         grad: &CpuStorage,
         lg: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let (x, w, grad) = (numbers(x, lx)?, numbers(w, lw)?, numbers(grad, lg)?);
+        let (x, w, grad) = (slice_of(x, lx)?, slice_of(w, lw)?, slice_of(grad, lg)?);
         Ok((CpuStorage::F32(kernels::rms_norm_backward(x, w, grad, self.eps)), lx.shape().clone()))
     }
 }
@@ -156,7 +149,7 @@ impl CustomOp1 for Softmax {
 
     fn cpu_fwd(&self, scores: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let (_, heads, length, keys) = layout.shape().dims4()?;
-        let scores = numbers(scores, layout)?;
+        let scores = slice_of(scores, layout)?;
         let mut of_row: Box<dyn Fn(usize) -> usize + Sync> = Box::new(|_| 0);
         let held = self.mask.as_ref().map(Tensor::storage_and_layout);
         let mask = match &held {
@@ -170,7 +163,7 @@ impl CustomOp1 for Softmax {
                     let (b, t) = (row / (heads * length), row % length);
                     (if rows == 1 { 0 } else { b }) * queries + if queries == 1 { 0 } else { t }
                 });
-                Some(numbers(storage, layout)?)
+                Some(slice_of(storage, layout)?)
             }
             None => None,
         };
@@ -200,7 +193,7 @@ impl CustomOp2 for SoftmaxBackward {
         g: &CpuStorage,
         lg: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let of_scores = kernels::softmax_backward(numbers(y, ly)?, numbers(g, lg)?, width(ly), self.scale);
+        let of_scores = kernels::softmax_backward(slice_of(y, ly)?, slice_of(g, lg)?, width(ly), self.scale);
         Ok((CpuStorage::F32(of_scores), ly.shape().clone()))
     }
 }
@@ -228,7 +221,7 @@ impl CustomOp1 for SwiGlu {
         if let Some(last) = dims.last_mut() {
             *last = n;
         }
-        Ok((CpuStorage::F32(kernels::swiglu(numbers(x, layout)?, n)), dims.into()))
+        Ok((CpuStorage::F32(kernels::swiglu(slice_of(x, layout)?, n)), dims.into()))
     }
 
     fn bwd(&self, x: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
@@ -250,7 +243,7 @@ impl CustomOp2 for SwiGluBackward {
         g: &CpuStorage,
         lg: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let of_x = kernels::swiglu_backward(numbers(x, lx)?, numbers(g, lg)?, width(lx) / 2);
+        let of_x = kernels::swiglu_backward(slice_of(x, lx)?, slice_of(g, lg)?, width(lx) / 2);
         Ok((CpuStorage::F32(of_x), lx.shape().clone()))
     }
 }
@@ -325,7 +318,7 @@ impl SplitHeads {
         if ![1, shape.batch].contains(&batch) || length != shape.length || 2 * pairs != shape.dim {
             candle_core::bail!("a rotation {:?} does not go with heads {shape:?}", lc.dims());
         }
-        let turn = kernels::Turn { cos: numbers(cos, lc)?, sin: numbers(sin, ls)?, shared: batch == 1 };
+        let turn = kernels::Turn { cos: slice_of(cos, lc)?, sin: slice_of(sin, ls)?, shared: batch == 1 };
         Ok(run(&shape, Some(turn)))
     }
 
@@ -342,7 +335,7 @@ impl CustomOp1 for SplitHeads {
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let (batch, length, _, dim) = layout.shape().dims4()?;
-        let x = numbers(x, layout)?;
+        let x = slice_of(x, layout)?;
         let y =
             self.run(self.heads(batch, length, dim), |heads, turn| kernels::split_heads(x, heads, turn))?;
         let (rows, columns) = if self.split.transposed { (dim, length) } else { (length, dim) };
@@ -366,7 +359,7 @@ impl CustomOp1 for JoinHeads {
     fn cpu_fwd(&self, grad: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let (batch, _, rows, columns) = layout.shape().dims4()?;
         let (length, dim) = if self.0.split.transposed { (columns, rows) } else { (rows, columns) };
-        let grad = numbers(grad, layout)?;
+        let grad = slice_of(grad, layout)?;
         let heads = self.0.heads(batch, length, dim);
         let of_x = self.0.run(heads, |heads, turn| kernels::join_heads(grad, heads, turn))?;
         Ok((CpuStorage::F32(of_x), (batch, length, self.0.heads, dim).into()))

@@ -8,8 +8,8 @@ use candle_nn::{Init, VarBuilder, init};
 use serde::{Deserialize, Serialize};
 
 use super::Problems;
-use super::attention::{attend, causal};
 use super::moe_lora::{LayerExperts, MoeLora};
+use crate::model::attention::{attend, causal};
 use crate::model::layers::{Dense, LayerNorm, Mode};
 use crate::model::tasks::Task;
 
@@ -56,8 +56,8 @@ pub struct Route<'a> {
 /// `Conv1D` of Hugging Face's GPT-2: `weight` `[inputs, outputs]`, the transpose of a torch Linear's.
 fn dense(inputs: usize, outputs: usize, vb: &VarBuilder<'_>) -> Result<Dense> {
     let hint = Init::Randn { mean: 0.0, stdev: 0.02 };
-    let weight = vb.get_with_hints((inputs, outputs), "weight", hint)?;
-    Dense::new(weight.t()?, Some(vb.get_with_hints(outputs, "bias", init::ZERO)?))
+    let weight = vb.get_with_hints((inputs, outputs), "weight", hint)?.detach();
+    Dense::new(weight.t()?, Some(vb.get_with_hints(outputs, "bias", init::ZERO)?.detach()))
 }
 
 /// x += c_proj(attention(c_attn(ln_1(x)))), x += c_proj(gelu(c_fc(ln_2(x)))).
@@ -85,10 +85,10 @@ impl Layer {
     fn load(config: &Gpt2Config, vb: &VarBuilder<'_>) -> Result<Self> {
         let width = config.width;
         Ok(Self {
-            ln_1: LayerNorm::load(width, &vb.pp("ln_1"))?,
+            ln_1: LayerNorm::load(width, &vb.pp("ln_1"))?.frozen(),
             c_attn: dense(width, 3 * width, &vb.pp("attn.c_attn"))?,
             attention: dense(width, width, &vb.pp("attn.c_proj"))?,
-            ln_2: LayerNorm::load(width, &vb.pp("ln_2"))?,
+            ln_2: LayerNorm::load(width, &vb.pp("ln_2"))?.frozen(),
             up: dense(width, 4 * width, &vb.pp("mlp.c_fc"))?,
             down: dense(4 * width, width, &vb.pp("mlp.c_proj"))?,
             heads: config.heads,
@@ -107,7 +107,7 @@ impl Layer {
         let [query, key, value] = all.as_slice() else {
             candle_core::bail!("c_attn: found {} parts, allowed are query, key and value", all.len());
         };
-        let y = attend(query, key, value, self.heads, mask)?;
+        let (y, _) = attend(query, key, value, self.heads, mask)?;
         let x = (x + tuned(&self.attention, &y, route, experts.map(|experts| &experts.attention))?)?;
         let y = tuned(&self.up, &self.ln_2.forward(&x)?, route, experts.map(|experts| &experts.up))?;
         x + tuned(&self.down, &y.gelu()?, route, experts.map(|experts| &experts.down))?
@@ -132,9 +132,12 @@ impl Gpt2 {
         let hint = Init::Randn { mean: 0.0, stdev: 0.02 };
         let layers = (0..config.layers).map(|layer| Layer::load(config, &vb.pp("h").pp(layer)));
         Ok(Self {
-            positions: vb.pp("wpe").get_with_hints((config.positions, config.width), "weight", hint)?,
+            positions: vb
+                .pp("wpe")
+                .get_with_hints((config.positions, config.width), "weight", hint)?
+                .detach(),
             layers: layers.collect::<Result<_>>()?,
-            norm: LayerNorm::load(config.width, &vb.pp("ln_f"))?,
+            norm: LayerNorm::load(config.width, &vb.pp("ln_f"))?.frozen(),
         })
     }
 

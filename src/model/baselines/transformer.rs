@@ -4,8 +4,8 @@ use candle_core::{Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 use serde::{Deserialize, Serialize};
 
-use super::attention::attend;
 use super::{Parts, Problems, Window, ask, parts};
+use crate::model::attention::attend;
 use crate::model::fusion::{FREQUENCIES, Tokens, age_features};
 use crate::model::heads::{Head, mean_token};
 use crate::model::layers::{Dense, LayerNorm, Mode};
@@ -77,7 +77,8 @@ impl Layer {
     fn forward(&self, x: &Tensor, mask: &Tensor) -> Result<Tensor> {
         let y = self.norm.0.forward(x)?;
         let (query, key, value) = (self.query.forward(&y)?, self.key.forward(&y)?, self.value.forward(&y)?);
-        let x = (x + self.output.forward(&attend(&query, &key, &value, self.heads, mask)?)?)?;
+        let (mixed, _) = attend(&query, &key, &value, self.heads, mask)?;
+        let x = (x + self.output.forward(&mixed)?)?;
         let y = self.up.forward(&self.norm.1.forward(&x)?)?.gelu()?;
         x + self.down.forward(&y)?
     }

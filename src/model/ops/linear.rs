@@ -1,12 +1,13 @@
 //! A dense layer's product with its bias, whose gradient is computed only where it is wanted.
 
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CudaStorage, CustomOp2, Layout, Result, Shape, Tensor};
+use candle_core::op::Add;
+use candle_core::{CpuStorage, CudaStorage, CustomOp2, Layout, Result, Shape, Storage, Tensor};
 
 /// x Wᵀ + b: x `[.., in]`, and W as `[out, in]`, or as `[in, out]` where it is `turned`; b `[out]`.
 ///
-/// A product with candle's `w.t()` and `broadcast_add` costs two more passes, and its gradient is computed for weights that
-/// are frozen, too.
+/// A product with candle's `w.t()` and `broadcast_add` costs two more passes, and its gradient is computed for weights and
+/// biases that are frozen, too, the bias's as large as the output.
 ///
 /// # Errors
 /// When the shapes do not fit.
@@ -20,16 +21,23 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, turned: bool) 
     }
     // [rows, in]
     let x = x.reshape(((), inputs))?.contiguous()?;
-    let y = x.apply_op2(&weight.contiguous()?, Product { turned })?;
+    let weight = weight.contiguous()?;
     let y = match bias {
-        Some(bias) => y.broadcast_add(bias)?,
-        None => y,
+        Some(bias) if bias.dims() != [outputs] => {
+            candle_core::bail!("dense layer: found a bias {:?}, allowed is [{outputs}]", bias.dims())
+        }
+        Some(bias) if bias.track_op() => {
+            x.apply_op2(&weight, Product { turned, bias: None })?.broadcast_add(bias)?
+        }
+        bias => x.apply_op2(&weight, Product { turned, bias: bias.map(Tensor::contiguous).transpose()? })?,
     };
     y.reshape(shape)
 }
 
 struct Product {
     turned: bool,
+    /// `[out]`, where it is not trained.
+    bias: Option<Tensor>,
 }
 
 impl Product {
@@ -60,7 +68,24 @@ impl CustomOp2 for Product {
         weight: &CpuStorage,
         weight_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        self.run(x, x_layout, weight, weight_layout)
+        let (mut y, shape) = self.run(x, x_layout, weight, weight_layout)?;
+        let Some(bias) = &self.bias else { return Ok((y, shape)) };
+        let (bias, bias_layout) = bias.storage_and_layout();
+        let Storage::Cpu(bias) = &*bias else {
+            candle_core::bail!("a bias on another device than its product");
+        };
+        let CpuStorage::F32(numbers) = &mut y else {
+            let y =
+                y.binary_impl::<Add>(bias, &Layout::contiguous(&shape), &bias_layout.broadcast_as(&shape)?)?;
+            return Ok((y, shape));
+        };
+        let bias = super::slice_of(bias, bias_layout)?;
+        for row in numbers.chunks_exact_mut(bias.len()) {
+            for (y, bias) in row.iter_mut().zip(bias) {
+                *y += bias;
+            }
+        }
+        Ok((y, shape))
     }
 
     fn cuda_fwd(
@@ -70,7 +95,15 @@ impl CustomOp2 for Product {
         weight: &CudaStorage,
         weight_layout: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
-        self.run(x, x_layout, weight, weight_layout)
+        let (y, shape) = self.run(x, x_layout, weight, weight_layout)?;
+        let Some(bias) = &self.bias else { return Ok((y, shape)) };
+        let (bias, bias_layout) = bias.storage_and_layout();
+        let Storage::Cuda(bias) = &*bias else {
+            candle_core::bail!("a bias on another device than its product");
+        };
+        let y =
+            y.binary_impl::<Add>(bias, &Layout::contiguous(&shape), &bias_layout.broadcast_as(&shape)?)?;
+        Ok((y, shape))
     }
 
     fn bwd(
