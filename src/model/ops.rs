@@ -38,6 +38,11 @@ pub(super) fn slice_of<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&
     }
 }
 
+/// f32 for narrower floats, else the tensor's own type.
+pub(super) fn wide(dtype: DType) -> DType {
+    if matches!(dtype, DType::F16 | DType::BF16) { DType::F32 } else { dtype }
+}
+
 /// Shows the numbers of a contiguous f32 tensor on the CPU.
 pub(super) fn with_slice<T>(x: &Tensor, see: impl FnOnce(&[f32]) -> T) -> Result<T> {
     let (storage, layout) = x.storage_and_layout();

@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 use candle_nn::{VarBuilder, init};
 
-use super::ops;
+use crate::model::ops;
 
 /// y = x/√(mean(x²) + ε) · w over the last dimension, computed in f32 (in f64 where the input is).
 #[derive(Clone, Debug)]

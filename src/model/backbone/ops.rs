@@ -7,9 +7,9 @@
 //! [`Frozen`] is the product with a weight that is not trained: its backward pass computes no gradient of the weight.
 //! candle's own product computes and keeps one for every weight, variable or not.
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, D, DType, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, D, DType, Layout, Result, Shape, Tensor};
 
-use crate::model::ops::slice_of;
+use crate::model::ops::{slice_of, wide};
 
 mod frozen;
 mod kernels;
@@ -21,94 +21,9 @@ fn is_fused(x: &Tensor) -> bool {
     x.device().is_cpu() && x.dtype() == DType::F32
 }
 
-/// f32 for narrower floats, else the tensor's own type.
-fn wide(dtype: DType) -> DType {
-    if matches!(dtype, DType::F16 | DType::BF16) { DType::F32 } else { dtype }
-}
-
 /// The last dimension of a shape.
 fn width(layout: &Layout) -> usize {
     layout.dims().last().copied().unwrap_or(1)
-}
-
-/// x/√(mean(x²) + ε) · w over the last dimension; x `[.., n]`, w `[n]`.
-pub(super) fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
-    if x.dim(D::Minus1)? != weight.dim(0)? {
-        candle_core::bail!("RMS norm of {:?} found {:?}", weight.dims(), x.dims());
-    }
-    if is_fused(x) && weight.dtype() == DType::F32 {
-        return x.contiguous()?.apply_op2(weight, RmsNorm { eps: eps as f32 });
-    }
-    if !x.track_op() && !weight.track_op() && !x.device().is_cpu() && x.dtype() == weight.dtype() {
-        return candle_nn::ops::rms_norm(&x.contiguous()?, weight, eps as f32);
-    }
-    let dtype = wide(x.dtype());
-    let wide = x.to_dtype(dtype)?;
-    let mean = wide.sqr()?.mean_keepdim(D::Minus1)?;
-    let normal = wide.broadcast_div(&(mean + eps)?.sqrt()?)?;
-    // As the reference: narrowed before it is scaled.
-    normal.to_dtype(x.dtype())?.broadcast_mul(weight)
-}
-
-struct RmsNorm {
-    eps: f32,
-}
-
-impl CustomOp2 for RmsNorm {
-    fn name(&self) -> &'static str {
-        "backbone-rms-norm"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        lx: &Layout,
-        w: &CpuStorage,
-        lw: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let y = kernels::rms_norm(slice_of(x, lx)?, slice_of(w, lw)?, self.eps);
-        Ok((CpuStorage::F32(y), lx.shape().clone()))
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        _: &Tensor,
-        grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let (x, grad) = (x.detach(), grad.contiguous()?);
-        let of_x = x.apply_op3_no_bwd(weight, &grad, &RmsNormBackward { eps: self.eps })?;
-        let of_weight = weight.track_op().then(|| {
-            let n = weight.dim(0)?;
-            let normal = x.apply_op2_no_bwd(&weight.ones_like()?, &Self { eps: self.eps })?;
-            (normal * &grad)?.reshape(((), n))?.sum(0)
-        });
-        Ok((Some(of_x), of_weight.transpose()?))
-    }
-}
-
-struct RmsNormBackward {
-    eps: f32,
-}
-
-impl CustomOp3 for RmsNormBackward {
-    fn name(&self) -> &'static str {
-        "backbone-rms-norm-backward"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        lx: &Layout,
-        w: &CpuStorage,
-        lw: &Layout,
-        grad: &CpuStorage,
-        lg: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (x, w, grad) = (slice_of(x, lx)?, slice_of(w, lw)?, slice_of(grad, lg)?);
-        Ok((CpuStorage::F32(kernels::rms_norm_backward(x, w, grad, self.eps)), lx.shape().clone()))
-    }
 }
 
 /// softmax(scale · scores + mask) over the last dimension: scores `[B, H, T, N]`; mask, additive, `[B or 1, T or 1, N]`.
@@ -399,11 +314,6 @@ mod tests {
                 exact.abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar::<f64>().unwrap();
             assert!(size > 0.0 && apart <= 2e-6 * size.max(1.0), "{place}: {apart} of {size}");
         }
-    }
-
-    #[test]
-    fn the_fused_norm_is_the_composed_one() {
-        agree(&[noise("x", (3, 5, 24)), noise("w", 24)], |x| rms_norm(&x[0], &x[1], 1e-5));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::vector::{Arch, each, each_pair, exp, map};
-use super::{on_cpu_f32, slice_of, with_slice};
+use super::{on_cpu_f32, slice_of, wide, with_slice};
 
 /// exp(x) / Σ exp(x) over the last dimension.
 ///
@@ -45,8 +45,14 @@ pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
         let op = Norm { eps: eps as f32, centred: false };
         return x.contiguous()?.apply_op2(&weight.contiguous()?, op);
     }
-    let square = x.sqr()?.mean_keepdim(D::Minus1)?;
-    x.broadcast_div(&(square + eps)?.sqrt()?)?.broadcast_mul(weight)
+    if !x.track_op() && !weight.track_op() && !x.device().is_cpu() && x.dtype() == weight.dtype() {
+        return candle_nn::ops::rms_norm(&x.contiguous()?, &weight.contiguous()?, eps as f32);
+    }
+    let wide = x.to_dtype(wide(x.dtype()))?;
+    let square = wide.sqr()?.mean_keepdim(D::Minus1)?;
+    let normal = wide.broadcast_div(&(square + eps)?.sqrt()?)?;
+    // As Llama's: narrowed before it is scaled.
+    normal.to_dtype(x.dtype())?.broadcast_mul(weight)
 }
 
 fn width(x: &Tensor) -> Result<usize> {
@@ -245,11 +251,8 @@ impl Norm {
         over_rows([x], weight.len(), NormRow { norm: self, weight, bias })
     }
 
-    /// (gradient of x, Σ g · normalised x per column, Σ g per column)
-    fn backward(self, x: &[f32], weight: &[f32], grad: &[f32]) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
-        let width = weight.len();
-        let of_x = over_rows([x, grad], width, NormGradient { norm: self, weight });
-        // Parts of fixed size, added in order.
+    /// (Σ g · normalised x, Σ g) per column, added up in parts of fixed size, in order.
+    fn columns(self, x: &[f32], width: usize, grad: &[f32]) -> (Vec<f32>, Vec<f32>) {
         let chunk = rows_at_a_time(width).max(64) * width;
         let arch = Arch::new();
         let parts: Vec<(Vec<f32>, Vec<f32>)> = x
@@ -266,16 +269,30 @@ impl Norm {
             scaled.iter_mut().zip(part_scaled).for_each(|(sum, part)| *sum += part);
             plain.iter_mut().zip(part_plain).for_each(|(sum, part)| *sum += part);
         }
-        (of_x, scaled, plain)
+        (scaled, plain)
     }
 
-    fn gradients(self, x: &Tensor, weight: &Tensor, grad: &Tensor) -> Result<(Tensor, Tensor, Tensor)> {
-        let grad = grad.contiguous()?;
-        let (of_x, scaled, plain) = with_slice(x, |x| {
-            with_slice(weight, |weight| with_slice(&grad, |grad| self.backward(x, weight, grad)))
+    /// The gradient of x, and those of weight and bias where one of them is trained.
+    fn gradients(
+        self,
+        x: &Tensor,
+        weight: &Tensor,
+        is_trained: bool,
+        grad: &Tensor,
+    ) -> Result<(Tensor, Option<Tensor>, Option<Tensor>)> {
+        let (grad, width) = (grad.contiguous()?, width(weight)?);
+        let (of_x, of_columns) = with_slice(x, |x| {
+            with_slice(weight, |weight| {
+                with_slice(&grad, |grad| {
+                    let of_x = over_rows([x, grad], width, NormGradient { norm: self, weight });
+                    (of_x, is_trained.then(|| self.columns(x, width, grad)))
+                })
+            })
         })???;
         let tensor = |values: Vec<f32>, like: &Tensor| Tensor::from_vec(values, like.shape(), like.device());
-        Ok((tensor(of_x, x)?, tensor(scaled, weight)?, tensor(plain, weight)?))
+        let (scaled, plain) = of_columns.unzip();
+        let of_column = |values: Option<Vec<f32>>| values.map(|values| tensor(values, weight)).transpose();
+        Ok((tensor(of_x, x)?, of_column(scaled)?, of_column(plain)?))
     }
 }
 
@@ -434,12 +451,13 @@ impl CustomOp3 for Norm {
         &self,
         x: &Tensor,
         weight: &Tensor,
-        _: &Tensor,
+        bias: &Tensor,
         _: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let (of_x, of_weight, of_bias) = self.gradients(x, weight, grad)?;
-        Ok((Some(of_x), Some(of_weight), Some(of_bias)))
+        let is_trained = weight.track_op() || bias.track_op();
+        let (of_x, of_weight, of_bias) = self.gradients(x, weight, is_trained, grad)?;
+        Ok((Some(of_x), of_weight, of_bias))
     }
 }
 
@@ -466,7 +484,7 @@ impl CustomOp2 for Norm {
         _: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let (of_x, of_weight, _) = self.gradients(x, weight, grad)?;
-        Ok((Some(of_x), Some(of_weight)))
+        let (of_x, of_weight, _) = self.gradients(x, weight, weight.track_op(), grad)?;
+        Ok((Some(of_x), of_weight))
     }
 }

@@ -64,41 +64,6 @@ fn exp(x: f32) -> f32 {
     if x < -87.0 { 0.0 } else { y }
 }
 
-/// 1/√(mean(x²) + ε).
-fn scale_of(x: &[f32], eps: f32) -> f32 {
-    1.0 / (sum(x, x, |a, b| a * b) / x.len() as f32 + eps).sqrt()
-}
-
-/// y = x · r · w, r = 1/√(mean(x²) + ε), per row of w's length.
-pub(super) fn rms_norm(x: &[f32], w: &[f32], eps: f32) -> Vec<f32> {
-    let mut y = vec![0f32; x.len()];
-    rows(&mut y, w.len(), |index, y| {
-        let x = row(x, index, w.len());
-        let r = scale_of(x, eps);
-        for (y, (&x, &w)) in y.iter_mut().zip(x.iter().zip(w)) {
-            *y = x * r * w;
-        }
-    });
-    y
-}
-
-/// Gradient of x: r · (g · w − x · r² · mean(g · w · x)).
-pub(super) fn rms_norm_backward(x: &[f32], w: &[f32], grad: &[f32], eps: f32) -> Vec<f32> {
-    let mut of_x = vec![0f32; x.len()];
-    rows(&mut of_x, w.len(), |index, of_x| {
-        let (x, grad) = (row(x, index, w.len()), row(grad, index, w.len()));
-        let r = scale_of(x, eps);
-        for (out, (&g, &w)) in of_x.iter_mut().zip(grad.iter().zip(w)) {
-            *out = g * w;
-        }
-        let share = sum(of_x, x, |gw, x| gw * x) * r * r / x.len() as f32;
-        for (out, &x) in of_x.iter_mut().zip(x) {
-            *out = r * (*out - x * share);
-        }
-    });
-    of_x
-}
-
 /// Per row of `keys` numbers: softmax(scale · x + mask), where row i goes with row `of_row(i)` of the mask.
 pub(super) fn softmax(
     x: &[f32],
