@@ -287,7 +287,7 @@ impl Recording {
         &self.samples
     }
 
-    /// The reading of `modality` at a row's own instant.
+    /// The reading of `modality` at a row's own instant, of the first UE where it is of a UE.
     #[must_use]
     pub fn sample(&self, row: usize, modality: Modality) -> Option<&RecordedSample> {
         let position = (*self.at_row.get(row)?.get(slot(modality))?)?;
@@ -451,15 +451,15 @@ const fn slot(modality: Modality) -> usize {
     }
 }
 
-/// The stream of a modality in a recording with one UE.
-fn stream(modality: Modality) -> Stream {
+/// The stream of a modality, of a UE where it is of one.
+fn stream(modality: Modality, ue: &UeId) -> Stream {
     match modality {
         Modality::Camera => Stream::Camera,
         Modality::Radar => Stream::Radar,
         Modality::Lidar => Stream::Lidar,
-        Modality::Link => Stream::Link(UeId::implied()),
-        Modality::Position => Stream::Position(UeId::implied()),
-        Modality::Blocked => Stream::Blocked(UeId::implied()),
+        Modality::Link => Stream::Link(ue.clone()),
+        Modality::Position => Stream::Position(ue.clone()),
+        Modality::Blocked => Stream::Blocked(ue.clone()),
     }
 }
 

@@ -6,12 +6,15 @@ use crate::sample::Modality;
 
 /// Columns that are read, for the message of an index that has none of them.
 pub(super) const KNOWN: &str = "unit1_rgb, unit1_pwr_60ghz, unit1_pwr, unit1_lidar, unit1_radar, unit1_blockage, \
-                                unit2_loc, unit2_gps1 (also numbered, as in unit1_rgb_5 or unit1_pwr1)";
+                                unit2_loc, unit2_gps1 (also numbered, as in unit1_rgb_5 or unit1_pwr1); of further UEs \
+                                unit3_loc, unit3_pwr_60ghz, unit3_blockage, unit4_loc, …";
 
 /// One reading of a row: a modality at one instant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Reading {
     pub modality: Modality,
+    /// Whose it is, where it is of a UE: 0 is unit 2, 1 is unit 3, …
+    pub ue: u32,
     /// Periods before the row's instant: numbered columns run up to it.
     pub back: u32,
     /// Columns to take it from, best first; each is a list of columns whose files are joined.
@@ -39,8 +42,11 @@ enum Role {
     Time,
     Label { instant: Option<u32> },
     Site,
-    Reading { modality: Modality, rank: u32, device: Option<u32>, instant: Option<u32> },
+    Reading { of: Of, rank: u32, device: Option<u32>, instant: Option<u32> },
 }
+
+/// Modality and UE.
+type Of = (Modality, u32);
 
 /// The number at the end of a name: `_3` counts instants, `3` counts devices.
 fn suffix(rest: &str) -> Option<(Option<u32>, Option<u32>)> {
@@ -69,22 +75,41 @@ fn role(name: &str) -> Option<Role> {
             return Some(Role::Label { instant });
         }
     }
-    // (prefix, modality, rank among alternatives); a longer prefix stands before the one it extends.
-    let prefixes = [
-        ("unit1_rgb", Modality::Camera, 0),
-        ("unit1_radar", Modality::Radar, 0),
-        ("unit1_lidar", Modality::Lidar, 0),
-        ("unit1_pwr_60ghz", Modality::Link, 0),
-        ("unit1_pwr", Modality::Link, 1),
-        ("unit1_blockage", Modality::Blocked, 0),
-        ("unit2_loc_cal", Modality::Position, 1),
-        ("unit2_loc", Modality::Position, 0),
-        ("unit2_gps", Modality::Position, 2),
+    let (unit, rest) = name.strip_prefix("unit")?.split_once('_')?;
+    let unit: u32 = unit.parse().ok().filter(|unit| (1..=999).contains(unit) && !unit_is_padded(name))?;
+    // (prefix, modality, rank among alternatives); a longer prefix stands before the one it extends. What unit 1 measures
+    // of unit 2 is named after unit 1, that of a further UE after the UE.
+    const OF_UNIT: [(&str, Modality, u32); 6] = [
+        ("rgb", Modality::Camera, 0),
+        ("radar", Modality::Radar, 0),
+        ("lidar", Modality::Lidar, 0),
+        ("pwr_60ghz", Modality::Link, 0),
+        ("pwr", Modality::Link, 1),
+        ("blockage", Modality::Blocked, 0),
     ];
+    const OF_UE: [(&str, Modality, u32); 3] =
+        [("loc_cal", Modality::Position, 1), ("loc", Modality::Position, 0), ("gps", Modality::Position, 2)];
+    const OF_FURTHER: [(&str, Modality, u32); 5] = [
+        ("loc_cal", Modality::Position, 1),
+        ("loc", Modality::Position, 0),
+        ("gps", Modality::Position, 2),
+        ("pwr_60ghz", Modality::Link, 0),
+        ("blockage", Modality::Blocked, 0),
+    ];
+    let prefixes = match unit {
+        1 => &OF_UNIT[..],
+        2 => &OF_UE,
+        _ => &OF_FURTHER,
+    };
     prefixes.iter().find_map(|&(prefix, modality, rank)| {
-        let (device, instant) = suffix(name.strip_prefix(prefix)?)?;
-        Some(Role::Reading { modality, rank, device, instant })
+        let (device, instant) = suffix(rest.strip_prefix(prefix)?)?;
+        Some(Role::Reading { of: (modality, unit.saturating_sub(2)), rank, device, instant })
     })
+}
+
+/// Whether a column is called `unit01_…`, which is no name of a unit.
+fn unit_is_padded(name: &str) -> bool {
+    name.starts_with("unit0")
 }
 
 impl Columns {
@@ -92,9 +117,9 @@ impl Columns {
     pub(super) fn parse<'a>(header: impl Iterator<Item = &'a str>) -> Self {
         let mut columns = Self::default();
         let mut labels: Vec<(Option<u32>, usize, String)> = Vec::new();
-        // modality → instant → rank → device → column
+        // modality and UE → instant → rank → device → column
         type Devices = BTreeMap<Option<u32>, usize>;
-        let mut found: BTreeMap<Modality, BTreeMap<Option<u32>, BTreeMap<u32, Devices>>> = BTreeMap::new();
+        let mut found: BTreeMap<Of, BTreeMap<Option<u32>, BTreeMap<u32, Devices>>> = BTreeMap::new();
         for (position, raw) in header.enumerate() {
             let original = raw.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
             if original.is_empty() {
@@ -109,19 +134,19 @@ impl Columns {
                 }
                 Some(Role::Site) => columns.site = columns.site.or(Some(position)),
                 Some(Role::Label { instant }) => labels.push((instant, position, original.to_owned())),
-                Some(Role::Reading { modality, rank, device, instant }) => {
-                    let devices = found.entry(modality).or_default().entry(instant).or_default().entry(rank);
+                Some(Role::Reading { of, rank, device, instant }) => {
+                    let devices = found.entry(of).or_default().entry(instant).or_default().entry(rank);
                     devices.or_default().entry(device).or_insert(position);
                 }
                 Some(Role::Time) | None => columns.unread.push(original.to_owned()),
             }
         }
         let newest = found.values().flat_map(BTreeMap::keys).flatten().copied().max().unwrap_or(0);
-        for (modality, instants) in found {
+        for ((modality, ue), instants) in found {
             for (instant, ranks) in instants {
                 let back = instant.map_or(0, |instant| newest - instant);
                 let alternatives = ranks.into_values().map(|devices| choose(modality, &devices)).collect();
-                columns.readings.push(Reading { modality, back, alternatives });
+                columns.readings.push(Reading { modality, ue, back, alternatives });
             }
         }
         // The label of the row's own instant: the column without a number, else the newest.
@@ -212,6 +237,33 @@ mod tests {
         assert_eq!(reading(&columns, Modality::Radar), [(0, vec![vec![9]])]);
         assert_eq!(reading(&columns, Modality::Position), [(0, vec![vec![13]])]);
         assert_eq!(columns.label, Some((12, "unit1_overall-beam".to_owned())));
+    }
+
+    #[test]
+    fn further_ues_have_columns_of_their_own() {
+        let columns = parse(
+            "index,unit1_rgb,unit1_pwr_60ghz,unit2_loc,unit1_blockage,unit3_pwr_60ghz,unit3_loc,unit3_blockage,unit4_loc,\
+             unit2_pwr_60ghz,unit03_loc,unit3_rgb",
+        );
+        let of: Vec<(Modality, u32, usize)> = columns
+            .readings
+            .iter()
+            .map(|reading| (reading.modality, reading.ue, reading.alternatives[0][0]))
+            .collect();
+        assert_eq!(
+            of,
+            [
+                (Modality::Camera, 0, 1),
+                (Modality::Link, 0, 2),
+                (Modality::Link, 1, 5),
+                (Modality::Position, 0, 3),
+                (Modality::Position, 1, 6),
+                (Modality::Position, 2, 8),
+                (Modality::Blocked, 0, 4),
+                (Modality::Blocked, 1, 7),
+            ]
+        );
+        assert_eq!(columns.unread, ["unit2_pwr_60ghz", "unit03_loc", "unit3_rgb"]);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::{
     MalformedRow, Options, RecordedSample, Recording, RecordingError, Row, Sequence, StampSource, Stamps,
     order, slot, stream,
 };
-use crate::sample::{CaptureSource, Modality};
+use crate::sample::{CaptureSource, Modality, Stream, UeId};
 use crate::time::{CaptureTime, Span};
 
 /// Largest index file.
@@ -40,6 +40,8 @@ struct RawRow {
 #[derive(Clone, Debug)]
 struct RawReading {
     modality: Modality,
+    /// Whose it is, where it is of a UE.
+    ue: u32,
     back: u32,
     paths: Vec<PathBuf>,
 }
@@ -234,7 +236,7 @@ fn read_row(
         },
         files: Vec::new(),
     };
-    for Reading { modality, back, alternatives } in &columns.readings {
+    for Reading { modality, ue, back, alternatives } in &columns.readings {
         let mut chosen: Option<Vec<PathBuf>> = None;
         for alternative in alternatives {
             let mut paths = Vec::with_capacity(alternative.len());
@@ -254,7 +256,7 @@ fn read_row(
             chosen = chosen.or(Some(paths));
         }
         if let Some(paths) = chosen {
-            row.files.push(RawReading { modality: *modality, back: *back, paths });
+            row.files.push(RawReading { modality: *modality, ue: *ue, back: *back, paths });
         }
     }
     if let Some(text) = optional(columns.site)? {
@@ -304,7 +306,7 @@ fn frame_rows(frames: Vec<PathBuf>) -> Raw {
             let mut words = stem.rsplit('_');
             // `<n>_<HH>_<MM>_<SS>` or `<n>`.
             let number = if stamp.is_some_and(|stamp| stamp.coarse) { words.nth(3) } else { words.next() };
-            let files = vec![RawReading { modality: Modality::Camera, back: 0, paths: vec![path] }];
+            let files = vec![RawReading { modality: Modality::Camera, ue: 0, back: 0, paths: vec![path] }];
             let index = number.and_then(|number| number.parse().ok());
             RawRow { index, stamp, files, ..RawRow::default() }
         })
@@ -331,7 +333,7 @@ fn renumber_labels(raw: &mut Raw) {
     let mut renamed: Vec<(usize, usize, PathBuf)> = Vec::new();
     let (mut named, mut by_row) = (0usize, 0usize);
     for (position, row) in raw.rows.iter().enumerate() {
-        let blocked = row.files.iter().position(|file| file.modality == Modality::Blocked);
+        let blocked = row.files.iter().position(|file| file.modality == Modality::Blocked && file.ue == 0);
         let Some(at) = blocked else { continue };
         let Some(path) = row.files.get(at).and_then(|file| file.paths.first()) else { continue };
         let Some((prefix, number, suffix)) = file_number(path) else { return };
@@ -447,7 +449,7 @@ fn build(
             let capture_source = if file.back == 0 { capture_source } else { CaptureSource::Synthetic };
             samples.push(RecordedSample {
                 row: position,
-                stream: stream(file.modality),
+                stream: stream(file.modality, &ue_of(file.ue)),
                 capture: at,
                 capture_source,
                 paths: file.paths.clone(),
@@ -459,9 +461,10 @@ fn build(
     // The newest reading of a row is the one of its own instant; a modality that ends earlier has none.
     let newest_back = |row: usize, modality: Modality| {
         let files = raw.rows.get(row).map(|row| row.files.iter());
-        files.into_iter().flatten().any(|file| file.modality == modality && file.back == 0)
+        files.into_iter().flatten().any(|file| file.modality == modality && file.ue == 0 && file.back == 0)
     };
-    for (position, sample) in samples.iter().enumerate() {
+    let is_of_first = |stream: &Stream| stream.ue().is_none_or(|ue| *ue == UeId::implied());
+    for (position, sample) in samples.iter().enumerate().filter(|(_, sample)| is_of_first(&sample.stream)) {
         let modality = sample.stream.modality();
         let cell = at_row.get_mut(sample.row).and_then(|cells| cells.get_mut(slot(modality)));
         if let Some(cell) = cell.filter(|_| newest_back(sample.row, modality)) {
@@ -494,6 +497,11 @@ fn build(
         blockage_shift: OnceLock::new(),
         beams: OnceLock::new(),
     })
+}
+
+/// The name of a recording's UE by its place: `0` is unit 2, as for one that is implied.
+fn ue_of(place: u32) -> UeId {
+    UeId::new(&place.to_string()).unwrap_or_else(|_| UeId::implied())
 }
 
 /// A file whose name carries a time finer than seconds was captured then, not at its row's instant.
