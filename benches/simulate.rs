@@ -22,10 +22,10 @@ fn observers(c: &mut Criterion) {
     c.bench_function("camera/jpeg", |b| {
         b.iter(|| twin.camera(at, &caster, &background).expect("it encodes"))
     });
-    c.bench_function("radar/npy", |b| b.iter(|| twin.radar(at, &caster).expect("it encodes")));
+    c.bench_function("radar/npy", |b| b.iter(|| twin.radar(at, &caster)));
     c.bench_function("lidar/ply", |b| b.iter(|| twin.lidar(at, &caster)));
-    c.bench_function("link/powers", |b| b.iter(|| twin.link(at, &caster)));
-    c.bench_function("position", |b| b.iter(|| twin.position(at)));
+    c.bench_function("link/powers", |b| b.iter(|| twin.links(at, 5.0)));
+    c.bench_function("position", |b| b.iter(|| twin.position(at, 5.0, 0)));
 }
 
 fn frames(c: &mut Criterion) {

@@ -4,8 +4,8 @@
 //! bytes that a sensor driver would have put on the wire. A file that is not there is the normal case: users download
 //! modality by modality. [`info`] looks at every file and tells what is there.
 //!
-//! Layouts that are read: DeepSense 6G (scenarios 1–9, 16–24, 31–39, development and challenge sets), and a bare folder
-//! of camera frames.
+//! Layouts that are read: DeepSense 6G (scenarios 1–9, 16–24, 31–39, development and challenge sets), MM-Fi (see
+//! [`mmfi`]), and a bare folder of camera frames.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -24,6 +24,7 @@ mod feed;
 pub mod info;
 mod labels;
 mod mat;
+pub mod mmfi;
 mod payload;
 mod stamp;
 pub mod structure;
@@ -66,8 +67,8 @@ pub enum RecordingError {
         /// The path.
         path: PathBuf,
     },
-    /// The folder has neither an index nor camera frames.
-    #[error("{}: no recording: no .csv index and no camera frames (.jpg, .png); found {found}", path.display())]
+    /// The folder has neither an index, nor camera frames, nor frames of MM-Fi.
+    #[error("{}: no recording: no .csv index and no camera frames (.jpg, .png), and no frame of MM-Fi; found {found}", path.display())]
     NoIndex {
         /// The folder.
         path: PathBuf,
@@ -239,6 +240,8 @@ pub struct Recording {
     labels_may_be_shifted: bool,
     blockage_shift: OnceLock<i8>,
     beams: OnceLock<Option<usize>>,
+    /// Per sequence of a recording of people, who does what.
+    people: Vec<mmfi::Performance>,
 }
 
 impl Recording {
@@ -247,7 +250,7 @@ impl Recording {
     /// # Errors
     /// [`RecordingError`] when there is nothing to read.
     pub fn open(path: &Path, options: &Options) -> Result<Self, RecordingError> {
-        deepsense::open(path, options)
+        if mmfi::is_layout(path) { mmfi::open(path, options) } else { deepsense::open(path, options) }
     }
 
     /// Where it lies, as it was opened.
@@ -325,6 +328,12 @@ impl Recording {
     #[must_use]
     pub fn malformed(&self) -> &[MalformedRow] {
         &self.malformed
+    }
+
+    /// Who does what, per sequence of a recording of people (MM-Fi); empty for others. A label, never an input.
+    #[must_use]
+    pub fn people(&self) -> &[mmfi::Performance] {
+        &self.people
     }
 
     /// Name of the column with beam labels.

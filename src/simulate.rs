@@ -1,6 +1,6 @@
 //! The digital twin: a scene goes in, a recording comes out.
 //!
-//! There is one [`world`]: a street, and vehicles that drive along it. There is one ray [`caster`], which says what lies
+//! There is one [`world`]: a street, and the traffic that drives, walks and stands on it. There is one ray [`caster`], which says what lies
 //! in a direction and what stands between two places. And there is one observer per file of the recording, each of
 //! which asks the caster: the [`camera`] for what its pixels see, the LiDAR for ranges, the radar for what throws its
 //! chirps back, the [`channel`] for what stands in the line of sight of the 60 GHz link. So the same truck is in the
@@ -18,34 +18,46 @@ use nalgebra::{Isometry3, Point3, Vector3};
 use parry3d::math::Vector;
 use rayon::prelude::*;
 use serde::Serialize;
+use sha2::Digest as _;
 
 use crate::space::LocalFrame;
 
+pub mod body;
 pub mod camera;
 pub mod caster;
 pub mod channel;
 mod gps;
+
 pub mod ground;
 mod lidar;
+pub mod mmfi;
+pub mod motion;
+pub mod plan;
 pub mod preview;
 mod radar;
 mod random;
+pub mod room;
 pub mod scene;
 pub mod solid;
 mod texture;
+mod traffic;
+pub mod truth;
 pub mod world;
 mod writer;
 
 use camera::Background;
 use caster::Caster;
 use channel::LinkState;
+use plan::Captures;
+pub use plan::Instance;
 use random::{Purpose, Random};
+use scene::Clock;
 pub use scene::Scene;
 use world::World;
-use writer::{Files, IndexRow, Writer};
+use writer::{Files, IndexRow, Layout, Names, Stamps, UeFiles, Writer};
 
 /// Counts up when the same scene gives other bytes than before.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Why a recording could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -79,8 +91,14 @@ pub enum SimulateError {
     /// There are no threads to be had.
     #[error("threads: {0}")]
     Threads(#[from] rayon::ThreadPoolBuildError),
-    /// The caller did not want to go on; nothing was left behind.
-    #[error("stopped; nothing was written")]
+    /// Another process is at it.
+    #[error("{}: another process is making this recording", path.display())]
+    Busy {
+        /// Where it writes.
+        path: PathBuf,
+    },
+    /// The caller did not want to go on; the same command goes on later.
+    #[error("stopped; the same command goes on where this one was")]
     Stopped,
 }
 
@@ -89,13 +107,17 @@ pub enum SimulateError {
 pub struct Report {
     /// Rows.
     pub rows: usize,
-    /// Files, the index and the scene included.
+    /// Of them, how many an earlier run had made.
+    pub found: usize,
+    /// Files, the index, the scene and the truth included.
     pub files: usize,
     /// Their size.
     pub bytes: u64,
-    /// Share of rows whose line of sight is cut.
+    /// SHA-256 of what it was made from, hexadecimal: the same scene by the same version gives the same bytes.
+    pub scene: String,
+    /// Share of the rows and UEs whose line of sight is blocked.
     pub blocked_share: f64,
-    /// Per sequence, how many times the line of sight goes from free to cut.
+    /// Per sequence, how many times the line of sight to a UE goes from free to blocked.
     pub blockages: Vec<usize>,
     /// Lowest and highest best beam, from 0, of the rows with a free line of sight.
     pub beams: [usize; 2],
@@ -111,15 +133,6 @@ pub struct Twin<'a> {
     frame: LocalFrame,
 }
 
-/// One row: its place in the recording.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Instance {
-    /// From 0.
-    pub sequence: usize,
-    /// Within its sequence, from 0.
-    pub frame: usize,
-}
-
 impl<'a> Twin<'a> {
     /// Builds the street.
     #[must_use]
@@ -127,18 +140,15 @@ impl<'a> Twin<'a> {
         Self { scene, world: World::new(scene), frame: LocalFrame::new(&scene.site) }
     }
 
-    /// The rows of the scene, in order.
+    /// What stands and moves.
     #[must_use]
-    pub fn rows(&self) -> Vec<Instance> {
-        let sequences = self.scene.sequence.iter().enumerate();
-        sequences
-            .flat_map(|(sequence, traffic)| {
-                (0..self.scene.rows(traffic)).map(move |frame| Instance { sequence, frame })
-            })
-            .collect()
+    pub const fn world(&self) -> &World {
+        &self.world
     }
 
-    fn seconds(&self, at: Instance) -> f64 {
+    /// Seconds from the beginning of its sequence to a row.
+    #[must_use]
+    pub fn seconds(&self, at: Instance) -> f64 {
         at.frame as f64 / self.scene.rate_hz
     }
 
@@ -148,17 +158,10 @@ impl<'a> Twin<'a> {
         self.world.at(self.scene, at.sequence, self.seconds(at))
     }
 
-    /// Where the UE's antenna is, in the unit frame, metres.
-    #[must_use]
-    pub fn antenna(&self, at: Instance) -> Vector {
-        let traffic = self.scene.sequence.get(at.sequence);
-        traffic.map_or(Vector::ZERO, |traffic| world::antenna(self.scene, traffic, self.seconds(at)))
-    }
-
     /// The camera's view of the empty street, from which [`Twin::camera`] starts.
     #[must_use]
     pub fn background(&self) -> Background {
-        Background::new(self.scene, &self.world.empty())
+        Background::new(self.scene, &self.world.empty(), self.world.lamps())
     }
 
     /// The camera's file: JPEG.
@@ -175,33 +178,54 @@ impl<'a> Twin<'a> {
         Ok(camera::jpeg(self.scene, &image)?)
     }
 
-    /// The LiDAR's file: ASCII PLY.
+    /// The LiDAR's file: ASCII PLY or binary PCD.
     #[must_use]
     pub fn lidar(&self, at: Instance, caster: &Caster) -> Vec<u8> {
-        lidar::ply(&lidar::observe(self.scene, caster, at.sequence, at.frame))
+        lidar::file(self.scene.lidar.format, &lidar::observe(self.scene, caster, at.sequence, at.frame))
     }
 
     /// The radar's file: `.npy`, complex64 (rx, samples, chirps).
-    ///
-    /// # Errors
-    /// When the encoder fails.
-    pub fn radar(&self, at: Instance, caster: &Caster) -> Result<Vec<u8>, SimulateError> {
-        let cube = radar::observe(self.scene, caster, at.sequence, at.frame);
-        radar::npy(self.scene, &cube).map_err(|source| SimulateError::Io { path: "cube".into(), source })
+    #[must_use]
+    pub fn radar(&self, at: Instance, caster: &Caster) -> Vec<u8> {
+        let interference = self.scene.interference(at.sequence);
+        radar::npy(self.scene, &radar::observe(self.scene, caster, at.sequence, at.frame, interference))
     }
 
-    /// The link: powers and whether it is blocked.
+    /// The links of the served users, in their order, `seconds` after the beginning of a row's sequence; `None` for one
+    /// who is not there.
     #[must_use]
-    pub fn link(&self, at: Instance, caster: &Caster) -> LinkState {
-        let mut noise = channel::noise(self.scene, at.sequence, at.frame);
-        channel::measure(self.scene, caster, self.world.facades(), self.antenna(at), &mut noise)
+    pub fn links(&self, at: Instance, seconds: f64) -> Vec<Option<LinkState>> {
+        let caster = self.world.at(self.scene, at.sequence, seconds);
+        let reflectors = self.world.reflectors(&caster);
+        let mut links = vec![None; self.scene.served()];
+        for antenna in self.world.antennas(at.sequence, seconds) {
+            let mut noise = channel::noise(self.scene, at.sequence, at.frame, antenna.ue);
+            if let Some(link) = links.get_mut(antenna.ue) {
+                *link = Some(channel::measure(
+                    self.scene,
+                    &caster,
+                    &reflectors,
+                    antenna.position,
+                    antenna.object,
+                    at.sequence,
+                    &mut noise,
+                ));
+            }
+        }
+        links
     }
 
-    /// Latitude and longitude that the UE reports, degrees.
+    /// Latitude and longitude that a served user reports, degrees; `None` for one who is not there.
     #[must_use]
-    pub fn position(&self, at: Instance) -> [f64; 2] {
-        let mut random = Random::new(self.scene.seed, at.sequence, at.frame, Purpose::Position);
-        gps::observe(self.scene, &self.frame, self.antenna(at), &mut random)
+    pub fn position(&self, at: Instance, seconds: f64, ue: usize) -> Option<[f64; 2]> {
+        let antenna =
+            self.world.antennas(at.sequence, seconds).into_iter().find(|antenna| antenna.ue == ue)?;
+        let mut random = Random::of_ue(self.scene.seed, at.sequence, at.frame, Purpose::Position, ue);
+        Some(gps::observe(self.scene, &self.frame, antenna.position, &mut random))
+    }
+
+    fn layout(&self) -> Layout {
+        Layout { ues: self.scene.served(), clouds: self.scene.lidar.format }
     }
 }
 
@@ -212,11 +236,27 @@ pub type Progress<'a> = &'a (dyn Fn(usize, usize) -> bool + Sync);
 const BEGIN_US: u64 = 9 * 3_600_000_000;
 /// Pause between sequences, µs.
 const PAUSE_US: u64 = 3_000_000;
+/// Lines of truth that are made at a time.
+const LINES: usize = 256;
+
+/// What a recording is made from, as it stands in its `scene.toml`: the same text gives the same bytes.
+///
+/// # Errors
+/// When the scene cannot be written as TOML, which does not happen for one that was read.
+pub fn identity(scene: &Scene) -> Result<String, SimulateError> {
+    let text = toml::to_string(scene).map_err(|error| SimulateError::Io {
+        path: "scene.toml".into(),
+        source: std::io::Error::other(error),
+    })?;
+    Ok(format!("# version {VERSION} of the simulator\n{text}"))
+}
 
 /// Makes the recording of a scene in a new or empty folder; `threads` = `None` takes as many as there are cores.
 ///
+/// What a run that was stopped has made is kept beside the folder, and the next run of the same scene goes on from there.
+///
 /// # Errors
-/// [`SimulateError`]; nothing is left behind then.
+/// [`SimulateError`].
 pub fn make(
     scene: &Scene,
     folder: &Path,
@@ -224,37 +264,22 @@ pub fn make(
     threads: Option<usize>,
 ) -> Result<Report, SimulateError> {
     let begun = Instant::now();
-    let writer = Writer::new(folder)?;
     let twin = Twin::new(scene);
-    let rows = twin.rows();
-    let scene_text = toml::to_string(scene).map_err(|error| SimulateError::Io {
-        path: folder.join("scene.toml"),
-        source: std::io::Error::other(error),
-    })?;
-    let mut bytes = writer.put("scene.toml", scene_text.as_bytes())?;
+    let identity = identity(scene)?;
+    let writer = Writer::new(folder, &identity, twin.layout())?;
+    let mut bytes = identity.len() as u64;
     bytes += writer.put_site(&gps::text([scene.site.latitude, scene.site.longitude]))?;
-    let done = AtomicUsize::new(0);
-    let made: Result<Vec<(u64, LinkState)>, SimulateError> = pool(threads)?.install(|| {
-        let background = twin.background();
-        let one = |(row, &at): (usize, &Instance)| {
-            if !progress(done.load(Ordering::Relaxed), rows.len()) {
-                return Err(SimulateError::Stopped);
-            }
-            let (files, link) = observe(&twin, at, &background)?;
-            let bytes = writer.put_row(row, &files)?;
-            done.fetch_add(1, Ordering::Relaxed);
-            Ok((bytes, link))
-        };
-        rows.par_iter().enumerate().map(|(row, at)| one((row, at))).collect()
-    });
-    let made = made?;
-    let index: Vec<IndexRow> =
-        rows.iter().zip(&made).map(|(&at, (_, link))| index_row(&twin, at, link)).collect();
-    bytes += made.iter().map(|(bytes, _)| bytes).sum::<u64>();
-    bytes += writer.finish("street", &index)?;
-    let links: Vec<(Instance, &LinkState)> =
-        rows.iter().copied().zip(made.iter().map(|(_, link)| link)).collect();
-    Ok(report(scene, &links, bytes, begun.elapsed().as_secs_f64()))
+    let made = pool(threads)?.install(|| Making::new(&twin, &writer, progress).run())?;
+    let rows: Vec<IndexRow> = made.plan.iter().map(Planned::index_row).collect();
+    bytes += made.bytes + writer.finish("recording", &rows)?;
+    let report =
+        Report { bytes, scene: hex(&identity), seconds: begun.elapsed().as_secs_f64(), ..made.report(scene) };
+    Ok(report)
+}
+
+/// SHA-256, hexadecimal.
+fn hex(text: &str) -> String {
+    sha2::Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// As many threads as asked for, for this work alone.
@@ -262,49 +287,230 @@ pub(crate) fn pool(threads: Option<usize>) -> Result<rayon::ThreadPool, Simulate
     Ok(rayon::ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0)).build()?)
 }
 
-fn observe(
-    twin: &Twin<'_>,
+/// A row, before its files are made.
+#[derive(Debug)]
+struct Planned {
     at: Instance,
-    background: &Background,
-) -> Result<(Files, LinkState), SimulateError> {
-    let caster = twin.caster(at);
-    let link = twin.link(at, &caster);
-    let files = Files {
-        camera: twin.camera(at, &caster, background)?,
-        lidar: twin.lidar(at, &caster),
-        radar: twin.radar(at, &caster)?,
-        power: link.power.iter().map(|power| format!("{power:.9e}\n")).collect(),
-        position: gps::text(twin.position(at)),
-        is_blocked: link.is_blocked,
-    };
-    Ok((files, link))
+    captures: Captures,
+    links: Vec<Option<LinkState>>,
+    time_us: u64,
+    names: Names,
 }
 
-fn index_row(twin: &Twin<'_>, at: Instance, link: &LinkState) -> IndexRow {
-    let before = twin.scene.sequence.iter().take(at.sequence);
-    let before: u64 = before.map(|traffic| (traffic.seconds * 1e6) as u64 + PAUSE_US).sum();
-    let time_us = BEGIN_US + before + (twin.seconds(at) * 1e6).round() as u64;
-    let (beam, max_power) = link.best();
-    IndexRow { sequence: at.sequence, time_us, beam, max_power }
+impl Planned {
+    fn index_row(&self) -> IndexRow {
+        let first = self.links.first().and_then(Option::as_ref).filter(|_| self.captures.link.is_some());
+        IndexRow {
+            sequence: self.at.sequence,
+            time_us: self.time_us,
+            best: first.map(LinkState::best),
+            names: self.names.clone(),
+        }
+    }
+
+    fn is_blocked(&self, ue: usize) -> bool {
+        self.links.get(ue).and_then(Option::as_ref).is_some_and(|link| link.is_blocked)
+    }
 }
 
-fn report(scene: &Scene, links: &[(Instance, &LinkState)], bytes: u64, seconds: f64) -> Report {
-    let blocked = links.iter().filter(|(_, link)| link.is_blocked).count();
-    let of =
-        |sequence: usize| links.iter().filter(move |(at, _)| at.sequence == sequence).map(|(_, link)| link);
-    let begins = |sequence: usize| {
-        let before = std::iter::once(false).chain(of(sequence).map(|link| link.is_blocked));
-        before.zip(of(sequence)).filter(|(before, link)| link.is_blocked && !before).count()
-    };
-    let free = links.iter().filter(|(_, link)| !link.is_blocked).map(|(_, link)| link.best().0);
-    Report {
-        rows: links.len(),
-        files: links.len() * 6 + 3,
-        bytes,
-        blocked_share: blocked as f64 / links.len().max(1) as f64,
-        blockages: (0..scene.sequence.len()).map(begins).collect(),
-        beams: [free.clone().min().unwrap_or(0), free.max().unwrap_or(0)],
-        seconds,
+/// A recording that is being made.
+struct Making<'a> {
+    twin: &'a Twin<'a>,
+    writer: &'a Writer,
+    progress: Progress<'a>,
+    done: AtomicUsize,
+}
+
+/// A recording that was made.
+struct Made {
+    plan: Vec<Planned>,
+    found: usize,
+    files: usize,
+    bytes: u64,
+}
+
+impl<'a> Making<'a> {
+    const fn new(twin: &'a Twin<'a>, writer: &'a Writer, progress: Progress<'a>) -> Self {
+        Self { twin, writer, progress, done: AtomicUsize::new(0) }
+    }
+
+    fn run(&self) -> Result<Made, SimulateError> {
+        let plan = self.plan()?;
+        let (mut bytes, mut found) = (0, 0);
+        let background = self.twin.background();
+        let made: Result<Vec<(u64, bool)>, SimulateError> =
+            plan.par_iter().map(|planned| self.row(planned, &background, plan.len())).collect();
+        for (size, was_there) in made? {
+            bytes += size;
+            found += usize::from(was_there);
+        }
+        bytes += self.truth(&plan)?;
+        let files = plan.iter().map(|planned| planned.names.count()).sum::<usize>() + 4;
+        Ok(Made { plan, found, files, bytes })
+    }
+
+    /// Rows with their links: what is known before anything is drawn.
+    fn plan(&self) -> Result<Vec<Planned>, SimulateError> {
+        let twin = self.twin;
+        let one = |(row, &at): (usize, &Instance)| {
+            if !(self.progress)(0, 0) {
+                return Err(SimulateError::Stopped);
+            }
+            let captures = plan::captures(twin.scene, at);
+            let time_us = time_us(twin.scene, at);
+            let stamp = |clock: &Clock, capture: Option<f64>| {
+                let base = twin.seconds(at);
+                let own =
+                    |seconds: f64| time_us.saturating_add_signed(((seconds - base) * 1e6).round() as i64);
+                capture.map(|seconds| (!clock.is_exact()).then(|| own(seconds)))
+            };
+            let timing = &twin.scene.timing;
+            let stamps = Stamps {
+                camera: stamp(&timing.camera, captures.camera),
+                lidar: stamp(&timing.lidar, captures.lidar),
+                radar: stamp(&timing.radar, captures.radar),
+                link: stamp(&timing.link, captures.link),
+                position: stamp(&timing.position, captures.position),
+            };
+            let links = twin.links(at, captures.link.unwrap_or_else(|| twin.seconds(at)));
+            let present: Vec<bool> = links.iter().map(Option::is_some).collect();
+            let names = Names::new(row, &stamps, &present, twin.layout());
+            Ok(Planned { at, captures, links, time_us, names })
+        };
+        plan::rows(twin.scene).par_iter().enumerate().map(one).collect()
+    }
+
+    /// Makes the files of a row, unless they are there; returns their size, and whether they were.
+    fn row(
+        &self,
+        planned: &Planned,
+        background: &Background,
+        all: usize,
+    ) -> Result<(u64, bool), SimulateError> {
+        if !(self.progress)(self.done.load(Ordering::Relaxed), all) {
+            return Err(SimulateError::Stopped);
+        }
+        let found = self.writer.found(&planned.names);
+        let size = match found {
+            Some(size) => size,
+            None => self.writer.put_row(&planned.names, &self.files(planned, background)?)?,
+        };
+        self.done.fetch_add(1, Ordering::Relaxed);
+        Ok((size, found.is_some()))
+    }
+
+    fn files(&self, planned: &Planned, background: &Background) -> Result<Files, SimulateError> {
+        let (twin, at, captures) = (self.twin, planned.at, &planned.captures);
+        let caster = |seconds: f64| twin.world.at(twin.scene, at.sequence, seconds);
+        let of_ue = |(ue, link): (usize, &Option<LinkState>)| {
+            let power = link.as_ref().filter(|_| captures.link.is_some());
+            let text = |link: &LinkState| {
+                link.power.iter().map(|power| format!("{power:.18e}\n")).collect::<String>()
+            };
+            let position = captures.position.and_then(|seconds| twin.position(at, seconds, ue));
+            UeFiles {
+                power: power.map(|link| text(link).into_bytes()),
+                position: position.map(|position| gps::text(position).into_bytes()),
+                is_blocked: planned.is_blocked(ue),
+            }
+        };
+        Ok(Files {
+            camera: captures.camera.map(|at_s| twin.camera(at, &caster(at_s), background)).transpose()?,
+            lidar: captures.lidar.map(|at_s| twin.lidar(at, &caster(at_s))),
+            radar: captures.radar.map(|at_s| twin.radar(at, &caster(at_s))),
+            ues: planned.links.iter().enumerate().map(of_ue).collect(),
+        })
+    }
+
+    /// Writes `truth.jsonl`, some lines at a time.
+    fn truth(&self, plan: &[Planned]) -> Result<u64, SimulateError> {
+        let next = next_blockages(self.twin.scene, plan);
+        let mut file = self.writer.stream("truth.jsonl")?;
+        let numbered: Vec<(usize, &Planned)> = plan.iter().enumerate().collect();
+        for rows in numbered.chunks(LINES) {
+            if !(self.progress)(plan.len(), plan.len()) {
+                return Err(SimulateError::Stopped);
+            }
+            let lines: Vec<String> = rows
+                .par_iter()
+                .map(|&(number, planned)| {
+                    let row = truth::Row {
+                        number,
+                        at: planned.at,
+                        captures: planned.captures,
+                        links: &planned.links,
+                        next_blockage_s: next.get(number).map_or(&[], Vec::as_slice),
+                    };
+                    let line = truth::line(self.twin.scene, &self.twin.world, &row);
+                    // Numbers and names: there is nothing that JSON cannot say.
+                    serde_json::to_string(&line).unwrap_or_default() + "\n"
+                })
+                .collect();
+            for line in lines {
+                file.put(line.as_bytes())?;
+            }
+        }
+        file.finish()
+    }
+}
+
+/// Per row and UE the time to the next blocked row of the sequence, seconds, 0 while it is blocked.
+fn next_blockages(scene: &Scene, plan: &[Planned]) -> Vec<Vec<Option<f64>>> {
+    let ues = scene.served();
+    let mut next: Vec<Vec<Option<f64>>> = vec![vec![None; ues]; plan.len()];
+    let mut coming: Vec<Option<f64>> = vec![None; ues];
+    let mut sequence = usize::MAX;
+    for (planned, out) in plan.iter().zip(&mut next).rev() {
+        if planned.at.sequence != sequence {
+            sequence = planned.at.sequence;
+            coming.fill(None);
+        }
+        let now = planned.at.frame as f64 / scene.rate_hz;
+        for (ue, (coming, out)) in coming.iter_mut().zip(out).enumerate() {
+            if planned.is_blocked(ue) {
+                *coming = Some(now);
+            }
+            *out = coming.map(|at| ((at - now) * 1e6).round() / 1e6);
+        }
+    }
+    next
+}
+
+/// Microseconds since midnight of a row.
+fn time_us(scene: &Scene, at: Instance) -> u64 {
+    let before: u64 = (0..at.sequence)
+        .filter_map(|sequence| scene.traffic(sequence))
+        .map(|traffic| (traffic.seconds * 1e6) as u64 + PAUSE_US)
+        .sum();
+    BEGIN_US + before + (at.frame as f64 / scene.rate_hz * 1e6).round() as u64
+}
+
+impl Made {
+    fn report(&self, scene: &Scene) -> Report {
+        let ues = scene.served();
+        let cells = || self.plan.iter().flat_map(|planned| (0..ues).map(move |ue| (planned, ue)));
+        let blocked = cells().filter(|(planned, ue)| planned.is_blocked(*ue)).count();
+        let begins = |sequence: usize, ue: usize| {
+            let rows = self.plan.iter().filter(|planned| planned.at.sequence == sequence);
+            let now = rows.map(|planned| planned.is_blocked(ue));
+            let before = std::iter::once(false).chain(now.clone());
+            before.zip(now).filter(|(before, now)| *now && !before).count()
+        };
+        let free = self.plan.iter().flat_map(|planned| planned.links.iter().flatten());
+        let free = free.filter(|link| !link.is_blocked).map(|link| link.best().0);
+        Report {
+            rows: self.plan.len(),
+            found: self.found,
+            files: self.files,
+            bytes: self.bytes,
+            scene: String::new(),
+            blocked_share: blocked as f64 / cells().count().max(1) as f64,
+            blockages: (0..scene.sequences())
+                .map(|sequence| (0..ues).map(|ue| begins(sequence, ue)).sum())
+                .collect(),
+            beams: [free.clone().min().unwrap_or(0), free.max().unwrap_or(0)],
+            seconds: 0.0,
+        }
     }
 }
 

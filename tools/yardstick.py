@@ -52,12 +52,12 @@ class Block(nn.Module):
 class ResNet18(nn.Module):
     """Without the classifier: to the last feature map."""
 
-    def __init__(self):
+    def __init__(self, stem=64, channels=CHANNELS):
         super().__init__()
-        self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
-        inputs = 64
-        for stage, (outputs, layers) in enumerate(zip(CHANNELS, LAYERS), 1):
+        self.conv1 = nn.Conv2d(3, stem, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(stem)
+        inputs = stem
+        for stage, (outputs, layers) in enumerate(zip(channels, LAYERS), 1):
             blocks = []
             for layer in range(layers):
                 blocks.append(Block(inputs, outputs, 2 if layer == 0 and stage > 1 else 1))

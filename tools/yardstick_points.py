@@ -82,10 +82,9 @@ class Down(nn.Module):
 
 
 class Encoder(nn.Module):
-    def __init__(self):
+    def __init__(self, inputs=INPUTS, widths=WIDTHS):
         super().__init__()
-        inputs = INPUTS
-        for number, width in enumerate(WIDTHS, 1):
+        for number, width in enumerate(widths, 1):
             self.add_module(f"td{number}", Down(inputs, width))
             self.add_module(f"b{number}", Block(width))
             inputs = width + 3

@@ -1,4 +1,4 @@
-//! `simulate SCENE -o DIR`: makes a recording of a street that does not exist.
+//! `simulate SCENE -o DIR`: makes a recording of a street, or of people in rooms, that do not exist.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{Failure, Format, Outcome, shutdown, text};
-use crate::simulate::{self, Report, Scene, SimulateError, preview, scene};
+use crate::simulate::{self, Report, Scene, SimulateError, mmfi, preview, room, scene};
 
 /// Arguments of `simulate`.
 #[derive(Debug, clap::Args)]
@@ -16,7 +16,10 @@ pub(super) struct Arguments {
     /// Folder of the recording, new or empty
     #[arg(short, long, value_name = "DIR", required_unless_present = "preview")]
     output: Option<PathBuf>,
-    /// Draw one picture of what camera, radar, LiDAR and link see (PNG)
+    /// Layout of the recording: a street as DeepSense 6G has it, or people in rooms as MM-Fi has them
+    #[arg(long, value_enum, default_value_t = Layout::Deepsense)]
+    layout: Layout,
+    /// Draw what camera, radar, LiDAR and link see: one picture (.png), or a film of the first sequence (.gif)
     #[arg(long, value_name = "FILE")]
     preview: Option<PathBuf>,
     /// Threads; the result does not depend on them [default: one per core]
@@ -27,25 +30,91 @@ pub(super) struct Arguments {
     seed: Option<u64>,
 }
 
+/// How a recording lies on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Layout {
+    /// Street scenes.
+    Deepsense,
+    /// Room scenes.
+    Mmfi,
+}
+
 pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Failure> {
+    let stopped = Arc::new(AtomicBool::new(false));
+    let stop = stopped.clone();
+    shutdown::on_signal(move || stop.store(true, Ordering::Relaxed)).map_err(Failure::failed)?;
+    match arguments.layout {
+        Layout::Deepsense => street(arguments, format, &stopped),
+        Layout::Mmfi => rooms(arguments, format, &stopped),
+    }
+}
+
+fn street(arguments: &Arguments, format: Format, stopped: &AtomicBool) -> Result<Outcome, Failure> {
     let mut scene = scene::load(&arguments.scene).map_err(Failure::usage)?;
     scene.seed = arguments.seed.unwrap_or(scene.seed);
     let threads = arguments.threads.map(usize::from);
     if let Some(folder) = &arguments.output {
-        let stopped = Arc::new(AtomicBool::new(false));
-        let stop = stopped.clone();
-        shutdown::on_signal(move || stop.store(true, Ordering::Relaxed)).map_err(Failure::failed)?;
-        let report = make(&scene, folder, threads, &stopped)?;
+        let report = make(&scene, folder, threads, stopped)?;
         match format {
             Format::Json => text::json(&report)?,
             Format::Text => show(&report, folder),
         }
     }
     if let Some(file) = &arguments.preview {
-        preview::draw(&scene, file, threads).map_err(Failure::failed)?;
+        watched("pictures", stopped, |going| preview::draw(&scene, file, threads, going))?;
         text::progress(format!("drew {}", file.display()));
     }
     Ok(Outcome::Done)
+}
+
+fn rooms(arguments: &Arguments, format: Format, stopped: &AtomicBool) -> Result<Outcome, Failure> {
+    let mut scene = room::load(&arguments.scene).map_err(Failure::usage)?;
+    scene.seed = arguments.seed.unwrap_or(scene.seed);
+    let Some(folder) = arguments.output.as_deref().filter(|_| arguments.preview.is_none()) else {
+        return Err(Failure::usage("--preview draws street scenes; --layout mmfi wants -o DIR alone"));
+    };
+    let threads = arguments.threads.map(usize::from);
+    let report = watched("frames", stopped, |going| mmfi::make(&scene, folder, going, threads))?;
+    match format {
+        Format::Json => text::json(&report)?,
+        Format::Text => {
+            let megabytes = report.bytes as f64 / 1e6;
+            text::result(format!("recording     {}", folder.display()));
+            text::result(format!(
+                "frames        {} of {} sequences and {} subjects, {} files, {megabytes:.0} MB",
+                report.frames, report.sequences, report.subjects, report.files
+            ));
+            text::result(format!(
+                "points        radar {:.1} per frame ({} frames without any), LiDAR {:.0}",
+                report.radar_points, report.empty_radar_frames, report.lidar_points
+            ));
+            text::result(format!(
+                "took          {:.1} s, {:.1} frames/s",
+                report.seconds,
+                report.frames as f64 / report.seconds
+            ));
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+/// Does work with a progress bar, until `stopped`.
+fn watched<T>(
+    what: &'static str,
+    stopped: &AtomicBool,
+    work: impl FnOnce(simulate::Progress<'_>) -> Result<T, SimulateError>,
+) -> Result<T, Failure> {
+    let progress = Progress::new(what);
+    let going = |done, all| {
+        progress.show(done, all);
+        !stopped.load(Ordering::Relaxed)
+    };
+    let made = work(&going);
+    drop(progress);
+    made.map_err(|error| match error {
+        SimulateError::NotEmpty { .. } | SimulateError::NoName { .. } => Failure::usage(error),
+        _ => Failure::failed(error),
+    })
 }
 
 /// Makes a recording, with a progress bar, until `stopped`.
@@ -55,17 +124,7 @@ pub(super) fn make(
     threads: Option<usize>,
     stopped: &AtomicBool,
 ) -> Result<Report, Failure> {
-    let progress = Progress::new();
-    let going = |done, all| {
-        progress.show(done, all);
-        !stopped.load(Ordering::Relaxed)
-    };
-    let made = simulate::make(scene, folder, &going, threads);
-    drop(progress);
-    made.map_err(|error| match error {
-        SimulateError::NotEmpty { .. } | SimulateError::NoName { .. } => Failure::usage(error),
-        _ => Failure::failed(error),
-    })
+    watched("rows", stopped, |going| simulate::make(scene, folder, going, threads))
 }
 
 fn show(report: &Report, folder: &Path) {
@@ -74,6 +133,10 @@ fn show(report: &Report, folder: &Path) {
     let rate = report.rows as f64 / report.seconds;
     text::result(format!("recording     {}", folder.display()));
     text::result(format!("rows          {} in {} files, {megabytes:.0} MB", report.rows, report.files));
+    if report.found > 0 {
+        text::result(format!("made before   {} of them", report.found));
+    }
+    text::result(format!("scene         {}", report.scene));
     text::result(format!(
         "blocked       {:.1} % of the rows; blockages per sequence: {}",
         100.0 * report.blocked_share,
@@ -85,16 +148,21 @@ fn show(report: &Report, folder: &Path) {
 
 /// A bar on a terminal, a line every five seconds elsewhere.
 struct Progress {
+    what: &'static str,
     bar: indicatif::ProgressBar,
     last_line: Mutex<Instant>,
 }
 
 impl Progress {
-    fn new() -> Self {
-        Self { bar: indicatif::ProgressBar::new(0), last_line: Mutex::new(Instant::now()) }
+    fn new(what: &'static str) -> Self {
+        Self { what, bar: indicatif::ProgressBar::new(0), last_line: Mutex::new(Instant::now()) }
     }
 
     fn show(&self, done: usize, all: usize) {
+        // 0 of 0: it is not known yet how many.
+        if all == 0 {
+            return;
+        }
         if !self.bar.is_hidden() {
             self.bar.set_length(all as u64);
             self.bar.set_position(done as u64);
@@ -103,7 +171,7 @@ impl Progress {
         let mut last_line = self.last_line.lock().unwrap_or_else(PoisonError::into_inner);
         if last_line.elapsed() >= Duration::from_secs(5) {
             *last_line = Instant::now();
-            text::progress(format!("made {done} of {all} rows"));
+            text::progress(format!("made {done} of {all} {}", self.what));
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::model::{BuildError, Encoded, Input, MODALITIES, Network, NetworkConfi
 use crate::sample::{Data, Modality, Sample, UeId, UnitId};
 use crate::time::CaptureTime;
 
-mod features;
+pub mod features;
 
 /// What the network's tokens were made from; it is kept with them, so that its address stays its own.
 #[derive(Clone, Debug)]

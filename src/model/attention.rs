@@ -1,9 +1,10 @@
 //! Multi-head dot-product attention (Eq. 10–11; Vaswani et al., 2017), as torch's `MultiheadAttention` computes it.
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 use candle_nn::VarBuilder;
 
-use super::layers::{Dense, masked_softmax};
+use super::backbone::ops::softmax;
+use super::layers::Dense;
 
 /// softmax(Q Kᵀ / √(d/h)) V with its projections; one head is Eq. 11 to the letter.
 #[derive(Clone, Debug)]
@@ -66,7 +67,7 @@ impl Attention {
 }
 
 /// softmax(Q Kᵀ / √(d/h)) V per head, of queries `[R, T, d]`, keys and values `[R, S, d]`: `[R, T, d]`, with the weights
-/// `[R, h, T, S]` that it went by. `mask` is 1 where a key counts and broadcasts to the weights' shape.
+/// `[R, h, T, S]` that it went by. `mask` `[R or 1, 1, T or 1, S]` is 1 where a key counts.
 ///
 /// # Errors
 /// When shapes disagree.
@@ -83,8 +84,15 @@ pub(super) fn attend(
         x.reshape((rows, x.dim(1)?, heads, width / heads))?.transpose(1, 2)?.contiguous()
     };
     let scale = 1.0 / ((width / heads) as f64).sqrt();
-    let scores = split(&(query * scale)?)?.matmul(&split(key)?.transpose(2, 3)?.contiguous()?)?;
-    let weights = masked_softmax(&scores, mask, 3)?;
+    let scores = split(query)?.matmul(&split(key)?.transpose(2, 3)?.contiguous()?)?;
+    // [R or 1, 1, T or 1, S] → [R or 1, T or 1, S]; 0 where a key counts.
+    let penalty = ((mask.squeeze(1)? - 1.0)? * 1e9)?;
+    let weights = softmax(&scores, scale, Some(&penalty))?;
+    let weights = if scores.device().is_cpu() && scores.dtype() == DType::F32 {
+        weights
+    } else {
+        weights.broadcast_mul(mask)?
+    };
     // [R, h, T, d/h] → [R, T, d]
     let mixed =
         weights.matmul(&split(value)?)?.transpose(1, 2)?.contiguous()?.reshape((rows, length, width))?;

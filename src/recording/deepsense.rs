@@ -496,6 +496,7 @@ fn build(
         labels_may_be_shifted,
         blockage_shift: OnceLock::new(),
         beams: OnceLock::new(),
+        people: Vec::new(),
     })
 }
 

@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 
 pub use super::arrays::{ArrayFile, ArrayInfo, WindowInfo};
 pub use super::labels::{BeamLabelFit, BlockageShift};
+pub use super::mmfi::PeopleInfo;
 use super::{
     LoadError, MalformedRow, Options, RecordedSample, Recording, RecordingError, Stamps, arrays, deepsense,
-    labels, slot,
+    labels, mmfi, slot,
 };
 use crate::sample::{BeamPower, CaptureSource, Format, Modality};
 use crate::time::Span;
@@ -146,6 +147,9 @@ pub struct Info {
     pub labels: Option<BeamLabelFit>,
     /// The blockage labels, where there are some.
     pub blockage: Option<BlockageInfo>,
+    /// Who is in it, where it is a recording of people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub people: Option<PeopleInfo>,
     /// What else a reader should know.
     pub notes: Vec<String>,
     /// Named columns that nothing is read from.
@@ -279,6 +283,7 @@ pub fn info(recording: &Recording, check: Check<'_>) -> Info {
         label_column: recording.label_column().map(str::to_owned),
         labels: label_info(recording, &powers),
         blockage: blockage_info(recording, &blocked),
+        people: mmfi::info(recording),
         notes: recording.notes.clone(),
         unread_columns: recording.unread_columns.clone(),
     }

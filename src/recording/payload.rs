@@ -120,9 +120,11 @@ fn convert(modality: Modality, extension: &str, bytes: Vec<u8>) -> Result<(Forma
         (Modality::Camera, "jpg" | "jpeg") => (Format::Jpeg, bytes),
         (Modality::Camera, "png") => (Format::Png, bytes),
         (Modality::Radar, "npy") => (Format::Npy, bytes),
+        (Modality::Radar, "bin") => return Ok((Format::Npy, radar_points(&bytes)?)),
         (Modality::Radar, "mat") => return Ok((Format::Npy, radar_cube(&bytes)?)),
         (Modality::Lidar, "ply") => (Format::Ply, bytes),
         (Modality::Lidar, "pcd") => (Format::Pcd, bytes),
+        (Modality::Lidar, "bin") => return Ok((Format::Pcd, lidar_points(&bytes)?)),
         (Modality::Lidar, "mat") => return Ok((Format::Pcd, lidar_scan(&bytes)?)),
         (Modality::Position, "txt") => return Ok((Format::Json, position(&bytes)?)),
         (Modality::Blocked, "txt") => return Ok((Format::Json, blocked(&bytes)?)),
@@ -141,8 +143,8 @@ fn convert(modality: Modality, extension: &str, bytes: Vec<u8>) -> Result<(Forma
 const fn allowed(modality: Modality) -> &'static str {
     match modality {
         Modality::Camera => ".jpg, .jpeg, .png",
-        Modality::Radar => ".mat, .npy",
-        Modality::Lidar => ".mat, .ply, .pcd",
+        Modality::Radar => ".mat, .npy, .bin",
+        Modality::Lidar => ".mat, .ply, .pcd, .bin",
         Modality::Link => ".txt, .npy",
         Modality::Position | Modality::Blocked => ".txt, .json",
     }
@@ -236,7 +238,7 @@ fn lidar_scan(bytes: &[u8]) -> Result<Vec<u8>, String> {
     };
     let step = std::f64::consts::PI / (beams - 1) as f64;
     let intensity = |beam: usize| if columns == 2 { real.get(beams + beam).copied() } else { None };
-    let mut points = Vec::new();
+    let mut points: Vec<u8> = Vec::new();
     let mut count = 0usize;
     for (beam, &range) in real.iter().take(beams).enumerate() {
         if !range.is_finite() || range <= 0.0 {
@@ -249,13 +251,51 @@ fn lidar_scan(bytes: &[u8]) -> Result<Vec<u8>, String> {
         }
         count += 1;
     }
+    Ok(pcd(&["x", "y", "z", "intensity"], count, &points))
+}
+
+/// A binary PCD file of `count` points, float32 fields.
+fn pcd(fields: &[&str], count: usize, points: &[u8]) -> Vec<u8> {
+    let all = |what: &str| vec![what; fields.len()].join(" ");
     let mut file = format!(
-        "# .PCD v0.7 - Point Cloud Data file format\nVERSION 0.7\nFIELDS x y z intensity\nSIZE 4 4 4 4\n\
-         TYPE F F F F\nCOUNT 1 1 1 1\nWIDTH {count}\nHEIGHT 1\nVIEWPOINT 0 0 0 1 0 0 0\nPOINTS {count}\nDATA binary\n"
+        "# .PCD v0.7 - Point Cloud Data file format\nVERSION 0.7\nFIELDS {}\nSIZE {}\nTYPE {}\nCOUNT {}\n\
+         WIDTH {count}\nHEIGHT 1\nVIEWPOINT 0 0 0 1 0 0 0\nPOINTS {count}\nDATA binary\n",
+        fields.join(" "),
+        all("4"),
+        all("F"),
+        all("1")
     )
     .into_bytes();
-    file.append(&mut points);
-    Ok(file)
+    file.extend_from_slice(points);
+    file
+}
+
+/// Points of `columns` little-endian float64 each (MM-Fi), as float32.
+fn doubles(bytes: &[u8], columns: usize) -> Result<Vec<f32>, String> {
+    let point = columns * 8;
+    match bytes.len() {
+        0 => Err("empty file".to_owned()),
+        length if length % point != 0 => Err(format!(
+            "truncated: {length} bytes are no whole number of points of {columns} float64 ({point} bytes)"
+        )),
+        _ => Ok(bytes
+            .chunks_exact(8)
+            .map(|value| f64::from_le_bytes(value.try_into().unwrap_or_default()) as f32)
+            .collect()),
+    }
+}
+
+/// MM-Fi's radar points, float64 (n, 5): x, y, z, Doppler, intensity → the point list of the wire, float32 (n, 5).
+fn radar_points(bytes: &[u8]) -> Result<Vec<u8>, String> {
+    let values = doubles(bytes, 5)?;
+    write_npy(&[values.len() / 5, 5], &values)
+}
+
+/// MM-Fi's LiDAR points, float64 (n, 3): x, y, z → PCD.
+fn lidar_points(bytes: &[u8]) -> Result<Vec<u8>, String> {
+    let values = doubles(bytes, 3)?;
+    let points: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    Ok(pcd(&["x", "y", "z"], values.len() / 3, &points))
 }
 
 /// Two numbers, latitude and longitude in degrees.
@@ -325,7 +365,7 @@ mod tests {
 
     #[test]
     fn a_file_of_a_strange_kind_says_what_is_allowed() {
-        let error = convert(Modality::Radar, "bin", vec![1]).unwrap_err();
-        assert!(error.contains("`.bin`") && error.contains(".mat, .npy"), "{error}");
+        let error = convert(Modality::Radar, "xyz", vec![1]).unwrap_err();
+        assert!(error.contains("`.xyz`") && error.contains(".mat, .npy"), "{error}");
     }
 }

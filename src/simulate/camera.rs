@@ -1,196 +1,284 @@
-//! The camera: a pinhole, a sun with shadows, light from the sky, haze with distance, and textures by procedure.
+//! The camera: a lens, a light, and a picture of what they show.
 //!
-//! What stands still looks the same in every frame: [`Background`] casts its rays once per scene, and a frame casts only
-//! towards what moves, for what hides the background and for what shades it.
+//! What stands still looks the same in every frame of a weather: a [`Renderer`] looks at it once, with many rays at its
+//! edges, and a frame adds only what moves, what that hides, shades and lights. Light is reckoned in lux and cd/m² up to
+//! the sensor, which has an automatic exposure and the noise of light and of reading.
+//!
+//! For a street the parts come from a scene ([`Background`]). Anything else that can be cast rays at is rendered by its
+//! parts: a [`View`] (lens and place), a [`Light`], a [`Sensor`]:
+//!
+//! * [`render`] makes one RGB image,
+//! * a [`Renderer`] makes many of the same room at a fraction of the cost,
+//! * [`depth`] makes the image of a depth camera.
 
 use std::io::Cursor;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use image::codecs::jpeg::JpegEncoder;
-use image::{ImageError, RgbImage};
-use nalgebra::{Isometry3, Vector3};
+use image::{ImageBuffer, ImageError, Luma, RgbImage};
 use parry3d::math::Vector;
-use rayon::prelude::*;
 
-use super::caster::{Caster, Hit};
-use super::place;
+use super::caster::{Caster, Solids};
 use super::random::{Purpose, Random};
-use super::scene::{Camera, Scene};
+use super::scene::{Camera, Scene, Weather};
 use super::texture::Texture;
 use crate::space;
 
-/// Linear light: of the sun straight on, and of the whole sky.
-const SUN: [f32; 3] = [1.25, 1.15, 0.98];
-const SKY: [f32; 3] = [0.42, 0.50, 0.62];
-/// What distance fades to.
-const HAZE: [f32; 3] = [0.62, 0.70, 0.80];
-/// Distance after which 1/e of the contrast is left, metres.
-const CLEAR_M: f32 = 260.0;
-/// How far a ray is followed, metres.
-const FAR_M: f32 = 400.0;
+mod background;
+mod lens;
+mod light;
+mod objects;
+mod sensor;
+mod shadow;
+mod tone;
+mod weather;
 
-/// Towards the sun: high, behind the camera to the right.
-fn to_sun() -> Vector {
-    Vector::new(0.50, -0.52, 0.69).normalize()
+use background::{FAR_M, Plate, Shader};
+pub use lens::{Lens, View};
+pub use light::Light;
+use objects::Movers;
+use sensor::Exposure;
+pub use sensor::Sensor;
+use tone::Glow;
+
+/// Where a picture's random numbers come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shot {
+    /// Of the scene.
+    pub seed: u64,
+    /// Sequence.
+    pub sequence: usize,
+    /// Frame of the sequence.
+    pub frame: usize,
 }
 
-/// The camera's rays, and what they meet when there is no traffic.
+/// A camera before one world that stands still, in one light.
 #[derive(Debug)]
-pub struct Background {
-    lens: Lens,
-    texture: Texture,
-    /// One per ray: pixel by pixel, row by row, n × n rays each.
-    samples: Vec<Sample>,
+pub struct Renderer {
+    view: Arc<View>,
+    shader: Shader,
+    plate: Plate,
+    exposure: Exposure,
+    rays: u32,
 }
 
-/// What one ray sees.
-#[derive(Clone, Copy, Debug)]
-struct Sample {
-    colour: [f32; 3],
-    /// Metres; infinite for the sky.
-    distance: f32,
-    /// Share of the sun's light: cosine of the incidence, 0 in the shadow of what stands.
-    sun: f32,
-    /// Share of the sky's light.
-    sky: f32,
+impl Renderer {
+    /// Looks at a room: what stands still in `still`, on a plain floor where nothing lies on the ground. `rays` squared
+    /// rays make the edges smooth.
+    #[must_use]
+    pub fn room(view: Arc<View>, light: Light, sensor: Sensor, still: &Caster, rays: u32) -> Self {
+        Self::new(view, Shader::new(light, Texture::room()), sensor, still, rays, false)
+    }
+
+    fn new(
+        view: Arc<View>,
+        shader: Shader,
+        sensor: Sensor,
+        still: &Caster,
+        rays: u32,
+        is_parallel: bool,
+    ) -> Self {
+        let plate = Plate::new(&view, &shader, still, rays, is_parallel);
+        let exposure = Exposure::new(&sensor, &shader.light, plate.mean);
+        Self { view, shader, plate, exposure, rays }
+    }
+
+    /// The picture of what moves in `caster`, before what stood still when this was made.
+    #[must_use]
+    pub fn image(&self, caster: &Caster, shot: Shot) -> RgbImage {
+        let mut random = Random::new(shot.seed, shot.sequence, shot.frame, Purpose::Camera);
+        let mut image = self.luminance(caster);
+        weather::rain(&self.view, &self.shader.light, self.exposure.seconds, &mut image, &mut random);
+        self.develop(&mut image, &mut random)
+    }
+
+    /// What a depth camera at the same place measures; see [`depth`].
+    #[must_use]
+    pub fn depth(&self, caster: &Caster) -> ImageBuffer<Luma<u16>, Vec<u16>> {
+        let movers = Movers::new(&self.view, &self.shader, &self.plate, caster);
+        millimetres(&self.view, movers.depth().iter().copied())
+    }
+
+    /// How long the shutter is open, seconds.
+    #[must_use]
+    pub const fn exposure_s(&self) -> f32 {
+        self.exposure.seconds
+    }
+
+    /// Light of every pixel, cd/m².
+    fn luminance(&self, caster: &Caster) -> Vec<Vector> {
+        let mut image = self.plate.light.clone();
+        if caster.moving().is_empty() {
+            return image;
+        }
+        let mut movers = Movers::new(&self.view, &self.shader, &self.plate, caster);
+        movers.touch_background(&mut image);
+        let background = image.clone();
+        movers.paint(&mut image, &background, self.rays);
+        if movers.is_blurred(self.exposure.seconds) {
+            movers.blur(&mut image, &background, self.exposure.seconds);
+        }
+        image
+    }
+
+    /// Lens, sensor and curve.
+    fn develop(&self, image: &mut [Vector], random: &mut Random) -> RgbImage {
+        let width = self.view.width();
+        let share = weather::scatter(&self.shader.light);
+        let glow = Glow::new(image, width, share, self.plate.veil.as_ref());
+        let mut picture = RgbImage::new(self.view.width() as u32, self.view.height() as u32);
+        let rows = image.chunks_exact_mut(width).zip(self.view.gain().chunks_exact(width));
+        let mut line = Vec::new();
+        for (y, ((row, gain), bytes)) in rows.zip(picture.chunks_exact_mut(3 * width)).enumerate() {
+            glow.add(y, row, &mut line);
+            for (pixel, gain) in row.iter_mut().zip(gain) {
+                *pixel *= self.exposure.scale * *gain;
+            }
+            sensor::expose(&self.exposure, row, random);
+            tone::develop(row, bytes);
+        }
+        picture
+    }
 }
 
-#[derive(Clone, Debug)]
-struct Lens {
-    camera: Camera,
-    mount: Isometry3<f64>,
-    origin: Vector,
-    /// Half the field's width at distance 1.
-    half_width: f64,
+/// One picture of a room; see [`Renderer::room`] for many.
+#[must_use]
+pub fn render(
+    caster: &Caster,
+    view: &View,
+    light: &Light,
+    sensor: Sensor,
+    rays: u32,
+    shot: Shot,
+) -> RgbImage {
+    let view = Arc::new(view.clone());
+    Renderer::room(view, light.clone(), sensor, caster, rays).image(caster, shot)
 }
 
-impl Lens {
-    fn new(scene: &Scene) -> Self {
-        let mount = space::mount_to_unit(&scene.pose.camera);
-        let half_width = (scene.camera.fov_deg / 2.0).to_radians().tan();
-        Self { camera: scene.camera, origin: place(&mount.translation.vector.into()), mount, half_width }
-    }
+/// What a depth camera measures: distance along the optical axis, millimetres, 0 where there is nothing within 65.535 m
+/// (as the depth images of RealSense and Kinect cameras are written).
+#[must_use]
+pub fn depth(caster: &Caster, view: &View) -> ImageBuffer<Luma<u16>, Vec<u16>> {
+    let far =
+        |ray: &Vector| caster.cast(view.origin(), *ray, FAR_M).map_or(f32::INFINITY, |hit| hit.distance);
+    millimetres(view, view.rays().iter().map(far))
+}
 
-    /// Direction through a place of the image, in pixels from the upper left corner.
-    fn ray(&self, column: f64, row: f64) -> Vector {
-        let (width, height) = (f64::from(self.camera.width), f64::from(self.camera.height));
-        let step = 2.0 * self.half_width / width;
-        let seen = Vector3::new((column - width / 2.0) * step, 1.0, (height / 2.0 - row) * step);
-        let turned = (self.mount.rotation * seen).normalize();
-        Vector::new(turned.x as f32, turned.y as f32, turned.z as f32)
+/// From metres along the rays to millimetres along the axis.
+fn millimetres(view: &View, distances: impl Iterator<Item = f32>) -> ImageBuffer<Luma<u16>, Vec<u16>> {
+    let mut image = ImageBuffer::new(view.lens().width, view.lens().height);
+    for ((pixel, ray), distance) in image.pixels_mut().zip(view.rays()).zip(distances) {
+        let millimetres = 1000.0 * distance * ray.dot(view.forward());
+        // Written so that what is infinite gives 0.
+        *pixel = Luma([if millimetres < 65_535.0 { millimetres.round() as u16 } else { 0 }]);
     }
+    image
+}
 
-    /// Direction of a sub-ray.
-    fn sub_ray(&self, pixel: usize, sub: usize) -> Vector {
-        let (width, n) = (self.camera.width as usize, self.camera.rays as usize);
-        let at = |cell: usize, sub: usize| cell as f64 + (sub as f64 + 0.5) / n as f64;
-        self.ray(at(pixel % width, sub % n), at(pixel / width, sub / n))
-    }
+/// The lens of a scene's camera, at its place.
+fn view(scene: &Scene) -> View {
+    View::new(scene.camera.lens(), space::mount_to_unit(&scene.pose.camera))
 }
 
 /// Where a place of the unit frame is in the image, in pixels from the upper left corner; `None` behind the camera.
 #[must_use]
 pub fn project(scene: &Scene, point: [f64; 3]) -> Option<[f64; 2]> {
-    let lens = Lens::new(scene);
-    let seen = lens.mount.inverse_transform_point(&point.into());
-    let (width, height) = (f64::from(scene.camera.width), f64::from(scene.camera.height));
-    let scale = width / (2.0 * lens.half_width) / seen.y;
-    (seen.y > 0.0).then(|| [width / 2.0 + seen.x * scale, height / 2.0 - seen.z * scale])
+    lens::project(&scene.camera.lens(), &space::mount_to_unit(&scene.pose.camera), point)
+}
+
+/// A weather's renderer, made when it is first asked for.
+type Slot = Arc<OnceLock<Renderer>>;
+
+/// The camera of a scene before its street, in every weather of its sequences.
+#[derive(Debug)]
+pub struct Background {
+    view: Arc<View>,
+    still: Caster,
+    lamps: Vec<Vector>,
+    /// Used last comes last.
+    renderers: Mutex<Vec<(Weather, Slot)>>,
+    most: usize,
 }
 
 impl Background {
-    /// Looks at the street without traffic.
+    /// Looks at the street without traffic in the weather of the first sequence; others follow when they are needed.
+    /// `lamps` are the heads of its street lamps.
+    ///
+    /// One weather takes at most 52 bytes per pixel (27 MB at 960×540), and the rays 16 for all of them; those of as many
+    /// sequences as there are threads are kept, and one.
     #[must_use]
-    pub fn new(scene: &Scene, empty: &Caster) -> Self {
-        let (lens, texture) = (Lens::new(scene), Texture::new(scene));
-        let pixels = scene.camera.width as usize * scene.camera.height as usize;
-        let rays = (scene.camera.rays * scene.camera.rays) as usize;
-        let samples = (0..pixels * rays)
-            .into_par_iter()
-            .map(|at| {
-                let ray = lens.sub_ray(at / rays, at % rays);
-                match empty.cast_still(lens.origin, ray, FAR_M) {
-                    Some(hit) => sample(&texture, empty, &hit, ray),
-                    None => Sample { colour: sky(ray), distance: f32::INFINITY, sun: 0.0, sky: 0.0 },
-                }
-            })
-            .collect();
-        Self { lens, texture, samples }
+    pub fn new(scene: &Scene, empty: &Caster, lamps: &[Vector]) -> Self {
+        let new = Self {
+            view: Arc::new(view(scene)),
+            still: Caster::new(empty.still_solids(), Solids::default()),
+            lamps: lamps.to_vec(),
+            renderers: Mutex::default(),
+            most: rayon::current_num_threads() + 1,
+        };
+        // Here, and not in the middle of a frame, all threads can help: no frame waits for this one.
+        new.slot(scene.weather(0)).get_or_init(|| new.renderer(scene, scene.weather(0), true));
+        new
+    }
+
+    fn slot(&self, weather: &Weather) -> Slot {
+        let mut renderers = self.renderers.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = renderers.iter().position(|(of, _)| of == weather);
+        let slot = at.map_or_else(Slot::default, |at| renderers.remove(at).1);
+        if renderers.len() >= self.most {
+            renderers.remove(0);
+        }
+        renderers.push((*weather, slot.clone()));
+        slot
+    }
+
+    /// With all threads only where no frame is in work: a thread that waits in here could take on another frame, which
+    /// would wait for this one.
+    fn renderer(&self, scene: &Scene, weather: &Weather, is_parallel: bool) -> Renderer {
+        let light = Light::outdoors(weather, &self.lamps);
+        let texture = Texture::street(scene, light.is_dark, light.rain_mm_h);
+        let (shader, sensor) = (Shader::new(light, texture), scene.camera.sensor());
+        Renderer::new(self.view.clone(), shader, sensor, &self.still, scene.camera.rays, is_parallel)
     }
 
     /// The image of a frame.
     #[must_use]
     pub fn observe(&self, scene: &Scene, caster: &Caster, sequence: usize, frame: usize) -> RgbImage {
-        let camera = &self.lens.camera;
-        let rays = (camera.rays * camera.rays) as usize;
-        let mut random = Random::new(scene.seed, sequence, frame, Purpose::Camera);
-        let mut image = RgbImage::new(camera.width, camera.height);
-        for (pixel, (samples, target)) in self.samples.chunks_exact(rays).zip(image.pixels_mut()).enumerate()
-        {
-            let mut sum = [0.0f32; 3];
-            for (sub, still) in samples.iter().enumerate() {
-                let light = self.light(caster, self.lens.sub_ray(pixel, sub), still);
-                for (sum, light) in sum.iter_mut().zip(light) {
-                    *sum += light;
-                }
-            }
-            let grain = random.normals()[0] * camera.noise as f32;
-            target.0 = sum.map(|light| (tone(light / rays as f32) + grain).clamp(0.0, 255.0) as u8);
+        let weather = scene.weather(sequence);
+        let slot = self.slot(weather);
+        let renderer = slot.get_or_init(|| self.renderer(scene, weather, false));
+        renderer.image(caster, Shot { seed: scene.seed, sequence, frame })
+    }
+}
+
+impl Camera {
+    /// Its lens.
+    #[must_use]
+    pub const fn lens(&self) -> Lens {
+        Lens {
+            width: self.width,
+            height: self.height,
+            fov_deg: self.fov_deg,
+            k1: self.k1,
+            k2: self.k2,
+            vignetting: self.vignetting,
         }
-        image
     }
 
-    fn light(&self, caster: &Caster, ray: Vector, still: &Sample) -> [f32; 3] {
-        let origin = self.lens.origin;
-        let reach = still.distance.min(FAR_M);
-        let (seen, point) = match caster.cast_moving(origin, ray, reach) {
-            Some(hit) => (sample(&self.texture, caster, &hit, ray), hit.point + hit.normal * 0.01),
-            None if still.distance.is_infinite() => return still.colour,
-            None => (*still, origin + ray * (still.distance - 0.01)),
-        };
-        let is_shaded = seen.sun > 0.0 && caster.is_shaded_by_moving(point, to_sun(), 60.0);
-        let sun = if is_shaded { 0.0 } else { seen.sun };
-        let clear = (-seen.distance / CLEAR_M).exp();
-        std::array::from_fn(|at| {
-            let lit = seen.colour[at] * (SUN[at] * sun + SKY[at] * seen.sky);
-            lit * clear + HAZE[at] * (1.0 - clear)
-        })
+    /// Its sensor.
+    #[must_use]
+    pub const fn sensor(&self) -> Sensor {
+        Sensor {
+            exposure_s: self.exposure_ms as f32 / 1000.0,
+            longest_s: self.longest_exposure_ms as f32 / 1000.0,
+            full_well_e: self.full_well_e as f32,
+            read_noise_e: self.read_noise_e as f32,
+        }
     }
-}
-
-/// Colour and light of a hit; the shadows of what moves come later.
-fn sample(texture: &Texture, caster: &Caster, hit: &Hit, ray: Vector) -> Sample {
-    let facing = hit.normal.dot(to_sun()).max(0.0);
-    let start = hit.point + hit.normal * 0.02;
-    let is_shaded = facing > 0.0 && caster.is_shaded_by_still(start, to_sun(), FAR_M);
-    // Half of the sky is seen from an upright wall, all of it from the ground, little from below.
-    let sky_share = 0.65 + 0.35 * hit.normal.z;
-    // Next to the ground, walls and wheels get less of it.
-    let nook = if hit.normal.z.abs() < 0.5 { 0.6 + 0.4 * (hit.point.z / 1.2).clamp(0.0, 1.0) } else { 1.0 };
-    Sample {
-        colour: texture.colour(hit, ray),
-        distance: hit.distance,
-        sun: if is_shaded { 0.0 } else { facing },
-        sky: sky_share * nook,
-    }
-}
-
-/// Blue above, pale at the horizon.
-pub(super) fn sky(ray: Vector) -> [f32; 3] {
-    let up = ray.z.max(0.0).sqrt();
-    let (low, high) = ([0.72f32, 0.80, 0.88], [0.20f32, 0.40, 0.75]);
-    std::array::from_fn(|at| low[at] + (high[at] - low[at]) * up)
-}
-
-/// Linear light to a step of an sRGB image: exposure, a soft shoulder, gamma.
-fn tone(light: f32) -> f32 {
-    let exposed = light * 1.15;
-    let soft = exposed * (1.0 + exposed / 4.0) / (1.0 + exposed);
-    255.0 * (soft * 1.35).min(1.0).powf(1.0 / 2.2)
 }
 
 /// The JPEG file of an image.
 pub(super) fn jpeg(scene: &Scene, image: &RgbImage) -> Result<Vec<u8>, ImageError> {
-    let mut file = Cursor::new(Vec::with_capacity(1 << 16));
+    let mut file = Cursor::new(Vec::with_capacity(1 << 17));
     JpegEncoder::new_with_quality(&mut file, scene.camera.quality).encode_image(image)?;
     Ok(file.into_inner())
 }
@@ -198,17 +286,219 @@ pub(super) fn jpeg(scene: &Scene, image: &RgbImage) -> Result<Vec<u8>, ImageErro
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::simulate::scene::{Traffic, Vehicle, VehicleKind};
+    use crate::simulate::solid::{ObjectId, Shape, Solid, Surface};
+    use crate::simulate::world::World;
+    use nalgebra::{Isometry3, Translation3};
+    use parry3d::bounding_volume::Aabb;
+    use parry3d::math::Pose;
+
+    const SHOT: Shot = Shot { seed: 1, sequence: 0, frame: 0 };
+
+    fn cuboid(low: [f32; 3], high: [f32; 3], colour: [f32; 3]) -> Solid {
+        let bounds = Aabb::new(Vector::from(low), Vector::from(high));
+        Solid::upright(bounds, ObjectId(1), Surface::Cloth(colour))
+    }
+
+    /// A room of 6 × 6 × 3 m whose far wall is 4 m before the camera, and a person's trunk 2.5 m before it.
+    fn room() -> (Arc<Solids>, Solid) {
+        let grey = [0.5; 3];
+        let still = vec![
+            cuboid([-3.0, 4.0, 0.0], [3.0, 4.2, 3.0], grey),
+            cuboid([-3.2, -2.0, 0.0], [-3.0, 4.0, 3.0], grey),
+            cuboid([3.0, -2.0, 0.0], [3.2, 4.0, 3.0], grey),
+            cuboid([-3.0, -2.0, 3.0], [3.0, 4.0, 3.2], grey),
+        ];
+        let trunk = Shape::Capsule { half_length: 0.3, radius: 0.2 };
+        let at = Pose::from_translation(Vector::new(0.0, 2.7, 1.5));
+        let person = Solid::still(trunk, at, ObjectId(2), Surface::Cloth([0.6, 0.05, 0.05]));
+        (Arc::new(Solids::new(still)), person)
+    }
+
+    fn room_view() -> View {
+        let lens = Lens { k1: -0.05, ..Lens::pinhole(96, 128, 60.0) };
+        View::new(
+            lens,
+            Isometry3::from_parts(Translation3::new(0.0, 0.0, 1.5), nalgebra::UnitQuaternion::identity()),
+        )
+    }
 
     #[test]
-    fn rays_and_projection_agree() {
-        let mut scene = Scene::default();
-        scene.pose.camera.yaw_deg = 10.0;
-        let lens = Lens::new(&scene);
-        for (column, row) in [(10.0, 20.0), (320.0, 180.0), (600.5, 300.25)] {
-            let seen = lens.origin + lens.ray(column, row) * 20.0;
-            let [x, y] = project(&scene, [seen.x, seen.y, seen.z].map(f64::from)).unwrap();
-            assert!((x - column).abs() < 0.01 && (y - row).abs() < 0.01, "{x} {y} instead of {column} {row}");
+    fn depth_is_that_of_geometry_along_the_axis() {
+        let (still, person) = room();
+        let view = room_view();
+        let caster = Caster::new(still.clone(), Solids::new(vec![person]));
+        let image = depth(&caster, &view);
+        let at = |point: [f64; 3]| {
+            let [x, y] = view.project(point).unwrap();
+            i32::from(image.get_pixel(x as u32, y as u32).0[0])
+        };
+        assert!((at([0.0, 2.5, 1.5]) - 2500).abs() <= 2, "{}", at([0.0, 2.5, 1.5]));
+        // All of the far wall is 4 m away along the axis, whatever the angle.
+        assert_eq!((at([1.5, 4.0, 1.5]), at([-1.5, 4.0, 2.6])), (4000, 4000));
+        assert!((at([0.0, 3.0, 0.0]) - 3000).abs() < 40, "the floor: {}", at([0.0, 3.0, 0.0]));
+        // Through the parts of a renderer it is the same.
+        let empty = Caster::new(still, Solids::default());
+        let light = Light::indoors(300.0, &[], 0.0);
+        let renderer = Renderer::room(Arc::new(view.clone()), light, Sensor::default(), &empty, 2);
+        let fast = renderer.depth(&caster);
+        let off = fast.pixels().zip(image.pixels()).filter(|(a, b)| a.0[0].abs_diff(b.0[0]) > 2).count();
+        assert_eq!(off, 0);
+        let open = Caster::new(Arc::default(), Solids::default());
+        assert_eq!(depth(&open, &view).get_pixel(48, 5).0, [0], "nothing above the horizon");
+    }
+
+    #[test]
+    fn a_room_shows_its_person_where_it_stands() {
+        let (still, person) = room();
+        let view = room_view();
+        let light = Light::indoors(300.0, &[Vector::new(0.0, 1.0, 2.9)], 200.0);
+        let caster = Caster::new(still, Solids::new(vec![person]));
+        let image = render(&caster, &view, &light, Sensor::default(), 2, SHOT);
+        let of = |point: [f64; 3]| {
+            let [x, y] = view.project(point).unwrap();
+            image.get_pixel(x as u32, y as u32).0.map(i32::from)
+        };
+        let ([red, green, _], [wall_red, wall_green, _]) = (of([0.0, 2.5, 1.5]), of([1.5, 4.0, 1.5]));
+        assert!(
+            red > green + 50 && (wall_red - wall_green).abs() < 40,
+            "{red} {green} {wall_red} {wall_green}"
+        );
+        assert!((60..250).contains(&wall_red), "{wall_red}");
+    }
+
+    fn street(kind: VehicleKind, speed_mps: f64, weather: Weather) -> Scene {
+        let vehicle = Vehicle { kind, lane: 1, at_m: 1.0, speed_mps, ..Vehicle::default() };
+        let traffic = Traffic {
+            seconds: 1.0,
+            ue: vec![Vehicle { lane: 3, at_m: -12.0, ..Vehicle::default() }],
+            vehicles: vec![vehicle],
+            ..Traffic::default()
+        };
+        let mut scene = Scene { sequence: vec![traffic], weather, ..Scene::default() };
+        (scene.camera.width, scene.camera.height) = (240, 135);
+        scene
+    }
+
+    /// Luminance with and without traffic.
+    fn looks(scene: &Scene) -> (View, [Vec<Vector>; 2]) {
+        let world = World::new(scene);
+        let background = Background::new(scene, &world.empty(), world.lamps());
+        let renderer = background.renderer(scene, scene.weather(0), false);
+        let both = [renderer.luminance(&world.at(scene, 0, 0.0)), renderer.luminance(&world.empty())];
+        (view(scene), both)
+    }
+
+    fn brighter(scene: &Scene, point: [f64; 3]) -> f32 {
+        let (view, [with, without]) = looks(scene);
+        let [x, y] = view.project(point).unwrap();
+        let pixel = y as usize * view.width() + x as usize;
+        with[pixel].y / without[pixel].y
+    }
+
+    #[test]
+    fn pixels_see_what_rays_hit() {
+        let scene = street(VehicleKind::Car, 0.0, Weather::default());
+        let world = World::new(&scene);
+        let caster = world.at(&scene, 0, 0.0);
+        let background = Background::new(&scene, &world.empty(), world.lamps());
+        let renderer = background.renderer(&scene, scene.weather(0), false);
+        let movers = Movers::new(&renderer.view, &renderer.shader, &renderer.plate, &caster);
+        let hits = renderer.view.rays().iter().zip(movers.depth()).filter(|(ray, depth)| {
+            let hit = caster.cast(renderer.view.origin(), **ray, FAR_M);
+            // Wheels are discs to the camera and boxes to rays.
+            let is_wheel = hit.is_some_and(|hit| hit.surface == Surface::Wheel);
+            let distance = hit.map_or(f32::INFINITY, |hit| hit.distance);
+            !is_wheel && distance != **depth && (distance - **depth).abs() > 0.01
+        });
+        assert_eq!(hits.count(), 0);
+    }
+
+    #[test]
+    fn a_car_throws_a_shadow_by_day_and_light_by_night() {
+        let day = street(VehicleKind::Truck, 0.0, Weather::default());
+        // The sun is behind the camera to the right: the shadow falls to the left and away.
+        let [shadow, clear] = [[-6.0, 11.0, 0.0], [9.0, 9.0, 0.0]].map(|place| brighter(&day, place));
+        assert!(shadow < 0.5 && (clear - 1.0).abs() < 0.02, "{shadow} {clear}");
+        let cloudy = Weather { cloud: 1.0, ..Weather::default() };
+        let soft = brighter(&street(VehicleKind::Truck, 0.0, cloudy), [-6.0, 11.0, 0.0]);
+        assert!(soft > 0.6, "{soft}");
+        let night = Weather { sun_elevation_deg: -20.0, ..Weather::default() };
+        let ahead = brighter(&street(VehicleKind::Car, 0.0, night), [9.0, 10.0, 0.0]);
+        assert!(ahead > 1.5, "{ahead}");
+    }
+
+    #[test]
+    fn fog_takes_contrast_by_distance() {
+        let fog = Weather { visibility_m: 60.0, cloud: 1.0, ..Weather::default() };
+        let thick = street(VehicleKind::Car, 0.0, fog);
+        let thin = street(VehicleKind::Car, 0.0, Weather { visibility_m: 100_000.0, ..fog });
+        // A black window of the car against the white of its roof, about 11 m away.
+        let contrast = |scene: &Scene| {
+            let (view, [image, _]) = looks(scene);
+            let at = |point: [f64; 3]| {
+                let [x, y] = view.project(point).unwrap();
+                image[y as usize * view.width() + x as usize]
+            };
+            (at([0.0, 10.0, 1.45]) - at([-0.7, 9.22, 1.1])).y
+        };
+        let distance = (10.0f32 * 10.0 + 2.6 * 2.6).sqrt();
+        let expected = (-(20f32.ln()) / 60.0 * distance).exp();
+        let found = contrast(&thick) / contrast(&thin);
+        assert!((found / expected - 1.0).abs() < 0.15, "{found} instead of {expected}");
+    }
+
+    #[test]
+    fn what_moves_is_smeared_and_what_stands_is_not() {
+        let dusk = Weather { sun_elevation_deg: -3.0, ..Weather::default() };
+        // The share of pixels that have changed by traffic: a smear covers more of them.
+        let covered = |speed_mps: f64| {
+            let (_, [with, without]) = looks(&street(VehicleKind::Bus, speed_mps, dusk));
+            with.iter().zip(&without).filter(|(a, b)| (**a - **b).abs().max_element() > 0.02 * b.y).count()
+        };
+        assert!(covered(60.0) > covered(0.0) + 200, "{} {}", covered(60.0), covered(0.0));
+    }
+
+    #[test]
+    fn a_picture_does_not_depend_on_threads() {
+        let rain = Weather { rain_mm_h: 8.0, sun_elevation_deg: -3.0, ..Weather::default() };
+        let scene = street(VehicleKind::Bus, 9.0, rain);
+        let picture = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                let world = World::new(&scene);
+                let background = Background::new(&scene, &world.empty(), world.lamps());
+                background.observe(&scene, &world.at(&scene, 0, 0.0), 0, 0)
+            })
+        };
+        let one = picture(1);
+        assert!(one == picture(3));
+        let reds = || one.pixels().map(|pixel| pixel.0[0]);
+        assert!(reds().max() > reds().min().map(|least| least + 80), "{:?} {:?}", reds().min(), reds().max());
+    }
+
+    #[test]
+    fn as_many_weathers_are_kept_as_threads_need() {
+        let mut scene = street(VehicleKind::Car, 0.0, Weather::default());
+        (scene.camera.width, scene.camera.height) = (32, 18);
+        let world = World::new(&scene);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        let background = pool.install(|| Background::new(&scene, &world.empty(), world.lamps()));
+        for cloud in [0.0, 0.2, 0.4, 0.0, 0.6] {
+            scene.weather.cloud = cloud;
+            let _ = background.observe(&scene, &world.empty(), 0, 0);
         }
-        assert_eq!(project(&scene, [0.0, -5.0, 1.0]), None);
+        let kept: Vec<f64> = background.renderers.lock().unwrap().iter().map(|(of, _)| of.cloud).collect();
+        assert_eq!(kept, [0.0, 0.6]);
+    }
+
+    #[test]
+    fn lamps_hang_at_the_ends_of_arms() {
+        let scene = Scene::default();
+        let world = World::new(&scene);
+        let lamps = world.lamps();
+        // A pole between every two trees, 13 m apart over 180 m; the arms reach towards the street.
+        assert_eq!(lamps.len(), 14);
+        assert!(lamps.iter().all(|lamp| (6.0..6.6).contains(&lamp.z) && lamp.y < 18.75), "{lamps:?}");
     }
 }

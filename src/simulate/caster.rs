@@ -77,6 +77,18 @@ impl Caster {
         Self { still, moving }
     }
 
+    /// The shapes of what stands.
+    #[must_use]
+    pub fn still(&self) -> &[Solid] {
+        self.still.solids()
+    }
+
+    /// What stands, shared.
+    #[must_use]
+    pub fn still_solids(&self) -> Arc<Solids> {
+        self.still.clone()
+    }
+
     /// The shapes of what moves.
     #[must_use]
     pub fn moving(&self) -> &[Solid] {

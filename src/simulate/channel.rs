@@ -1,210 +1,496 @@
-//! The 60 GHz link: a uniform linear array at the unit, one antenna on the roof of a car.
+//! The 60 GHz link: an antenna on each UE transmits, the unit's array receives with one beam after the other.
 //!
-//! A path is a complex gain and a direction. The line of sight loses power with distance (Friis), and by knife-edge
-//! diffraction when an object stands in it; each facade gives one reflection (image method) that is there when nothing
-//! cuts it. The power of beam b is |Σ_paths g·a_b(path)|² plus a floor.
+//! A path is a complex gain and a direction. There are the line of sight, a reflection off the ground, one off each
+//! [`Reflector`] (the image method) and one off each two of them of which one is a building. Every path loses power
+//!
+//! * with its length (Friis), to oxygen and water vapour (`gases`, P.676) and rain (`rain`, P.838);
+//! * to what stands in its way, each leg of it (`diffraction`, TR 38.901 and P.526), smoothly and not only when the
+//!   line is cut;
+//! * in its mirrors ([`reflection`], P.2040).
+//!
+//! The power of beam b is |Σ_paths gain·field_b(direction)|², fields from the [`codebook`], as the `receiver` reads it.
+//! Paths add with their phases, so a UE that moves by a part of the wavelength sees another sum: small-scale fading.
 
 use num_complex::Complex64;
-use parry3d::bounding_volume::Aabb;
 use parry3d::math::Vector;
 
 use super::caster::Caster;
 use super::random::{Purpose, Random};
-use super::scene::{Link, Scene};
-use super::world::Facade;
+use super::scene::Scene;
+use super::solid::ObjectId;
+use super::world::Reflector;
+
+pub mod codebook;
+mod diffraction;
+mod gases;
+mod rain;
+mod receiver;
+pub mod reflection;
+
+use codebook::Beams;
+use diffraction::{Leg, Obstacles};
+use reflection::{Material, roughness};
 
 /// Speed of light, m/s.
 const LIGHT: f64 = 299_792_458.0;
-/// Range at which [`Link::power_at_10_m`] is stated, metres.
+/// Range at which [`Link::power_at_10_m`](super::scene::Link::power_at_10_m) is stated, metres.
 const REFERENCE_M: f64 = 10.0;
+/// A mirror that throws back less than this amplitude of what an endless one would is left out: −40 dB.
+const FAINTEST: f64 = 0.01;
 
 /// What the link does at one instant.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LinkState {
-    /// Linear power per beam, in the unit of [`Link::power_at_10_m`].
+    /// What the receiver reads: linear power per beam, in the unit of
+    /// [`Link::power_at_10_m`](super::scene::Link::power_at_10_m), the floor included.
     pub power: Vec<f64>,
-    /// Whether an object cuts the line of sight.
+    /// The same without measurement noise.
+    pub clean: Vec<f64>,
+    /// Whether [`LinkState::excess_db`] reaches [`Link::blocked_db`](super::scene::Link::blocked_db).
     pub is_blocked: bool,
-    /// What the objects in the line of sight take, dB; 0 when it is free.
-    pub blockage_db: f64,
+    /// What vehicles, people, buildings and trees take from the line of sight, dB: its loss beyond that of free space
+    /// and air, 0…60.
+    pub excess_db: f64,
+    /// Whether nothing opaque cuts the straight line.
+    pub is_line_of_sight: bool,
+    /// The ways of the wave, the line of sight first.
+    pub paths: Vec<Path>,
 }
 
 impl LinkState {
-    /// The strongest beam, from 0, and its power.
+    /// The beam of the strongest reading, from 0, and that reading.
     #[must_use]
     pub fn best(&self) -> (usize, f64) {
-        self.power.iter().copied().enumerate().max_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or((0, 0.0))
+        strongest(&self.power)
+    }
+
+    /// The same without measurement noise.
+    #[must_use]
+    pub fn best_clean(&self) -> (usize, f64) {
+        strongest(&self.clean)
     }
 }
 
-/// One way of the wave from the unit to the UE.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Path {
-    /// Amplitude and phase; |gain|² = 1 is a free line of sight at 10 m.
-    gain: Complex64,
-    /// Sine of the angle from boresight towards +x: the direction's x component.
-    sine: f64,
+fn strongest(power: &[f64]) -> (usize, f64) {
+    power.iter().copied().enumerate().max_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or((0, 0.0))
 }
 
-/// Measures the link between the unit and an antenna at `ue`.
+/// Where a path has been.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Straight.
+    Direct,
+    /// Off the ground.
+    Ground,
+    /// Off a side of this object.
+    Mirror(ObjectId),
+    /// Off two, the one nearer to the unit first.
+    Mirrors(ObjectId, ObjectId),
+}
+
+/// One way of the wave between the unit and the UE.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Path {
+    /// Where it has been.
+    pub way: Way,
+    /// Its length, metres.
+    pub length_m: f64,
+    /// From the unit, length 1.
+    pub direction: Vector,
+    /// Amplitude and phase without the beam: |gain|² = 1 is a free line of sight at 10 m.
+    pub gain: Complex64,
+}
+
+/// Measures the link between the unit and the antenna at `ue`, in the unit frame, which `object` carries.
+///
+/// `random` is the stream of the measurement noise: see [`noise`].
 pub(super) fn measure(
     scene: &Scene,
     caster: &Caster,
-    facades: &[Facade],
+    reflectors: &[Reflector],
     ue: Vector,
+    object: ObjectId,
+    sequence: usize,
     random: &mut Random,
 ) -> LinkState {
     let link = &scene.link;
-    let wavelength = LIGHT / link.carrier_hz;
-    let unit = Vector::from(link.position_m.map(|metres| metres as f32));
-    let in_the_way = caster.between(unit, ue);
-    let blockage_db: f64 = in_the_way
-        .iter()
-        .filter_map(|&object| caster.bounds(object))
-        .map(|bounds| diffraction_db(unit, ue, &bounds, wavelength))
-        .sum();
-    let mut paths = vec![path(unit, ue, distance(unit, ue), blockage_db, wavelength)];
-    paths.extend(facades.iter().filter_map(|facade| reflection(link, caster, facade, unit, ue, wavelength)));
-    let power = (0..scene.beams())
-        .map(|beam| {
-            let steered = steering_sine(link, scene.beams(), beam);
-            let sum: Complex64 =
-                paths.iter().map(|path| path.gain * array_factor(link.elements, path.sine - steered)).sum();
-            let clean = link.power_at_10_m * sum.norm_sqr() + link.floor;
-            clean * 10f64.powf(link.noise_db * f64::from(random.normal()) / 10.0)
-        })
-        .collect();
-    LinkState { power, is_blocked: !in_the_way.is_empty(), blockage_db }
+    let tracer = Tracer::new(scene, caster, ue, object, sequence);
+    let straight = Leg::new(tracer.unit, ue);
+    let excess_db = straight.map_or(0.0, |leg| tracer.obstacles.loss_db(&leg, &[]));
+    let mut paths = vec![tracer.direct(excess_db)];
+    paths.extend(tracer.ground());
+    paths.extend(reflectors.iter().filter_map(|mirror| tracer.mirror(mirror)));
+    let facing = |place: Vector| reflectors.iter().filter(move |mirror| mirror.height_of(place) > 0.0);
+    let last: Vec<&Reflector> = facing(ue).collect();
+    for first in facing(tracer.unit) {
+        paths.extend(last.iter().filter_map(|second| tracer.mirrors(first, second)));
+    }
+    let mut fields = vec![Complex64::ZERO; scene.beams()];
+    let beams = Beams::new(scene);
+    for path in &paths {
+        for (sum, field) in fields.iter_mut().zip(beams.fields(path.direction)) {
+            *sum += path.gain * field;
+        }
+    }
+    let signals: Vec<f64> = fields.iter().map(|field| link.power_at_10_m * field.norm_sqr()).collect();
+    LinkState {
+        power: signals.iter().map(|&signal| receiver::read(link, signal, random)).collect(),
+        clean: signals.iter().map(|&signal| receiver::expected(link, signal)).collect(),
+        is_blocked: excess_db >= link.blocked_db,
+        excess_db,
+        is_line_of_sight: straight.is_none_or(|leg| !tracer.obstacles.cut(&leg)),
+        paths,
+    }
 }
 
 /// The stream of a link's measurement noise.
-pub(super) fn noise(scene: &Scene, sequence: usize, frame: usize) -> Random {
-    Random::new(scene.seed, sequence, frame, Purpose::Link)
+pub(super) fn noise(scene: &Scene, sequence: usize, frame: usize, ue: usize) -> Random {
+    Random::of_ue(scene.seed, sequence, frame, Purpose::Link, ue)
 }
 
-/// Sine of the angle at which a beam has its peak: angles are uniform over the sector, beam 0 leftmost.
-fn steering_sine(link: &Link, beams: usize, beam: usize) -> f64 {
-    let step = 2.0 * link.sector_deg / (beams - 1) as f64;
-    (-link.sector_deg + step * beam as f64).to_radians().sin()
+/// Free-space loss, dB: 20·log10(4π·d/λ), Recommendation ITU-R P.525, equation (4).
+#[cfg(test)]
+fn free_space_db(metres: f64, carrier_hz: f64) -> f64 {
+    20.0 * (4.0 * std::f64::consts::PI * metres * carrier_hz / LIGHT).log10()
 }
 
-/// Σ_m e^{jπm·Δ}/N of N elements half a wavelength apart, Δ the difference of the sines: 1 on the peak.
-fn array_factor(elements: usize, difference: f64) -> Complex64 {
-    (0..elements)
-        .map(|element| Complex64::from_polar(1.0, std::f64::consts::PI * element as f64 * difference))
-        .sum::<Complex64>()
-        / elements as f64
+/// Finds the ways between the unit and a UE.
+struct Tracer<'a> {
+    unit: Vector,
+    ue: Vector,
+    obstacles: Obstacles<'a>,
+    antenna: Antenna,
+    carrier_hz: f64,
+    wavelength: f64,
+    roughness_m: f64,
+    /// Of gases and rain.
+    air_db_per_m: f64,
+}
+
+impl<'a> Tracer<'a> {
+    fn new(scene: &Scene, caster: &'a Caster, ue: Vector, object: ObjectId, sequence: usize) -> Self {
+        let link = &scene.link;
+        let weather = scene.weather(sequence);
+        let ghz = link.carrier_hz / 1e9;
+        let [oxygen, vapour] = gases::specific_db_per_km(ghz, weather);
+        let rain = rain::specific_db_per_km(ghz, weather.rain_mm_h);
+        let carrier = caster.moving().iter().find(|solid| solid.object == object);
+        let heading = carrier.map_or(Vector::X, |solid| solid.pose.rotation * Vector::X);
+        Self {
+            unit: Vector::from(link.position_m.map(|metres| metres as f32)),
+            ue,
+            obstacles: Obstacles::new(caster, link.carrier_hz, object),
+            antenna: Antenna::new(scene, sequence, object, heading),
+            carrier_hz: link.carrier_hz,
+            wavelength: LIGHT / link.carrier_hz,
+            roughness_m: link.roughness_mm / 1e3,
+            air_db_per_m: (oxygen + vapour + rain) / 1e3,
+        }
+    }
+
+    /// A path of legs through `places`, from the unit on; `mirrors` is what its mirrors leave.
+    fn path(&self, way: Way, places: &[Vector], loss_db: f64, mirrors: Complex64) -> Path {
+        let legs = || places.iter().zip(places.iter().skip(1));
+        let length_m: f64 = legs().map(|(&a, &b)| distance(a, b)).sum();
+        let towards = |leg: Option<(&Vector, &Vector)>| {
+            leg.map_or(Vector::Y, |(&a, &b)| (b - a).normalize_or(Vector::Y))
+        };
+        let (direction, last) = (towards(legs().next()), towards(legs().next_back()));
+        let lost = loss_db + self.air_db_per_m * length_m;
+        let amplitude =
+            REFERENCE_M / length_m.max(0.01) * 10f64.powf(-lost / 20.0) * self.antenna.field(-last);
+        let phase = Complex64::from_polar(amplitude, -std::f64::consts::TAU * length_m / self.wavelength);
+        Path { way, length_m, direction, gain: phase * mirrors }
+    }
+
+    fn blocked_db(&self, from: Vector, to: Vector, besides: &[ObjectId]) -> f64 {
+        Leg::new(from, to).map_or(0.0, |leg| self.obstacles.loss_db(&leg, besides))
+    }
+
+    fn direct(&self, excess_db: f64) -> Path {
+        self.path(Way::Direct, &[self.unit, self.ue], excess_db, Complex64::ONE)
+    }
+
+    fn ground(&self) -> Option<Path> {
+        let (up, down) = (self.unit.z, self.ue.z);
+        if up <= 0.0 || down <= 0.0 {
+            return None;
+        }
+        let at = self.unit + (self.ue - self.unit) * (up / (up + down));
+        let at = Vector::new(at.x, at.y, 0.0);
+        let cosine = f64::from((self.unit - at).normalize_or(Vector::Z).z);
+        let coefficient = Material::Concrete.parallel(self.carrier_hz, cosine)
+            * roughness(self.roughness_m, cosine, self.carrier_hz);
+        let loss_db = self.blocked_db(self.unit, at, &[]) + self.blocked_db(at, self.ue, &[]);
+        Some(self.path(Way::Ground, &[self.unit, at, self.ue], loss_db, coefficient))
+    }
+
+    fn mirror(&self, mirror: &Reflector) -> Option<Path> {
+        let image = mirror.image(self.ue);
+        let at = mirror.meets(self.unit, image)?;
+        let left = self.reflected(mirror, at, self.unit, [distance(self.unit, at), distance(at, self.ue)])?;
+        let own = [mirror.object];
+        let loss_db = self.blocked_db(self.unit, at, &own) + self.blocked_db(at, self.ue, &own);
+        Some(self.path(Way::Mirror(mirror.object), &[self.unit, at, self.ue], loss_db, left))
+    }
+
+    /// Off two, one of them a building: between two vehicles there is mostly another, and they are small.
+    fn mirrors(&self, first: &Reflector, second: &Reflector) -> Option<Path> {
+        if first.object == second.object || !(first.is_building() || second.is_building()) {
+            return None;
+        }
+        let image = second.image(self.ue);
+        let at = first.meets(self.unit, first.image(image))?;
+        let then = second.meets(at, image)?;
+        // The way from the first to the second leaves the first's front.
+        if first.height_of(then) <= 0.0 {
+            return None;
+        }
+        let lengths = [distance(self.unit, at), distance(at, then), distance(then, self.ue)];
+        let [one, two, three] = lengths;
+        let left = self.reflected(first, at, self.unit, [one, two + three])?
+            * self.reflected(second, then, at, [one + two, three])?;
+        let loss_db = self.blocked_db(self.unit, at, &[first.object])
+            + self.blocked_db(at, then, &[first.object, second.object])
+            + self.blocked_db(then, self.ue, &[second.object]);
+        let way = Way::Mirrors(first.object, second.object);
+        Some(self.path(way, &[self.unit, at, then, self.ue], loss_db, left))
+    }
+
+    /// What a mirror leaves of a path that comes from `from` and meets its plane in `at`.
+    fn reflected(&self, mirror: &Reflector, at: Vector, from: Vector, legs: [f64; 2]) -> Option<Complex64> {
+        let towards = (at - from).normalize_or(Vector::Y);
+        let share = mirror.share(at, towards, legs, self.wavelength);
+        let coefficient = || mirror.coefficient(at, towards, self.carrier_hz, self.roughness_m);
+        (share > FAINTEST).then(|| coefficient() * share)
+    }
+}
+
+/// The pattern of a UE's antenna: the same in all directions, but for ripples over azimuth by what it is mounted on.
+struct Antenna {
+    heading: Vector,
+    /// Ripples around the horizon: how many, how high (dB), where.
+    ripples: [(f64, f64, f64); 3],
+}
+
+impl Antenna {
+    fn new(scene: &Scene, sequence: usize, object: ObjectId, heading: Vector) -> Self {
+        let mut random = Random::new(scene.seed, sequence, object.0 as usize, Purpose::Antenna);
+        // Heights that add up to the ripple, so that it is never more.
+        let ripples = [(2.0, 0.5), (5.0, 0.3), (9.0, 0.2)].map(|(count, share)| {
+            (count, share * scene.link.ripple_db, std::f64::consts::TAU * f64::from(random.uniform()))
+        });
+        Self { heading, ripples }
+    }
+
+    /// Amplitude towards a direction of length 1, 1 in the mean over azimuth of its decibels.
+    fn field(&self, towards: Vector) -> f64 {
+        let cross = self.heading.x * towards.y - self.heading.y * towards.x;
+        let along = self.heading.x * towards.x + self.heading.y * towards.y;
+        let azimuth = f64::from(cross.atan2(along));
+        let ripple = |&(count, height, phase): &(f64, f64, f64)| height * (count * azimuth + phase).cos();
+        10f64.powf(self.ripples.iter().map(ripple).sum::<f64>() / 20.0)
+    }
 }
 
 fn distance(a: Vector, b: Vector) -> f64 {
     [a.x - b.x, a.y - b.y, a.z - b.z].into_iter().map(|part| f64::from(part).powi(2)).sum::<f64>().sqrt()
 }
 
-/// Leaving `unit` towards `towards`, `length` metres long: Friis, and `loss_db` besides.
-fn path(unit: Vector, towards: Vector, length: f64, loss_db: f64, wavelength: f64) -> Path {
-    let amplitude = REFERENCE_M / length * 10f64.powf(-loss_db / 20.0);
-    let direction = (towards - unit).normalize();
-    // The pattern of one element: cosine of the angle from boresight, nothing to the back.
-    let element = f64::from(direction.y.max(0.0)).sqrt();
-    let phase = -std::f64::consts::TAU * length / wavelength;
-    Path { gain: Complex64::from_polar(amplitude * element, phase), sine: f64::from(direction.x) }
-}
-
-/// Image method: the UE mirrored in the front of a building; `None` when the mirror point is not on the building or
-/// one of the two legs is cut.
-fn reflection(
-    link: &Link,
-    caster: &Caster,
-    facade: &Facade,
-    unit: Vector,
-    ue: Vector,
-    wavelength: f64,
-) -> Option<Path> {
-    let image = Vector::new(ue.x, 2.0 * facade.y - ue.y, ue.z);
-    let share = (facade.y - unit.y) / (image.y - unit.y);
-    let mirror = unit + (image - unit) * share;
-    let on_it = (facade.from_x..facade.to_x).contains(&mirror.x) && (0.0..facade.height).contains(&mirror.z);
-    if !on_it || ue.y >= facade.y || !caster.is_free(unit, mirror) || !caster.is_free(ue, mirror) {
-        return None;
-    }
-    Some(path(unit, mirror, distance(unit, image), link.reflection_db, wavelength))
-}
-
-/// Loss of an object in a line of sight, dB: the best of the ways over its top and around its two sides, each a single
-/// knife edge.
-fn diffraction_db(from: Vector, to: Vector, bounds: &Aabb, wavelength: f64) -> f64 {
-    let length = distance(from, to);
-    // Of an edge that stands `height` metres out of the line, `share` of the way along it.
-    let loss = |height: f64, share: f64| {
-        let (d1, d2) = (share * length, (1.0 - share) * length);
-        if d1 <= 0.0 || d2 <= 0.0 { 0.0 } else { knife_edge_db(fresnel(height, d1, d2, wavelength)) }
-    };
-    let share_of = |y: f32| f64::from((y - from.y) / (to.y - from.y)).clamp(0.0, 1.0);
-    let at = |share: f64| from + (to - from) * share as f32;
-    // A thick object has a front and a back edge: the worse of the two counts.
-    let worst = |height: &dyn Fn(Vector) -> f64| {
-        [bounds.mins.y, bounds.maxs.y]
-            .into_iter()
-            .map(|y| loss(height(at(share_of(y))), share_of(y)))
-            .fold(0.0f64, f64::max)
-    };
-    // Across the line, not across the street.
-    let lean = f64::from((to.y - from.y).abs()) / f64::from((to.x - from.x).hypot(to.y - from.y)).max(1e-6);
-    let over = worst(&|place| f64::from(bounds.maxs.z - place.z));
-    let left = worst(&|place| f64::from(place.x - bounds.mins.x) * lean);
-    let right = worst(&|place| f64::from(bounds.maxs.x - place.x) * lean);
-    over.min(left).min(right)
-}
-
-/// ν of ITU-R P.526: h·√(2/λ·(1/d1 + 1/d2)).
-fn fresnel(height: f64, d1: f64, d2: f64, wavelength: f64) -> f64 {
-    height * (2.0 / wavelength * (1.0 / d1 + 1.0 / d2)).sqrt()
-}
-
-/// J(ν) of ITU-R P.526, dB: 6.9 + 20 log10(√((ν − 0.1)² + 1) + ν − 0.1) above ν = −0.78, nothing below.
-fn knife_edge_db(nu: f64) -> f64 {
-    if nu <= -0.78 {
-        return 0.0;
-    }
-    let shifted = nu - 0.1;
-    (6.9 + 20.0 * (shifted.hypot(1.0) + shifted).log10()).max(0.0)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use parry3d::bounding_volume::Aabb;
+
     use super::*;
+    use crate::simulate::caster::Solids;
+    use crate::simulate::scene::{Link, Weather};
+    use crate::simulate::solid::{Solid, Surface};
+
+    const OWN: ObjectId = ObjectId::UE;
+
+    fn quiet() -> Scene {
+        let link = Link {
+            phase_bits: 0,
+            phase_error_deg: 0.0,
+            defocus_deg: 0.0,
+            ripple_db: 0.0,
+            floor: 0.0,
+            noise_db: 0.0,
+            ..Link::default()
+        };
+        Scene { link, ..Scene::default() }
+    }
+
+    fn cuboid(object: u32, mins: [f32; 3], maxs: [f32; 3]) -> Solid {
+        Solid::upright(
+            Aabb::new(Vector::from(mins), Vector::from(maxs)),
+            ObjectId(object),
+            Surface::Paint([0.5; 3]),
+        )
+    }
+
+    fn state(scene: &Scene, moving: Vec<Solid>, mirrors: &[Reflector], ue: Vector) -> LinkState {
+        let caster = Caster::new(Arc::default(), Solids::new(moving));
+        measure(scene, &caster, mirrors, ue, OWN, 0, &mut noise(scene, 0, 0, 0))
+    }
+
+    fn db(ratio: f64) -> f64 {
+        10.0 * ratio.log10()
+    }
 
     #[test]
-    fn knife_edges_match_the_recommendation() {
-        // P.526, figure 9: 6.0 dB where the edge touches the line, 13.9 dB at ν = 1, 19.0 at 2, 32.9 at 10.
-        for (nu, expected) in [(-1.0, 0.0), (0.0, 6.0), (1.0, 13.9), (2.0, 19.0), (10.0, 32.9)] {
-            let found = knife_edge_db(nu);
-            assert!((found - expected).abs() < 0.15, "J({nu}) = {found} instead of {expected}");
+    fn free_space_takes_88_db_over_10_m() {
+        // 92.45 + 20·log10(60) + 20·log10(0.01) = 88.01 (P.525, equation (6)).
+        assert!((free_space_db(10.0, 60e9) - 88.01).abs() < 0.01, "{}", free_space_db(10.0, 60e9));
+        let scene = quiet();
+        let at = |metres: f32| state(&scene, Vec::new(), &[], Vector::new(0.0, metres, 3.5)).paths[0];
+        let lost = db(at(10.0).gain.norm_sqr() / at(40.0).gain.norm_sqr());
+        // Twice 6.02 dB, and 30 m of air at 14.78 dB/km.
+        assert!((lost - 12.041 - 0.443).abs() < 0.01, "{lost}");
+        let expected = free_space_db(40.0, 60e9) - free_space_db(10.0, 60e9);
+        assert!((expected - 12.041).abs() < 0.001);
+    }
+
+    #[test]
+    fn rain_and_air_are_those_of_the_sequence() {
+        let dry = quiet();
+        let wet = Scene { weather: Weather { rain_mm_h: 50.0, ..Weather::default() }, ..quiet() };
+        let gain = |scene: &Scene| state(scene, Vec::new(), &[], Vector::new(0.0, 100.0, 3.5)).paths[0].gain;
+        // 15.92 dB/km over 100 m.
+        let lost = db(gain(&dry).norm_sqr() / gain(&wet).norm_sqr());
+        assert!((lost - 1.592).abs() < 0.005, "{lost}");
+    }
+
+    #[test]
+    fn the_ground_mirrors_with_its_own_phase() {
+        let scene = quiet();
+        let state = state(&scene, Vec::new(), &[], Vector::new(0.0, 10.0, 3.5));
+        let [direct, ground] = state.paths[..] else { panic!("{:?}", state.paths) };
+        assert_eq!((direct.way, ground.way), (Way::Direct, Way::Ground));
+        // Image method: √(10² + 7²).
+        assert!((ground.length_m - 149f64.sqrt()).abs() < 1e-5);
+        assert!((ground.direction - Vector::new(0.0, 5.0, -3.5).normalize()).length() < 1e-6);
+        // 55° from the normal, near Brewster's angle of concrete (66.4°): little is left.
+        assert!(db(ground.gain.norm_sqr()) < -15.0, "{}", db(ground.gain.norm_sqr()));
+    }
+
+    fn wall(y: f32, normal: f32, object: u32) -> Reflector {
+        Reflector {
+            centre: Vector::new(0.0, y, 5.0),
+            normal: Vector::Y * normal,
+            along: Vector::X,
+            half_width: 30.0,
+            half_height: 5.0,
+            object: ObjectId(object),
+            surface: Surface::Paint([0.5; 3]),
         }
     }
 
     #[test]
-    fn beams_peak_where_they_point_in_index_order() {
-        let link = Link::default();
-        let gain = |beam: usize, degrees: f64| {
-            array_factor(link.elements, degrees.to_radians().sin() - steering_sine(&link, 64, beam)).norm()
-        };
-        assert!((gain(0, -45.0) - 1.0).abs() < 1e-12 && (gain(63, 45.0) - 1.0).abs() < 1e-12);
-        let best =
-            |degrees: f64| (0..64).max_by(|&a, &b| gain(a, degrees).total_cmp(&gain(b, degrees))).unwrap();
-        assert_eq!((best(-45.0), best(-20.0), best(0.5), best(30.5)), (0, 17, 32, 53));
+    fn walls_mirror_once_and_twice() {
+        let scene = quiet();
+        let building = Surface::Facade { colour: [0.5; 3], number: 2 };
+        let mirrors = [wall(25.0, -1.0, 1), Reflector { surface: building, ..wall(12.0, 1.0, 2) }];
+        let found = state(&scene, Vec::new(), &mirrors, Vector::new(6.0, 20.0, 3.5));
+        let length = |way: Way| found.paths.iter().find(|path| path.way == way).map(|path| path.length_m);
+        // The unit stands behind the near wall: it sees the far one only, and through it the near one.
+        assert!((length(Way::Mirror(ObjectId(1))).unwrap() - 6f64.hypot(30.0)).abs() < 1e-4);
+        assert_eq!(length(Way::Mirror(ObjectId(2))), None);
+        // Image in the near wall at y = 4, of that in the far wall at y = 46.
+        let twice = length(Way::Mirrors(ObjectId(1), ObjectId(2))).unwrap();
+        assert!((twice - 6f64.hypot(46.0)).abs() < 1e-4, "{twice}");
+        assert_eq!(length(Way::Mirrors(ObjectId(2), ObjectId(1))), None);
+        // Metal keeps what falls on it.
+        let gain = found.paths.iter().find(|path| path.way == Way::Mirror(ObjectId(1))).unwrap().gain;
+        let free = 20.0 * (10.0 / 6f64.hypot(30.0)).log10() - 0.01478 * 6f64.hypot(30.0);
+        assert!((db(gain.norm_sqr()) - free).abs() < 0.5, "{} {free}", db(gain.norm_sqr()));
     }
 
     #[test]
-    fn an_object_takes_more_the_deeper_the_shadow() {
-        let (from, to) = (Vector::new(0.0, 0.0, 3.5), Vector::new(0.0, 17.0, 1.6));
-        let loss = |x: f32, top: f32| {
-            let bounds = Aabb::new(Vector::new(x - 5.0, 5.0, 0.0), Vector::new(x + 5.0, 8.0, top));
-            diffraction_db(from, to, &bounds, 0.005)
+    fn both_legs_of_a_reflection_can_be_blocked() {
+        let scene = quiet();
+        let mirrors = [wall(25.0, -1.0, 1)];
+        let ue = Vector::new(20.0, 5.0, 3.5);
+        let reflected = |solids: Vec<Solid>| {
+            let state = state(&scene, solids, &mirrors, ue);
+            let path = state.paths.iter().find(|path| path.way == Way::Mirror(ObjectId(1)));
+            (db(path.unwrap().gain.norm_sqr()), state.excess_db)
         };
-        assert!((loss(0.0, 3.8) - 33.0).abs() < 4.0, "{}", loss(0.0, 3.8));
-        assert!(loss(0.0, 2.9) < loss(0.0, 3.8));
-        assert!(loss(4.7, 3.8) < loss(0.0, 3.8));
-        assert!(loss(0.0, 3.8) == loss(1.0, 3.8), "over its top, wherever it stands");
+        let (free, _) = reflected(Vec::new());
+        // The mirror point is (11.1, 25).
+        let first = reflected(vec![cuboid(7, [4.0, 12.0, 0.0], [7.0, 13.0, 6.0])]);
+        let second = reflected(vec![cuboid(7, [14.0, 14.0, 0.0], [17.0, 15.0, 6.0])]);
+        assert!(free - first.0 > 15.0 && free - second.0 > 15.0, "{free} {first:?} {second:?}");
+        assert!(first.1 < 0.1 && second.1 < 0.1, "the line of sight is free");
+    }
+
+    #[test]
+    fn blockage_is_labelled_by_the_loss() {
+        let scene = quiet();
+        let ue = Vector::new(0.0, 17.0, 1.6);
+        let truck =
+            |x: f32| state(&scene, vec![cuboid(7, [x - 5.0, 5.0, 0.0], [x + 5.0, 8.0, 3.8])], &[], ue);
+        let (free, near, cut) = (truck(40.0), truck(5.1), truck(0.0));
+        assert!(!free.is_blocked && free.is_line_of_sight && free.excess_db == 0.0);
+        assert!(
+            !near.is_blocked && near.is_line_of_sight && (0.5..6.0).contains(&near.excess_db),
+            "{}",
+            near.excess_db
+        );
+        assert!(cut.is_blocked && !cut.is_line_of_sight && cut.excess_db > 20.0, "{}", cut.excess_db);
+        let lost = db(free.paths[0].gain.norm_sqr() / cut.paths[0].gain.norm_sqr());
+        assert!((lost - cut.excess_db).abs() < 1e-6);
+        let patient = Scene { link: Link { blocked_db: 60.0, ..quiet().link }, ..quiet() };
+        let state = state(&patient, vec![cuboid(7, [-5.0, 5.0, 0.0], [5.0, 8.0, 3.8])], &[], ue);
+        assert!(!state.is_blocked && !state.is_line_of_sight);
+    }
+
+    #[test]
+    fn two_paths_fade_where_they_cancel() {
+        // Over metal at y = 12 the way by the wall is 4 m longer for a UE at y = 10; moving it by λ/4 away from the wall
+        // turns the sum by half a wave.
+        let scene = quiet();
+        let mirrors = [wall(12.0, -1.0, 1)];
+        let powers: Vec<f64> = (0..40)
+            .map(|step| {
+                let ue = Vector::new(0.0, 10.0 + step as f32 * 2.5e-4, 3.5);
+                state(&scene, Vec::new(), &mirrors, ue).best_clean().1
+            })
+            .collect();
+        let (least, most) = powers.iter().fold((f64::MAX, 0.0f64), |(a, b), &p| (a.min(p), b.max(p)));
+        // Amplitudes 1 and 10/14: (1 + 0.714)²/(1 − 0.714)² is 15.6 dB; the ground stirs it a little.
+        assert!((12.0..22.0).contains(&db(most / least)), "{}", db(most / least));
+    }
+
+    #[test]
+    fn readings_are_noisy_and_truth_is_not() {
+        let scene = Scene::default();
+        let ue = Vector::new(3.0, 17.0, 1.6);
+        let at = |frame| {
+            let caster = Caster::new(Arc::default(), Solids::new(Vec::new()));
+            measure(&scene, &caster, &[], ue, OWN, 0, &mut noise(&scene, 0, frame, 0))
+        };
+        let (one, two) = (at(0), at(1));
+        assert_eq!(one, at(0));
+        assert_eq!(one.clean, two.clean);
+        assert!(one.power.iter().zip(&two.power).all(|(a, b)| a != b && db(a / b).abs() < 1.5));
+        assert!(one.clean.iter().all(|&power| power >= scene.link.floor));
+    }
+
+    #[test]
+    fn an_antenna_ripples_by_what_the_scene_says() {
+        let scene = Scene::default();
+        let field = |object: ObjectId, degrees: f32, heading: Vector| {
+            let towards = Vector::new(degrees.to_radians().cos(), degrees.to_radians().sin(), 0.0);
+            20.0 * Antenna::new(&scene, 0, object, heading).field(towards).log10()
+        };
+        let all: Vec<f64> = (0..360).map(|degrees| field(OWN, degrees as f32, Vector::X)).collect();
+        let (least, most) = all.iter().fold((f64::MAX, f64::MIN), |(a, b), &x| (a.min(x), b.max(x)));
+        assert!(least >= -1.5 && most <= 1.5 && most - least > 1.5, "{least} {most}");
+        // It turns with its car, and another car's is another.
+        assert!((field(OWN, 120.0, Vector::Y) - field(OWN, 30.0, Vector::X)).abs() < 1e-3);
+        assert!((field(ObjectId(9), 30.0, Vector::X) - field(OWN, 30.0, Vector::X)).abs() > 1e-3);
     }
 }

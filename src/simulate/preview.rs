@@ -1,20 +1,27 @@
-//! One picture of a recording: what the camera, the radar, the LiDAR and the link see.
+//! A picture of a recording, or a film: what the camera, the radar, the LiDAR and the link see.
 //!
 //! The files go through the project's own decoder, with the poses and axes of the scene: the picture shows what a
-//! pipeline sees. The instant is the middle of the shortest blockage of the first sequence.
+//! pipeline sees. Boxes around vehicles and people come from the truth: those of served users are red while their line of
+//! sight is blocked and green while it is not. A picture shows the middle of the shortest blockage of the first sequence, a
+//! film the whole of it.
 
+use std::fs::File;
+use std::io::BufWriter;
 use std::path::Path;
 use std::sync::Arc;
 
-use image::RgbImage;
+use image::codecs::gif::{GifEncoder, Repeat};
 use image::imageops::FilterType;
+use image::{Delay, Frame, RgbImage};
 use nalgebra::Point3;
 use plotters::prelude::*;
 use plotters::style::{FontStyle, register_font};
 use rayon::prelude::*;
 
+use super::camera::Background;
 use super::channel::LinkState;
-use super::{Instance, Scene, SimulateError, Twin, pool};
+use super::world::ObjectState;
+use super::{Instance, Progress, Scene, SimulateError, Twin, plan, pool, truth};
 use crate::config::{AngleAxis, Pipeline};
 use crate::decode::Decoder;
 use crate::decode::radar::RangeAngleAxes;
@@ -30,65 +37,159 @@ const AHEAD: std::ops::Range<f64> = 0.0..36.0;
 
 type Area<'a> = DrawingArea<BitMapBackend<'a>, plotters::coord::Shift>;
 
-/// What the decoder made of one row, and the powers of its sequence.
+/// What the decoder made of one row.
 struct Seen {
-    second: f64,
+    row: usize,
     image: RgbImage,
     map: RangeAngleMap,
     cloud: PointCloud,
-    links: Vec<LinkState>,
+    boxes: Vec<Boxed>,
 }
 
-/// Draws the picture of a scene as a PNG file. Nothing but one row of each sensor and the powers of one sequence is
-/// computed.
+/// A rectangle of the camera's image: left, top, right, bottom.
+struct Boxed {
+    place: [f64; 4],
+    name: String,
+    colour: RGBColor,
+}
+
+/// Looks at the rows of the first sequence.
+struct Looker<'a> {
+    scene: &'a Scene,
+    twin: Twin<'a>,
+    decoder: Decoder,
+    background: Background,
+    /// Of the first UE; `None` while it is not there.
+    links: Vec<Option<LinkState>>,
+}
+
+/// Draws a scene: a picture as a PNG file, or the first sequence as an animated GIF file, by the name of the file.
+/// `progress` is told (pictures done, pictures in all) and says whether to go on.
 ///
 /// # Errors
-/// [`SimulateError`] when the file cannot be written.
-pub fn draw(scene: &Scene, file: &Path, threads: Option<usize>) -> Result<(), SimulateError> {
-    let seen = pool(threads)?.install(|| look(scene))?;
-    let mut pixels = vec![255u8; SIZE.0 as usize * SIZE.1 as usize * 3];
-    paint(scene, &seen, &mut pixels).map_err(|error| SimulateError::Draw(error.to_string()))?;
-    let picture = RgbImage::from_raw(SIZE.0, SIZE.1, pixels);
-    let picture = picture.ok_or_else(|| SimulateError::Draw("no picture".to_owned()))?;
-    Ok(picture.save_with_format(file, image::ImageFormat::Png)?)
+/// [`SimulateError`] when the file cannot be written, or `progress` says no.
+pub fn draw(
+    scene: &Scene,
+    file: &Path,
+    threads: Option<usize>,
+    progress: Progress<'_>,
+) -> Result<(), SimulateError> {
+    let is_film = file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gif"));
+    pool(threads)?.install(|| {
+        let looker = Looker::new(scene);
+        if is_film {
+            return looker.film(file, progress);
+        }
+        Ok(looker.picture(looker.interesting())?.save_with_format(file, image::ImageFormat::Png)?)
+    })
 }
 
-fn look(scene: &Scene) -> Result<Seen, SimulateError> {
-    let twin = Twin::new(scene);
-    let rows: Vec<Instance> = twin.rows().into_iter().filter(|at| at.sequence == 0).collect();
-    let links: Vec<LinkState> = rows.par_iter().map(|&at| twin.link(at, &twin.caster(at))).collect();
-    // A short blockage is that of something further away, which leaves more of the street to see.
-    let shortest =
-        runs(&links).into_iter().filter(|(from, to)| to - from > 2).min_by_key(|(from, to)| to - from);
-    let frame = shortest.map_or(0, |(from, to)| usize::midpoint(from, to));
-    let at = Instance { sequence: 0, frame };
-    let caster = twin.caster(at);
-    let pipeline = Pipeline {
-        site: Some(scene.site),
-        pose: scene.pose,
-        radar: scene.radar,
-        codebook: scene.codebook.clone(),
-        ..Pipeline::default()
-    };
-    let decoder = Decoder::new(&pipeline);
-    let camera = decode(&decoder, Stream::Camera, twin.camera(at, &caster, &twin.background())?)?;
-    let radar = decode(&decoder, Stream::Radar, twin.radar(at, &caster)?)?;
-    let lidar = decode(&decoder, Stream::Lidar, twin.lidar(at, &caster))?;
-    let (Data::Image(image), Data::Radar(reading), Data::Cloud(cloud)) = (camera, radar, lidar) else {
-        return Err(SimulateError::Draw("a decoder gave something else".to_owned()));
-    };
-    let map =
-        reading.map.clone().ok_or_else(|| SimulateError::Draw("a radar cube without a map".to_owned()))?;
-    let second = frame as f64 / scene.rate_hz;
-    Ok(Seen { second, image: Arc::unwrap_or_clone(image), map, cloud: Arc::unwrap_or_clone(cloud), links })
+impl<'a> Looker<'a> {
+    fn new(scene: &'a Scene) -> Self {
+        let twin = Twin::new(scene);
+        let rows: Vec<Instance> = plan::rows(scene).into_iter().filter(|at| at.sequence == 0).collect();
+        let links = rows.par_iter().map(|&at| twin.links(at, twin.seconds(at)).into_iter().next().flatten());
+        let links = links.collect();
+        let pipeline = Pipeline {
+            site: Some(scene.site),
+            pose: scene.pose,
+            radar: scene.radar,
+            codebook: scene.codebook.clone(),
+            ..Pipeline::default()
+        };
+        let background = twin.background();
+        Self { scene, twin, decoder: Decoder::new(&pipeline), background, links }
+    }
+
+    /// A short blockage is that of something further away, which leaves more of the street to see.
+    fn interesting(&self) -> usize {
+        let runs = runs(&self.links).into_iter().filter(|(from, to)| to - from > 2);
+        runs.min_by_key(|(from, to)| to - from)
+            .map_or(self.links.len() / 2, |(from, to)| usize::midpoint(from, to))
+    }
+
+    /// Every other row, at half the size and the true speed.
+    fn film(&self, file: &Path, progress: Progress<'_>) -> Result<(), SimulateError> {
+        let io = |source| SimulateError::Io { path: file.to_owned(), source };
+        let rows: Vec<usize> = (0..self.links.len()).step_by(2).collect();
+        let mut encoder = GifEncoder::new_with_speed(BufWriter::new(File::create(file).map_err(io)?), 20);
+        encoder.set_repeat(Repeat::Infinite)?;
+        let delay = Delay::from_numer_denom_ms((2000.0 / self.scene.rate_hz).round() as u32, 1);
+        let mut done = 0;
+        for some in rows.chunks(2 * rayon::current_num_threads()) {
+            if !progress(done, rows.len()) {
+                return Err(SimulateError::Stopped);
+            }
+            let small = |row: &usize| {
+                let picture = self.picture(*row)?;
+                Ok(image::imageops::resize(&picture, SIZE.0 / 2, SIZE.1 / 2, FilterType::Triangle))
+            };
+            let pictures: Result<Vec<RgbImage>, SimulateError> = some.par_iter().map(small).collect();
+            for picture in pictures? {
+                let picture = image::DynamicImage::ImageRgb8(picture).into_rgba8();
+                encoder.encode_frame(Frame::from_parts(picture, 0, 0, delay))?;
+            }
+            done += some.len();
+        }
+        Ok(())
+    }
+
+    fn picture(&self, row: usize) -> Result<RgbImage, SimulateError> {
+        let seen = self.look(row)?;
+        let mut pixels = vec![255u8; SIZE.0 as usize * SIZE.1 as usize * 3];
+        self.paint(&seen, &mut pixels).map_err(|error| SimulateError::Draw(error.to_string()))?;
+        let picture = RgbImage::from_raw(SIZE.0, SIZE.1, pixels);
+        picture.ok_or_else(|| SimulateError::Draw("no picture".to_owned()))
+    }
+
+    fn look(&self, row: usize) -> Result<Seen, SimulateError> {
+        let at = Instance { sequence: 0, frame: row };
+        let caster = self.twin.caster(at);
+        let camera = self.twin.camera(at, &caster, &self.background)?;
+        let camera = decode(&self.decoder, Stream::Camera, camera)?;
+        let radar = decode(&self.decoder, Stream::Radar, self.twin.radar(at, &caster))?;
+        let lidar = decode(&self.decoder, Stream::Lidar, self.twin.lidar(at, &caster))?;
+        let (Data::Image(image), Data::Radar(reading), Data::Cloud(cloud)) = (camera, radar, lidar) else {
+            return Err(SimulateError::Draw("a decoder gave something else".to_owned()));
+        };
+        let map = reading.map.clone();
+        let map = map.ok_or_else(|| SimulateError::Draw("a radar cube without a map".to_owned()))?;
+        let (image, cloud) = (Arc::unwrap_or_clone(image), Arc::unwrap_or_clone(cloud));
+        Ok(Seen { row, image, map, cloud, boxes: self.boxes(at) })
+    }
+
+    fn boxes(&self, at: Instance) -> Vec<Boxed> {
+        let seconds = self.twin.seconds(at);
+        let links = self.twin.links(at, seconds);
+        let world = self.twin.world();
+        let antennas = world.antennas(at.sequence, seconds);
+        let boxed = |state: ObjectState| {
+            let ue = antennas.iter().find(|antenna| antenna.object == state.id).map(|antenna| antenna.ue);
+            let link = ue.and_then(|ue| links.get(ue)).and_then(Option::as_ref);
+            let colour = match link {
+                Some(link) if link.is_blocked => RED,
+                Some(_) => RGBColor(60, 220, 60),
+                None => RGBColor(250, 220, 60),
+            };
+            let name = ue.map_or_else(|| state.kind.name().to_owned(), |ue| format!("UE {ue}"));
+            Some(Boxed { place: truth::image_box(self.scene, &state)?, name, colour })
+        };
+        world
+            .objects(at.sequence, seconds)
+            .into_iter()
+            .filter(|state| state.moves)
+            .filter_map(boxed)
+            .collect()
+    }
 }
 
 /// Stretches of rows with the line of sight cut: first row, row after the last.
-fn runs(links: &[LinkState]) -> Vec<(usize, usize)> {
+fn runs(links: &[Option<LinkState>]) -> Vec<(usize, usize)> {
+    let is_blocked = |link: &Option<LinkState>| link.as_ref().is_some_and(|link| link.is_blocked);
     let mut at = 0;
     let mut runs = Vec::new();
-    for run in links.chunk_by(|a, b| a.is_blocked == b.is_blocked) {
-        if run.first().is_some_and(|link| link.is_blocked) {
+    for run in links.chunk_by(|a, b| is_blocked(a) == is_blocked(b)) {
+        if run.first().is_some_and(is_blocked) {
             runs.push((at, at + run.len()));
         }
         at += run.len();
@@ -116,26 +217,30 @@ fn decode(decoder: &Decoder, stream: Stream, bytes: Vec<u8>) -> Result<Data, Sim
 
 type Drawn = Result<(), Box<dyn std::error::Error>>;
 
-fn paint(scene: &Scene, seen: &Seen, pixels: &mut [u8]) -> Drawn {
-    register_font("sans-serif", FontStyle::Normal, epaint_default_fonts::HACK_REGULAR)
-        .map_err(|_| "the font cannot be read")?;
-    let root = BitMapBackend::with_buffer(pixels, SIZE).into_drawing_area();
-    root.fill(&WHITE)?;
-    let quarters = root.split_evenly((2, 2));
-    let [camera, map, cloud, powers] = quarters.as_slice() else { return Err("no quarters".into()) };
-    paint_camera(&titled(camera, &format!("camera, {:.1} s", seen.second))?, &seen.image)?;
-    paint_map(scene, map, &seen.map)?;
-    paint_cloud(cloud, &seen.cloud)?;
-    paint_powers(scene, powers, seen)?;
-    root.present()?;
-    Ok(())
+impl Looker<'_> {
+    fn paint(&self, seen: &Seen, pixels: &mut [u8]) -> Drawn {
+        register_font("sans-serif", FontStyle::Normal, epaint_default_fonts::HACK_REGULAR)
+            .map_err(|_| "the font cannot be read")?;
+        let root = BitMapBackend::with_buffer(pixels, SIZE).into_drawing_area();
+        root.fill(&WHITE)?;
+        let quarters = root.split_evenly((2, 2));
+        let [camera, map, cloud, powers] = quarters.as_slice() else { return Err("no quarters".into()) };
+        let second = seen.row as f64 / self.scene.rate_hz;
+        paint_camera(&titled(camera, &format!("camera, {second:.1} s"))?, seen)?;
+        paint_map(self.scene, map, &seen.map)?;
+        paint_cloud(cloud, &seen.cloud)?;
+        paint_powers(self.scene, powers, seen.row, &self.links)?;
+        root.present()?;
+        Ok(())
+    }
 }
 
 fn titled<'a>(area: &Area<'a>, title: &str) -> Result<Area<'a>, Box<dyn std::error::Error>> {
     Ok(area.margin(10, 10, 10, 10).titled(title, ("sans-serif", 20))?)
 }
 
-fn paint_camera(area: &Area<'_>, image: &RgbImage) -> Drawn {
+fn paint_camera(area: &Area<'_>, seen: &Seen) -> Drawn {
+    let image = &seen.image;
     let (width, height) = area.dim_in_pixel();
     let scale =
         (f64::from(width) / f64::from(image.width())).min(f64::from(height) / f64::from(image.height()));
@@ -146,6 +251,16 @@ fn paint_camera(area: &Area<'_>, image: &RgbImage) -> Drawn {
     for (x, y, pixel) in fitted.enumerate_pixels() {
         let [r, g, b] = pixel.0;
         area.draw_pixel(((left + x) as i32, (top + y) as i32), &RGBColor(r, g, b))?;
+    }
+    for Boxed { place, name, colour } in &seen.boxes {
+        let at = |x: f64, y: f64| (left as i32 + (x * scale) as i32, top as i32 + (y * scale) as i32);
+        let [from, to] = [at(place[0], place[1]), at(place[2], place[3])];
+        area.draw(&Rectangle::new([from, to], colour.stroke_width(1)))?;
+        area.draw(&Text::new(
+            name.clone(),
+            (from.0, from.1 - 13),
+            ("sans-serif", 13).into_font().color(colour),
+        ))?;
     }
     Ok(())
 }
@@ -242,8 +357,8 @@ fn paint_cloud(area: &Area<'_>, cloud: &PointCloud) -> Drawn {
     mesh(&mut chart)
 }
 
-fn paint_powers(scene: &Scene, area: &Area<'_>, seen: &Seen) -> Drawn {
-    let seconds = seen.links.len() as f64 / scene.rate_hz;
+fn paint_powers(scene: &Scene, area: &Area<'_>, now: usize, links: &[Option<LinkState>]) -> Drawn {
+    let seconds = links.len() as f64 / scene.rate_hz;
     let beams = scene.beams() as f64;
     let mut chart = ChartBuilder::on(area)
         .margin(10)
@@ -252,10 +367,11 @@ fn paint_powers(scene: &Scene, area: &Area<'_>, seen: &Seen) -> Drawn {
         .y_label_area_size(56)
         .build_cartesian_2d(0.0..seconds, -4.0..beams)?;
     let decibel = |power: f64| 10.0 * power.max(1e-30).log10();
-    let all = || seen.links.iter().flat_map(|link| link.power.iter().copied().map(decibel));
+    let all = || links.iter().flatten().flat_map(|link| link.power.iter().copied().map(decibel));
     let (low, high) = (all().fold(f64::INFINITY, f64::min), all().fold(f64::NEG_INFINITY, f64::max));
     let period = 1.0 / scene.rate_hz;
-    for (row, link) in seen.links.iter().enumerate() {
+    let there = links.iter().enumerate().filter_map(|(row, link)| Some((row, link.as_ref()?)));
+    for (row, link) in there {
         let time = row as f64 * period;
         for (beam, &power) in link.power.iter().enumerate() {
             let cell = [(time, beam as f64), (time + period, beam as f64 + 1.0)];
@@ -263,12 +379,12 @@ fn paint_powers(scene: &Scene, area: &Area<'_>, seen: &Seen) -> Drawn {
             chart.plotting_area().draw(&Rectangle::new(cell, tint.filled()))?;
         }
     }
-    for (from, to) in runs(&seen.links) {
+    for (from, to) in runs(links) {
         let (from, to) = (from as f64 * period, to as f64 * period);
         chart.plotting_area().draw(&Rectangle::new([(from, 0.0), (to, beams)], RED.mix(0.22).filled()))?;
         chart.plotting_area().draw(&Rectangle::new([(from, -4.0), (to, -0.5)], RED.filled()))?;
     }
-    let now = seen.second + period / 2.0;
+    let now = (now as f64 + 0.5) * period;
     chart.draw_series(LineSeries::new([(now, 0.0), (now, beams)], WHITE.stroke_width(1)))?;
     chart
         .configure_mesh()

@@ -1,41 +1,55 @@
-//! The radar: an FMCW cube, complex64 (rx, samples, chirps), from scatterers that the ray caster finds.
+//! The radar: an FMCW cube, complex64 (rx, samples, chirps), from scatterers that rays find.
 //!
-//! Rays sample the solid angle in front of the radar. Hits on the same object in the same cell of range and angle make
-//! one scatterer with the sum of their cross-sections σ. Its beat signal, transmitted times conjugate received, is a
-//! product of three ramps,
+//! The beat signal of a scatterer, transmitted times conjugate received, is a product of three ramps,
 //!
-//! x(rx, n, c) = a · e^{j·4πR/λ} · e^{j2π·(R/ΔR)·n/N} · e^{j2π·d·sin α·rx/λ} · e^{j4π·v·T·c/λ},  a = √σ·(10 m/R)²,
+//! x(rx, n, c) = a · e^{j·4πR/λ} · e^{j2π·(R/ΔR)·n/N} · e^{j2π·d·sin α·rx/λ} · e^{j4π·v·T·c/λ},
 //!
 //! with ΔR, λ, d, T of `[radar]`, N samples, sin α the direction's component along the array and v the radial speed,
-//! positive away: what [`crate::decode::radar::CubeProcessor`] takes apart. Left out: movement of range within a frame,
-//! multiple bounces, and leakage from transmitter to receiver.
+//! positive away: what [`crate::decode::radar::CubeProcessor`] takes apart. R moves on with v from block to block of 64
+//! chirps, and within a chirp the phase turns with the speed (range-Doppler coupling).
+//!
+//! | what | where |
+//! |---|---|
+//! | amplitude a by the radar equation, antenna pattern, thermal noise kT₀·B·F, high-pass filters | [`budget`] |
+//! | targets: visible patches whose sum is the cross section of their class, each with its own speed | [`look`] |
+//! | clutter: ground, buildings, trees in the wind, rain | [`clutter`], [`rain`] |
+//! | ways over the ground (lobes) and over walls (ghosts) | [`paths`] |
+//! | bursts of another radar | [`interference`] |
+//! | detections of people in a room, without a cube | [`rooms`] |
+//!
+//! Phase noise: with transmitter and receiver on one oscillator, that of an echo of delay τ is 4·sin²(πfτ) of the chirp's
+//! own (range correlation, Budge and Burt 1993). For noise that falls with f² this is a floor of (2πτ·1 MHz)² times its
+//! value at 1 MHz, over all ranges and speeds, at the angle of the echo. Left out: movement of angle within a frame, more
+//! than one wall, and saturation.
+
+mod budget;
+mod clutter;
+mod interference;
+mod look;
+mod normal;
+mod paths;
+mod rain;
+mod rooms;
+mod synthesis;
 
 use std::collections::BTreeMap;
-use std::f64::consts::{PI, TAU};
+use std::f64::consts::{PI, SQRT_2};
 
-use nalgebra::Vector3;
-use npyz::WriterBuilder;
 use num_complex::Complex32;
+use parry3d::math::Vector;
 
-use super::caster::{Caster, Hit};
+use super::caster::Caster;
 use super::random::{Purpose, Random};
 use super::scene::Scene;
-use super::solid::{ObjectId, Surface};
-use super::{direction, place};
+use super::solid::Solid;
 use crate::space;
-
-/// Azimuths of the rays: this many over −60…+60°, one per half degree.
-const COLUMNS: usize = 240;
-/// Half of the field that is looked at, degrees.
-const HALF_FIELD_DEG: f64 = 60.0;
-/// Elevations of the rays, degrees: the beam of a radar's patch antennas is narrow.
-const ELEVATIONS_DEG: [f64; 16] =
-    [-22.0, -18.0, -15.0, -12.0, -10.0, -8.0, -6.5, -5.0, -3.5, -2.0, -0.5, 1.0, 3.0, 5.0, 8.0, 12.0];
-/// Half-power half width of the antenna in elevation, degrees.
-const ELEVATION_WIDTH_DEG: f64 = 14.0;
-/// Hits of an object further apart than this many range bins or this step of sin α are different scatterers.
-const CELL_BINS: f64 = 2.0;
-const CELL_SINE: f64 = 0.04;
+use budget::{Budget, pattern};
+use look::{Class, Patch, Viewpoint};
+use normal::Normals;
+use paths::Wall;
+#[allow(unused_imports, reason = "for the people in rooms")]
+pub(super) use rooms::{RadarReturn, RoomRadar, points};
+use synthesis::{Column, Planes, Synthesis};
 
 /// A point that reflects.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -46,157 +60,266 @@ pub(super) struct Scatterer {
     pub sine: f64,
     /// Radial speed, m/s, positive away.
     pub speed: f64,
-    /// Amplitude: 1 for 1 m² at 10 m.
+    /// Amplitude, in the cube's unit.
     pub amplitude: f64,
+    /// Phase besides that of its range, radians.
+    pub phase: f64,
+}
+
+/// Patches of an object further apart than this many range bins, this step of sin α or this speed are different
+/// scatterers.
+const CELL_BINS: f64 = 1.0;
+const CELL_SINE: f64 = 0.04;
+const CELL_MPS: f64 = 0.4;
+/// Scatterers of an object that are looked for in mirrors, the strongest first.
+const MIRRORED: usize = 4;
+/// Where the transmitter's leakage seems to lie, metres.
+const LEAKAGE_M: f64 = 0.1;
+/// What stays so far below the noise after all processing is left out: power ratio.
+const FAINT: f64 = 0.03;
+
+/// Everything that reflects.
+#[derive(Debug, Default)]
+struct Echoes {
+    still: Vec<Scatterer>,
+    moving: Vec<Scatterer>,
 }
 
 /// Looks for scatterers.
-pub(super) fn scatterers(scene: &Scene, caster: &Caster) -> Vec<Scatterer> {
-    /// Sums over the hits of one cell, weighted by σ.
-    #[derive(Default)]
-    struct Sum {
+fn echoes(scene: &Scene, caster: &Caster, sequence: usize, budget: &Budget, random: &mut Random) -> Echoes {
+    let radar = &scene.radar;
+    let view = Viewpoint::new(&space::mount_to_unit(&scene.pose.radar));
+    let reach = radar.range_bin_m * scene.cube.samples as f64;
+    let clutter = clutter::look(caster, &view, budget, radar.range_bin_m, reach, random);
+    let mut echoes = Echoes { still: clutter.still, moving: clutter.moving };
+    let leak = budget.leakage(scene.cube.isolation_db, LEAKAGE_M);
+    echoes.still.push(Scatterer { range: LEAKAGE_M, sine: 0.0, speed: 0.0, amplitude: leak, phase: 0.0 });
+    let rain_mm_h = scene.weather(sequence).rain_mm_h;
+    echoes.moving.extend(clutter::rain(budget, radar.wavelength_m, rain_mm_h, random));
+    for (solids, patches, share) in look::movers(caster, &view, reach, look::STREET) {
+        target(scene, caster, &view, budget, &clutter.walls, &solids, &patches, share, &mut echoes);
+    }
+    let cells = (scene.cube.receivers * scene.cube.samples * scene.cube.chirps) as f64;
+    let faint = (2.0 * FAINT * budget.noise.powi(2) / cells).sqrt();
+    echoes.still.retain(|one| one.amplitude > faint && one.range < reach);
+    echoes.moving.retain(|one| one.amplitude > faint && one.range < reach);
+    echoes
+}
+
+/// Scatterers of one object, and of its images in walls.
+#[allow(clippy::too_many_arguments, reason = "of one place, taken out for its length")]
+fn target(
+    scene: &Scene,
+    caster: &Caster,
+    view: &Viewpoint,
+    budget: &Budget,
+    walls: &[Wall],
+    solids: &[Solid],
+    patches: &[Patch],
+    share: f64,
+    echoes: &mut Echoes,
+) {
+    /// Means over the patches of a cell, weighted by cross section.
+    #[derive(Clone, Copy)]
+    struct Part {
         section: f64,
         range: f64,
-        sine: f64,
-        speed: f64,
+        point: Vector,
+        velocity: Vector,
+        ray: Vector,
     }
     let radar = &scene.radar;
-    let mount = space::mount_to_unit(&scene.pose.radar);
-    let origin = place(&mount.translation.vector.into());
-    let reach = radar.range_bin_m * scene.cube.samples as f64;
-    let step = (2.0 * HALF_FIELD_DEG / COLUMNS as f64).to_radians();
-    let mut cells: BTreeMap<(ObjectId, i64, i64), Sum> = BTreeMap::new();
-    for (row, elevation) in ELEVATIONS_DEG.into_iter().enumerate() {
-        let neighbour = |at: usize| ELEVATIONS_DEG.get(at).copied().unwrap_or(elevation);
-        let rise = ((neighbour(row + 1) - neighbour(row.saturating_sub(1))) / 2.0).to_radians();
-        // −3 dB one way at the half width, so −6 dB there and back.
-        let pattern = 10f64.powf(-0.6 * (elevation / ELEVATION_WIDTH_DEG).powi(2));
-        for column in 0..COLUMNS {
-            let azimuth = (column as f64 + 0.5) * step - HALF_FIELD_DEG.to_radians();
-            let ray = direction(&mount, azimuth, elevation.to_radians());
-            let Some(hit) = caster.cast(origin, ray, reach as f32) else { continue };
-            let range = f64::from(hit.distance);
-            let along = Vector3::new(f64::from(ray.x), f64::from(ray.y), f64::from(ray.z));
-            let sine = (mount.rotation.inverse() * along).x;
-            let speed = f64::from(hit.velocity.dot(ray));
-            // The patch of the surface that this ray stands for, seen at its incidence.
-            let patch = range * range * step * rise * elevation.to_radians().cos();
-            let section = patch * backscatter(&hit, -ray.dot(hit.normal)) * pattern * azimuth.cos().powi(2);
-            let cell =
-                (hit.object, (range / radar.range_bin_m / CELL_BINS) as i64, (sine / CELL_SINE) as i64);
-            let sum = cells.entry(cell).or_default();
-            sum.section += section;
-            sum.range += section * range;
-            sum.sine += section * sine;
-            sum.speed += section * speed;
+    let Some(first) = patches.first() else { return };
+    let raw: f64 = patches.iter().map(|patch| patch.section).sum();
+    let whole = Class::of(solids).section(solids, first.ray) * share;
+    let mut cells: BTreeMap<[i64; 3], Vec<&Patch>> = BTreeMap::new();
+    for patch in patches {
+        let speed = f64::from(patch.velocity.dot(patch.ray));
+        let cell = [
+            (patch.range / radar.range_bin_m / CELL_BINS) as i64,
+            (view.seen(patch.ray).x / CELL_SINE).floor() as i64,
+            (speed / CELL_MPS).floor() as i64,
+        ];
+        cells.entry(cell).or_default().push(patch);
+    }
+    let merge = |patches: &Vec<&Patch>| {
+        let sum: f64 = patches.iter().map(|patch| patch.section).sum();
+        let weigh = |value: fn(&Patch) -> Vector| -> Vector {
+            patches.iter().map(|patch| value(patch) * (patch.section / sum) as f32).sum()
+        };
+        let point = weigh(|patch| patch.point);
+        let away = point - view.origin;
+        Part {
+            section: whole * sum / raw,
+            range: f64::from(away.length()),
+            point,
+            velocity: weigh(|patch| patch.velocity),
+            ray: away.normalize_or(Vector::Y),
+        }
+    };
+    let mut parts: Vec<Part> = cells.values().map(merge).filter(|part| part.section > 0.0).collect();
+    parts.sort_by(|a, b| b.section.total_cmp(&a.section));
+    let gain = |ray: Vector| {
+        let [azimuth, elevation] = view.angles(ray);
+        pattern(azimuth, elevation)
+    };
+    for part in &parts {
+        let level = f64::from((part.point - view.origin).truncate().length());
+        let (mast, height) = (f64::from(view.origin.z), f64::from(part.point.z));
+        let lobes = paths::ground(mast, height, level, radar.wavelength_m);
+        echoes.moving.push(Scatterer {
+            range: part.range,
+            sine: view.seen(part.ray).x,
+            speed: f64::from(part.velocity.dot(part.ray)),
+            amplitude: budget.echo(part.section, gain(part.ray).powi(2), part.range, part.range)
+                * lobes.norm(),
+            phase: lobes.arg(),
+        });
+    }
+    for wall in walls {
+        for part in parts.iter().take(MIRRORED) {
+            let (origin, wavelength) = (view.origin, radar.wavelength_m);
+            let Some(bounce) = wall.bounce(caster, origin, part.point, part.velocity, wavelength) else {
+                continue;
+            };
+            let (near, far) = (gain(part.ray), gain(bounce.ray));
+            let speed = f64::from(part.velocity.dot(part.ray));
+            // Straight there and back over the wall, and the other way round: at the same range and speed, at two angles.
+            let once = Scatterer {
+                range: (part.range + bounce.length) / 2.0,
+                sine: 0.0,
+                speed: (speed + bounce.speed) / 2.0,
+                amplitude: budget.echo(part.section, near * far, part.range, bounce.length)
+                    * bounce.reflection,
+                phase: 0.0,
+            };
+            echoes.moving.push(Scatterer { sine: view.seen(bounce.ray).x, ..once });
+            echoes.moving.push(Scatterer { sine: view.seen(part.ray).x, ..once });
+            // Over the wall both ways: the image itself.
+            echoes.moving.push(Scatterer {
+                range: bounce.length,
+                sine: view.seen(bounce.ray).x,
+                speed: bounce.speed,
+                amplitude: budget.echo(part.section, far.powi(2), bounce.length, bounce.length)
+                    * bounce.reflection.powi(2),
+                phase: 0.0,
+            });
         }
     }
-    let scatterer = |sum: &Sum| {
-        let range = sum.range / sum.section;
-        let amplitude = sum.section.sqrt() * (10.0 / range).powi(2);
-        Scatterer { range, sine: sum.sine / sum.section, speed: sum.speed / sum.section, amplitude }
-    };
-    cells.values().filter(|sum| sum.section > 0.0).map(scatterer).collect()
 }
 
-/// Backscatter per projected area at 77 GHz, from cos of the incidence: metal throws back much, straight on most of all.
-fn backscatter(hit: &Hit, cosine: f32) -> f64 {
-    let (rough, mirror) = match hit.surface {
-        Surface::Ground => (0.02, 0.0),
-        Surface::Facade { .. } => (0.12, 0.4),
-        Surface::Paint(_) | Surface::Windows { .. } => (0.8, 3.0),
-        Surface::Glass => (0.15, 0.5),
-        Surface::Lamp | Surface::TailLamp | Surface::Wheel | Surface::Chassis => (0.8, 0.5),
-        Surface::Bark | Surface::Leaves => (0.08, 0.0),
-        Surface::Pole => (1.0, 3.0),
-        Surface::Cloth(_) | Surface::Skin(_) | Surface::Hair(_) => (0.3, 0.3),
-    };
-    let cosine = f64::from(cosine.clamp(0.0, 1.0));
-    rough * cosine + mirror * cosine.powi(40)
-}
-
-/// The cube of a frame, in C order (rx, samples, chirps).
-pub(super) fn observe(scene: &Scene, caster: &Caster, sequence: usize, frame: usize) -> Vec<Complex32> {
+/// The cube of a frame, in C order (rx, samples, chirps); `interference` is the probability that another radar disturbs it.
+pub(super) fn observe(
+    scene: &Scene,
+    caster: &Caster,
+    sequence: usize,
+    frame: usize,
+    interference: f64,
+) -> Vec<Complex32> {
     let mut random = Random::new(scene.seed, sequence, frame, Purpose::Radar);
-    let cube = &scene.cube;
-    let cells = cube.receivers * cube.samples * cube.chirps;
-    let scale = (cube.noise * std::f64::consts::FRAC_1_SQRT_2) as f32;
-    let mut real = Vec::with_capacity(cells);
-    let mut imaginary = Vec::with_capacity(cells);
-    for _ in 0..cells {
-        let [re, im] = random.normals();
-        real.push(re * scale);
-        imaginary.push(im * scale);
+    let budget = Budget::new(scene, scene.weather(sequence));
+    // Drawn first, so that they do not depend on what is in the scene.
+    let mut normals = Normals::new(seed(&mut random));
+    let mut strange = Random::new(scene.seed, sequence, frame, Purpose::Interference);
+    let is_disturbed = f64::from(strange.uniform()) < interference;
+    let echoes = echoes(scene, caster, sequence, &budget, &mut random);
+    let mut planes = signal(scene, &echoes, &budget, &mut normals);
+    if is_disturbed {
+        interference::add(scene, &budget, &mut planes, &mut strange);
     }
-    for scatterer in scatterers(scene, caster) {
-        add(scene, &scatterer, &mut real, &mut imaginary);
-    }
-    real.into_iter().zip(imaginary).map(|(re, im)| Complex32::new(re, im)).collect()
+    planes.real.into_iter().zip(planes.imaginary).map(|(re, im)| Complex32::new(re, im)).collect()
 }
 
-/// Adds the beat signal of one scatterer. Real and imaginary parts lie apart, so that the inner loop runs in vectors.
-fn add(scene: &Scene, scatterer: &Scatterer, real: &mut [f32], imaginary: &mut [f32]) {
-    let (radar, cube) = (&scene.radar, &scene.cube);
-    let ramp = |turns: f64, count: usize| -> Vec<Complex32> {
-        (0..count)
-            .map(|at| {
-                let (sin, cos) = (TAU * (turns * at as f64).fract()).sin_cos();
-                Complex32::new(cos as f32, sin as f32)
-            })
-            .collect()
-    };
-    let right = if radar.phase_grows_right { 1.0 } else { -1.0 };
-    let ranges = ramp(scatterer.range / radar.range_bin_m / cube.samples as f64, cube.samples);
-    let angles = ramp(right * scatterer.sine * radar.rx_spacing_m / radar.wavelength_m, cube.receivers);
-    let speeds = ramp(2.0 * scatterer.speed * radar.chirp_period_s / radar.wavelength_m, cube.chirps);
-    let (slow_re, slow_im): (Vec<f32>, Vec<f32>) = speeds.iter().map(|value| (value.re, value.im)).unzip();
-    let phase = 4.0 * PI * scatterer.range / radar.wavelength_m;
-    let start = Complex32::from_polar(scatterer.amplitude as f32, (phase % TAU) as f32);
-    let rows = real.chunks_exact_mut(cube.chirps).zip(imaginary.chunks_exact_mut(cube.chirps));
-    let weights = angles.iter().flat_map(|angle| ranges.iter().map(move |range| start * angle * range));
-    for ((real, imaginary), weight) in rows.zip(weights) {
-        for (((re, im), slow_re), slow_im) in real.iter_mut().zip(imaginary).zip(&slow_re).zip(&slow_im) {
-            *re += weight.re * slow_re - weight.im * slow_im;
-            *im += weight.re * slow_im + weight.im * slow_re;
+/// Whether another radar disturbs a frame: what [`observe`] draws.
+pub(super) fn is_disturbed(scene: &Scene, sequence: usize, frame: usize, interference: f64) -> bool {
+    f64::from(Random::new(scene.seed, sequence, frame, Purpose::Interference).uniform()) < interference
+}
+
+/// Whether a place of the unit frame is in front of the radar and within its longest range.
+pub(super) fn covers(scene: &Scene, point: Vector) -> bool {
+    let mount = space::mount_to_unit(&scene.pose.radar);
+    let point = [point.x, point.y, point.z].map(f64::from);
+    let seen = mount.inverse_transform_point(&point.into());
+    seen.y > 0.0 && seen.coords.norm() < scene.radar.range_bin_m * scene.cube.samples as f64
+}
+
+fn seed(random: &mut Random) -> u128 {
+    (0..6).fold(0, |seed, _| (seed << 24) | u128::from((random.uniform() * 16_777_216.0) as u32))
+}
+
+/// The echoes' signals, with the noise of the receiver and of the chirps.
+fn signal(scene: &Scene, echoes: &Echoes, budget: &Budget, normals: &mut Normals) -> Planes {
+    let synthesis = Synthesis::new(scene);
+    let chirps = scene.cube.chirps;
+    let cells = synthesis.rows() * chirps;
+    let mut noise = || (0..cells).map(|_| normals.next() * budget.noise as f32).collect::<Vec<f32>>();
+    let mut planes = Planes { chirps, real: noise(), imaginary: noise() };
+    let mut still = Column::zeros(synthesis.rows());
+    for scatterer in &echoes.still {
+        synthesis.add_column(&mut still, scatterer, 0.0, 1.0);
+    }
+    synthesis.add_still(&mut planes, &still);
+    synthesis.add_moving(&mut planes, &echoes.moving);
+    // Every echo, as strong as its phase noise is by its delay.
+    let mut jitter = Column::zeros(synthesis.rows());
+    for scatterer in echoes.still.iter().chain(&echoes.moving) {
+        let correlation = (2.0 * PI * 1e6 * 2.0 * scatterer.range / LIGHT_MPS).min(SQRT_2);
+        synthesis.add_column(&mut jitter, scatterer, 0.0, correlation);
+    }
+    let deviation = (10f64.powf(scene.cube.phase_noise_dbc_hz / 10.0) * scene.cube.sample_hz).sqrt() as f32;
+    add_phase_noise(scene, &mut planes, &jitter, deviation, normals);
+    planes
+}
+
+const LIGHT_MPS: f64 = 299_792_458.0;
+
+/// Adds j·φ(n, c)·x(rx, n): all antennas share the oscillator.
+fn add_phase_noise(
+    scene: &Scene,
+    planes: &mut Planes,
+    column: &Column,
+    deviation: f32,
+    normals: &mut Normals,
+) {
+    let (samples, chirps) = (scene.cube.samples, scene.cube.chirps);
+    let mut phases = vec![0.0f32; chirps];
+    for sample in 0..samples {
+        phases.iter_mut().for_each(|phase| *phase = normals.next() * deviation);
+        for receiver in 0..scene.cube.receivers {
+            let row = receiver * samples + sample;
+            let (Some(&re), Some(&im)) = (column.real.get(row), column.imaginary.get(row)) else { continue };
+            let cells = row * chirps..(row + 1) * chirps;
+            let real = planes.real.get_mut(cells.clone()).unwrap_or_default();
+            let imaginary = planes.imaginary.get_mut(cells).unwrap_or_default();
+            for ((real, imaginary), phase) in real.iter_mut().zip(imaginary).zip(&phases) {
+                *real -= im * phase;
+                *imaginary += re * phase;
+            }
         }
     }
 }
 
-/// The `.npy` file of a cube.
-pub(super) fn npy(scene: &Scene, cube: &[Complex32]) -> std::io::Result<Vec<u8>> {
-    let shape = [scene.cube.receivers, scene.cube.samples, scene.cube.chirps].map(|side| side as u64);
-    let mut file = Vec::with_capacity(cube.len() * 8 + 128);
-    let mut writer = npyz::WriteOptions::new().default_dtype().shape(&shape).writer(&mut file).begin_nd()?;
-    writer.extend(cube.iter().copied())?;
-    writer.finish()?;
-    Ok(file)
+/// The `.npy` file of a cube (format version 1.0).
+pub(super) fn npy(scene: &Scene, cube: &[Complex32]) -> Vec<u8> {
+    let [receivers, samples, chirps] = [scene.cube.receivers, scene.cube.samples, scene.cube.chirps];
+    let mut header =
+        format!("{{'descr': '<c8', 'fortran_order': False, 'shape': ({receivers}, {samples}, {chirps}), }}");
+    // With its 10 bytes before it and the line's end it fills blocks of 64 bytes.
+    while (header.len() + 11) % 64 != 0 {
+        header.push(' ');
+    }
+    header.push('\n');
+    let mut file = Vec::with_capacity(cube.len() * 8 + header.len() + 10);
+    file.extend_from_slice(b"\x93NUMPY\x01\x00");
+    file.extend_from_slice(&(header.len() as u16).to_le_bytes());
+    file.extend_from_slice(header.as_bytes());
+    for value in cube {
+        let [a, b, c, d] = value.re.to_le_bytes();
+        let [e, f, g, h] = value.im.to_le_bytes();
+        file.extend_from_slice(&[a, b, c, d, e, f, g, h]);
+    }
+    file
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::decode::radar::CubeProcessor;
-    use ndarray::ArrayView3;
-
-    #[test]
-    fn a_scatterer_lands_in_the_cells_of_its_numbers() {
-        let mut scene = Scene::default();
-        scene.radar.angle_bins = 64;
-        let [receivers, samples, chirps] = [4, 256, 64];
-        let mut real = vec![0.0; receivers * samples * chirps];
-        let mut imaginary = real.clone();
-        // Bin 60, sin α = 0.25 (8 bins of 64 to the right), 5 Doppler bins away.
-        let bin = scene.radar.wavelength_m / (2.0 * 64.0 * scene.radar.chirp_period_s);
-        let scatterer = Scatterer { range: 60.0 * 0.195, sine: 0.25, speed: 5.0 * bin, amplitude: 1.0 };
-        add(&scene, &scatterer, &mut real, &mut imaginary);
-        let cube: Vec<Complex32> =
-            real.iter().zip(&imaginary).map(|(&re, &im)| Complex32::new(re, im)).collect();
-        let view = ArrayView3::from_shape((receivers, samples, chirps), &cube).unwrap();
-        let mut processor = CubeProcessor::new(scene.radar);
-        let strongest = |map: &ndarray::Array2<f32>| {
-            map.indexed_iter().max_by(|a, b| a.1.total_cmp(b.1)).map(|(at, _)| at).unwrap()
-        };
-        assert_eq!(strongest(&processor.maps(view).moving), (60, 40));
-        assert_eq!(strongest(&processor.range_doppler(view)), (60, 37));
-    }
-}
+mod tests;

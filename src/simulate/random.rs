@@ -13,6 +13,31 @@ pub(super) enum Purpose {
     Position,
     Buildings,
     Paint,
+    Traffic,
+    /// Errors of the unit's array.
+    Array,
+    /// Pattern of a UE's antenna.
+    Antenna,
+    Body,
+    Style,
+    Motion,
+    Placing,
+    Furniture,
+    /// Jitter and losses.
+    Timing,
+    /// Other radars.
+    Interference,
+}
+
+impl Purpose {
+    /// What a stream is told apart by. An array's errors go by a seed of their own, and by the number that the default of
+    /// that seed was chosen with.
+    const fn number(self) -> u64 {
+        match self {
+            Self::Array => 7,
+            other => other as u64,
+        }
+    }
 }
 
 /// The random numbers of one sensor at one instant: PCG64 seeded by (scene seed, sequence, frame, purpose).
@@ -22,10 +47,21 @@ pub(super) struct Random(Pcg64Mcg);
 impl Random {
     pub(super) fn new(seed: u64, sequence: usize, frame: usize, purpose: Purpose) -> Self {
         let mut high = mix(seed);
-        for part in [sequence as u64, frame as u64, purpose as u64] {
+        for part in [sequence as u64, frame as u64, purpose.number()] {
             high = mix(high ^ part);
         }
         Self(Pcg64Mcg::new((u128::from(high) << 64) | u128::from(mix(high))))
+    }
+
+    /// The same for one of several UEs.
+    pub(super) fn of_ue(seed: u64, sequence: usize, frame: usize, purpose: Purpose, ue: usize) -> Self {
+        let seed = if ue == 0 { seed } else { mix(seed ^ mix(ue as u64)) };
+        Self::new(seed, sequence, frame, purpose)
+    }
+
+    /// 64 random bits.
+    pub(super) fn bits(&mut self) -> u64 {
+        self.0.next_u64()
     }
 
     /// Uniform in [0, 1).

@@ -7,12 +7,18 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::world;
+use super::channel::codebook::Measured;
 use crate::config::load::{check_space, parse_checked, within};
 use crate::config::{Codebook, ConfigError, Pose, Poses, Problem, Radar, Site};
 
+mod street;
+mod timing;
+pub(super) mod traffic;
 mod weather;
 
+pub use street::{Area, Bays, Building, Cover, Lane, LaneKind, Light, Parked, Pole, Street, Tree};
+pub use timing::{Clock, Timing};
+pub use traffic::{Faults, Flow, Look, Mix, Stop, Traffic, Vehicle, VehicleKind};
 pub use weather::Weather;
 
 /// Everything that a recording is made from.
@@ -41,10 +47,32 @@ pub struct Scene {
     pub link: Link,
     /// Satellite receivers.
     pub gps: Gps,
+    /// When each sensor looks.
+    pub timing: Timing,
     /// Light, rain, fog and air.
     pub weather: Weather,
     /// The street.
     pub street: Street,
+    /// Lanes of any course, numbered on from those of the street.
+    pub lane: Vec<Lane>,
+    /// Traffic lights.
+    pub light: Vec<Light>,
+    /// Buildings, besides the row of the street.
+    pub building: Vec<Building>,
+    /// Poles and street lamps, besides those of the street.
+    pub pole: Vec<Pole>,
+    /// Trees, besides those of the street.
+    pub tree: Vec<Tree>,
+    /// What covers the ground off the lanes.
+    pub area: Vec<Area>,
+    /// Parking bays.
+    pub bays: Vec<Bays>,
+    /// Parked vehicles.
+    pub parked: Vec<Parked>,
+    /// Who comes by itself, in every sequence that does not say otherwise.
+    pub flow: Vec<Flow>,
+    /// Who is served, in every sequence that does not say otherwise; none anywhere, a parked car on lane 0.
+    pub ue: Vec<Vehicle>,
     /// Stretches of traffic, one after the other.
     pub sequence: Vec<Traffic>,
 }
@@ -69,14 +97,25 @@ impl Default for Scene {
             cube: Cube::default(),
             link: Link::default(),
             gps: Gps::default(),
+            timing: Timing::default(),
             weather: Weather::default(),
             street: Street::default(),
+            lane: Vec::new(),
+            light: Vec::new(),
+            building: Vec::new(),
+            pole: Vec::new(),
+            tree: Vec::new(),
+            area: Vec::new(),
+            bays: Vec::new(),
+            parked: Vec::new(),
+            flow: Vec::new(),
+            ue: Vec::new(),
             sequence: Vec::new(),
         }
     }
 }
 
-/// `[camera]`: a pinhole with square pixels, the principal point in the middle.
+/// `[camera]`: square pixels, the optical axis in the middle, radial distortion by Brown and Conrady.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Camera {
@@ -84,23 +123,48 @@ pub struct Camera {
     pub width: u32,
     /// Rows, pixels.
     pub height: u32,
-    /// Horizontal field of view, degrees.
+    /// Horizontal field of view, distortion included, degrees.
     pub fov_deg: f64,
-    /// Each pixel is the mean of n × n rays.
+    /// Radial distortion of the third order at tangent 1 from the axis; negative is a barrel.
+    pub k1: f64,
+    /// Radial distortion of the fifth order.
+    pub k2: f64,
+    /// Fall of light to the corners: 0 none, 1 the fourth power of the cosine.
+    pub vignetting: f64,
+    /// Edges are the mean of n × n rays per pixel.
     pub rays: u32,
+    /// Exposure in daylight, ms.
+    pub exposure_ms: f64,
+    /// Longest exposure, at night, ms.
+    pub longest_exposure_ms: f64,
+    /// Electrons of a white pixel at the lowest gain; their square root is the noise of light.
+    pub full_well_e: f64,
+    /// Standard deviation of the noise of reading, electrons.
+    pub read_noise_e: f64,
     /// JPEG quality, 1…100.
     pub quality: u8,
-    /// Standard deviation of the sensor's noise, steps of 1/255.
-    pub noise: f64,
 }
 
 impl Default for Camera {
     fn default() -> Self {
-        Self { width: 640, height: 360, fov_deg: 95.0, rays: 2, quality: 88, noise: 1.5 }
+        Self {
+            width: 960,
+            height: 540,
+            fov_deg: 95.0,
+            k1: -0.06,
+            k2: 0.0,
+            vignetting: 0.3,
+            rays: 2,
+            exposure_ms: 2.0,
+            longest_exposure_ms: 20.0,
+            full_well_e: 10_000.0,
+            read_noise_e: 3.0,
+            quality: 88,
+        }
     }
 }
 
-/// `[lidar]`: rings of equal elevation steps over a horizontal field of view, like an Ouster OS1-32.
+/// `[lidar]`: rings of equal elevation steps, turning; the defaults are those of an Ouster OS1-32.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Lidar {
@@ -114,30 +178,63 @@ pub struct Lidar {
     pub lowest_deg: f64,
     /// Elevation of the highest ring, degrees.
     pub highest_deg: f64,
-    /// Longest range, metres.
+    /// Range at which a wall of 80 % reflectivity gives an echo half of the time in clear air, and beyond which there are
+    /// none, metres.
     pub max_range_m: f64,
-    /// Standard deviation of the range, metres.
+    /// Standard deviation of the range of a strong echo, metres; that of a weak one is larger.
     pub range_noise_m: f64,
+    /// Full width of the beam at half of its maximum, degrees; 0 for a line.
+    pub divergence_deg: f64,
     /// Share of returns that get lost whatever they hit.
     pub dropout: f64,
+    /// Time of one turn of 360°, over which things move on, seconds; 0 for all at once.
+    pub turn_s: f64,
+    /// The format of its files.
+    pub format: CloudFormat,
 }
 
 impl Default for Lidar {
     fn default() -> Self {
         Self {
             rings: 32,
-            columns: 512,
-            fov_deg: 120.0,
+            columns: 1024,
+            fov_deg: 360.0,
             lowest_deg: -22.5,
             highest_deg: 22.5,
-            max_range_m: 90.0,
-            range_noise_m: 0.02,
-            dropout: 0.02,
+            max_range_m: 120.0,
+            range_noise_m: 0.015,
+            divergence_deg: 0.18,
+            dropout: 0.005,
+            turn_s: 0.1,
+            format: CloudFormat::Ply,
         }
     }
 }
 
-/// `[cube]`: complex64 (rx, samples, chirps).
+/// How a cloud is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CloudFormat {
+    /// ASCII PLY as in DeepSense 6G's scenarios 31–34: x y z double, intensity ushort.
+    #[default]
+    Ply,
+    /// Binary PCD 0.7: x y z intensity, 32-bit floats.
+    Pcd,
+}
+
+impl CloudFormat {
+    /// What its files' names end with.
+    #[must_use]
+    pub const fn extension(self) -> &'static str {
+        match self {
+            Self::Ply => "ply",
+            Self::Pcd => "pcd",
+        }
+    }
+}
+
+/// `[cube]`: complex64 (rx, samples, chirps), and the radar's link budget. The defaults are those of an AWR2243 on its
+/// evaluation board, as DeepSense 6G's scenarios 31 and 34 have it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Cube {
@@ -147,36 +244,82 @@ pub struct Cube {
     pub samples: usize,
     /// Chirps per frame.
     pub chirps: usize,
-    /// Standard deviation of the receiver noise per sample, against 1 for 1 m² at 10 m.
-    pub noise: f64,
+    /// Sampling rate, complex samples per second, Hz: the bandwidth of the noise.
+    pub sample_hz: f64,
+    /// Transmitted power, dBm.
+    pub transmit_dbm: f64,
+    /// Gain of the transmit and of the receive antenna, each, along boresight, dBi.
+    pub gain_dbi: f64,
+    /// Noise figure of the receiver, dB.
+    pub noise_figure_db: f64,
+    /// Phase noise of the chirps 1 MHz beside the carrier, dBc/Hz.
+    pub phase_noise_dbc_hz: f64,
+    /// Isolation between transmitter and receiver, dB.
+    pub isolation_db: f64,
+    /// Power at the receiver's input that a value of 1 in the cube stands for, dBm.
+    pub step_dbm: f64,
+    /// Probability that another radar disturbs a frame.
+    pub interference: f64,
 }
 
 impl Default for Cube {
     fn default() -> Self {
-        Self { receivers: 4, samples: 256, chirps: 64, noise: 0.3 }
+        Self {
+            receivers: 4,
+            samples: 256,
+            chirps: 250,
+            sample_hz: 5e6,
+            transmit_dbm: 12.0,
+            gain_dbi: 10.5,
+            noise_figure_db: 14.0,
+            phase_noise_dbc_hz: -95.0,
+            isolation_db: 40.0,
+            step_dbm: -123.0,
+            interference: 0.0,
+        }
     }
 }
 
-/// `[link]`: a uniform linear array along x at the unit, one antenna at the UE.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+/// `[link]`: an array at the unit that looks along y and steers along x, one antenna at each UE, which transmits.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Link {
     /// Middle of the array in the unit frame, metres.
     pub position_m: [f64; 3],
     /// Carrier, Hz.
     pub carrier_hz: f64,
+    /// A measured codebook: path of a CSV file, in the form that [`channel::codebook`](super::channel::codebook) tells;
+    /// left out, the beams are those of an array of `elements`.
+    pub codebook: Option<Measured>,
     /// Elements, half a wavelength apart.
     pub elements: usize,
-    /// Peaks of the beams are uniform from − this to + this, degrees, positive to the right, beam 0 leftmost.
+    /// Beams are steered uniformly from − this to + this, degrees, positive to the right, beam 0 leftmost.
     pub sector_deg: f64,
-    /// Power of the best beam with a free line of sight at 10 m, linear; the unit of the power files.
+    /// Bits of an element's phase shifter; 0: every phase.
+    pub phase_bits: u32,
+    /// Standard deviation of an element's phase error, degrees; a quarter as much again from beam to beam.
+    pub phase_error_deg: f64,
+    /// Phase of the outermost elements against the middle ones, degrees: it widens the beams.
+    pub defocus_deg: f64,
+    /// Of the array's errors: the same number is the same array. 85 is, of the first 120, the one whose main and side
+    /// lobes come nearest to those of a measured codebook.
+    pub array_seed: u64,
+    /// Signal of an ideal array's beam that points straight at a UE 10 m away in free space, linear; the unit of the
+    /// power files.
     pub power_at_10_m: f64,
-    /// Power without a signal, in the same unit.
+    /// Power without a signal, in the same unit: noise of the receiver.
     pub floor: f64,
-    /// Standard deviation of a power reading, dB.
+    /// Independent samples in a power reading.
+    pub samples: u32,
+    /// Standard deviation of the gain from reading to reading, dB.
     pub noise_db: f64,
-    /// Loss of a reflection from a facade, dB.
-    pub reflection_db: f64,
+    /// The pattern of a UE's antenna over azimuth is this far above and below its mean, dB.
+    pub ripple_db: f64,
+    /// Roughness of walls and ground, root mean square, millimetres; glass and metal are smooth.
+    pub roughness_mm: f64,
+    /// The link counts as blocked from this loss of its line of sight by what stands in it, dB. An edge that just touches
+    /// the line takes 6 dB, and a person or vehicle that stands in it 10 dB and more.
+    pub blocked_db: f64,
 }
 
 impl Default for Link {
@@ -184,12 +327,20 @@ impl Default for Link {
         Self {
             position_m: [0.0, 0.0, 3.5],
             carrier_hz: 60e9,
+            codebook: None,
             elements: 16,
             sector_deg: 45.0,
+            phase_bits: 6,
+            phase_error_deg: 20.0,
+            defocus_deg: 143.0,
+            array_seed: 85,
             power_at_10_m: 0.6,
             floor: 0.008,
-            noise_db: 0.15,
-            reflection_db: 9.0,
+            samples: 4000,
+            noise_db: 0.1,
+            ripple_db: 1.5,
+            roughness_mm: 0.3,
+            blocked_db: 10.0,
         }
     }
 }
@@ -208,91 +359,8 @@ impl Default for Gps {
     }
 }
 
-/// `[street]`: straight, along x, in front of the unit.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Street {
-    /// Middle of each lane, metres along y, ascending.
-    pub lanes_y_m: Vec<f64>,
-    /// Width of a lane, metres.
-    pub lane_width_m: f64,
-    /// Front of the building row, metres along y.
-    pub facade_y_m: f64,
-    /// The street reaches this far to both sides, metres along x.
-    pub half_length_m: f64,
-    /// Distance between trees on the far pavement, metres; 0 for none.
-    pub tree_spacing_m: f64,
-}
-
-impl Default for Street {
-    fn default() -> Self {
-        Self {
-            lanes_y_m: vec![6.5, 10.0, 13.5, 17.0],
-            lane_width_m: 3.5,
-            facade_y_m: 25.0,
-            half_length_m: 90.0,
-            tree_spacing_m: 13.0,
-        }
-    }
-}
-
-/// `[[sequence]]`: one stretch of traffic.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Traffic {
-    /// Its length, seconds.
-    pub seconds: f64,
-    /// The car whose roof carries the UE's antenna.
-    pub ue: Vehicle,
-    /// Everyone else.
-    pub vehicles: Vec<Vehicle>,
-    /// The weather, where it is not that of the scene.
-    pub weather: Option<Weather>,
-}
-
-/// A vehicle and how it drives: at constant speed, in the middle of its lane.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Vehicle {
-    /// What it is.
-    pub kind: VehicleKind,
-    /// Its lane, counted from 0, the nearest.
-    pub lane: usize,
-    /// Where its middle is when the sequence begins, metres along x.
-    pub at_m: f64,
-    /// Its velocity along x, m/s: positive to the right, 0 parked.
-    pub speed_mps: f64,
-    /// Its paint, red, green, blue, 0…255; left out, chosen by the seed.
-    pub colour: Option<[u8; 3]>,
-}
-
-/// What a vehicle is; it sets its size.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum VehicleKind {
-    /// 4.4 × 1.8 × 1.45 m.
-    #[default]
-    Car,
-    /// 5.4 × 2.0 × 2.4 m.
-    Van,
-    /// 11.0 × 2.5 × 3.8 m.
-    Truck,
-    /// 12.0 × 2.55 × 3.1 m.
-    Bus,
-}
-
-impl VehicleKind {
-    /// Length, width and height, metres.
-    #[must_use]
-    pub const fn size_m(self) -> [f64; 3] {
-        match self {
-            Self::Car => [4.4, 1.8, 1.45],
-            Self::Van => [5.4, 2.0, 2.4],
-            Self::Truck => [11.0, 2.5, 3.8],
-            Self::Bus => [12.0, 2.55, 3.1],
-        }
-    }
-}
+/// Traffic comes from this far beyond the ends of the street, metres.
+const APPROACH_M: f64 = 60.0;
 
 impl Scene {
     /// Rows of a sequence.
@@ -301,10 +369,72 @@ impl Scene {
         (traffic.seconds * self.rate_hz).round() as usize
     }
 
+    /// How many sequences are recorded, repetitions counted.
+    #[must_use]
+    pub fn sequences(&self) -> usize {
+        self.sequence.iter().map(|traffic| traffic.repeat).sum()
+    }
+
+    /// The traffic of a recorded sequence, from 0; repetitions are numbered through.
+    #[must_use]
+    pub fn traffic(&self, sequence: usize) -> Option<&Traffic> {
+        let mut before = 0;
+        self.sequence.iter().find(|traffic| {
+            before += traffic.repeat;
+            sequence < before
+        })
+    }
+
     /// The weather of a sequence.
     #[must_use]
     pub fn weather(&self, sequence: usize) -> &Weather {
-        self.sequence.get(sequence).and_then(|traffic| traffic.weather.as_ref()).unwrap_or(&self.weather)
+        self.traffic(sequence).and_then(|traffic| traffic.weather.as_ref()).unwrap_or(&self.weather)
+    }
+
+    /// Who is served in a sequence.
+    #[must_use]
+    pub fn ues(&self, traffic: &Traffic) -> Vec<Vehicle> {
+        match (traffic.ue.as_slice(), self.ue.as_slice()) {
+            ([], []) => vec![Vehicle::default()],
+            ([], ues) | (ues, _) => ues.to_vec(),
+        }
+    }
+
+    /// Probability that another radar disturbs a frame of a sequence.
+    #[must_use]
+    pub fn interference(&self, sequence: usize) -> f64 {
+        let faults = self.traffic(sequence).map_or(0.0, |traffic| traffic.faults.radar_interference);
+        1.0 - (1.0 - self.cube.interference) * (1.0 - faults)
+    }
+
+    /// How many are served at most.
+    #[must_use]
+    pub fn served(&self) -> usize {
+        self.sequence.iter().map(|traffic| self.ues(traffic).len()).max().unwrap_or(0)
+    }
+
+    /// Who comes by itself in a sequence.
+    #[must_use]
+    pub fn flows<'a>(&'a self, traffic: &'a Traffic) -> &'a [Flow] {
+        traffic.flow.as_deref().unwrap_or(&self.flow)
+    }
+
+    /// Every lane, in the order of its number.
+    #[must_use]
+    pub fn lanes(&self) -> Vec<Lane> {
+        let street = &self.street;
+        let ways = street.lanes_y_m.iter().enumerate().map(|(number, &y)| {
+            let end = street.half_length_m + APPROACH_M;
+            let is_rightwards = number < street.lanes_y_m.len().div_ceil(2);
+            let end = if is_rightwards { end } else { -end };
+            Lane {
+                points_m: vec![[-end, y], [end, y]],
+                width_m: street.lane_width_m,
+                speed_limit_mps: street.speed_limit_mps,
+                ..Lane::default()
+            }
+        });
+        ways.chain(self.lane.iter().cloned()).collect()
     }
 
     /// Number of beams.
@@ -339,28 +469,39 @@ fn check(scene: &Scene, problems: &mut Vec<Problem>) {
     check_space(Some(&scene.site), &scene.pose, &scene.radar, problems);
     within(problems, "codebook.beams", scene.beams(), 2, 1024);
     check_sensors(scene, problems);
+    scene.timing.check(1e3 / scene.rate_hz, problems);
     scene.weather.check("weather", problems);
-    let street = &scene.street;
-    let lanes = &street.lanes_y_m;
-    within(problems, "street.lanes_y_m", lanes.len(), 1, 12);
-    within(problems, "street.lane_width_m", street.lane_width_m, 2.6, 10.0);
-    if !lanes.windows(2).all(|pair| matches!(pair, [a, b] if b - a >= street.lane_width_m)) {
-        let message = format!(
-            "found {lanes:?}, allowed are ascending places at least street.lane_width_m ({} m) apart",
-            street.lane_width_m
-        );
-        problems.push(Problem { key: "street.lanes_y_m".to_owned(), message });
+    check_site(scene, problems);
+    traffic::check(scene, problems);
+}
+
+fn check_site(scene: &Scene, problems: &mut Vec<Problem>) {
+    scene.street.check(problems);
+    let lanes = scene.street.lanes_y_m.len() + scene.lane.len();
+    within(problems, "lane", lanes, 1, 64);
+    for (number, lane) in scene.lane.iter().enumerate() {
+        lane.check(&format!("lane.{number}"), problems);
     }
-    for &y in lanes {
-        within(problems, "street.lanes_y_m", y, 3.0, 100.0);
+    for (number, light) in scene.light.iter().enumerate() {
+        light.check(&format!("light.{number}"), lanes, problems);
     }
-    let kerb = lanes.last().map_or(3.0, |y| y + street.lane_width_m / 2.0);
-    within(problems, "street.facade_y_m", street.facade_y_m, kerb + 2.0, 200.0);
-    within(problems, "street.half_length_m", street.half_length_m, 20.0, 500.0);
-    within(problems, "street.tree_spacing_m", street.tree_spacing_m, 0.0, 1000.0);
-    within(problems, "sequence", scene.sequence.len(), 1, 1000);
-    for (number, traffic) in scene.sequence.iter().enumerate() {
-        check_traffic(scene, number, traffic, problems);
+    for (number, building) in scene.building.iter().enumerate() {
+        building.check(&format!("building.{number}"), problems);
+    }
+    for (number, pole) in scene.pole.iter().enumerate() {
+        pole.check(&format!("pole.{number}"), problems);
+    }
+    for (number, tree) in scene.tree.iter().enumerate() {
+        tree.check(&format!("tree.{number}"), problems);
+    }
+    for (number, area) in scene.area.iter().enumerate() {
+        area.check(&format!("area.{number}"), problems);
+    }
+    for (number, bays) in scene.bays.iter().enumerate() {
+        bays.check(&format!("bays.{number}"), problems);
+    }
+    for (number, parked) in scene.parked.iter().enumerate() {
+        parked.check(&format!("parked.{number}"), problems);
     }
 }
 
@@ -371,7 +512,21 @@ fn check_sensors(scene: &Scene, problems: &mut Vec<Problem>) {
     within(problems, "camera.fov_deg", camera.fov_deg, 5.0, 150.0);
     within(problems, "camera.rays", camera.rays, 1, 4);
     within(problems, "camera.quality", camera.quality, 1, 100);
-    within(problems, "camera.noise", camera.noise, 0.0, 50.0);
+    within(problems, "camera.k1", camera.k1, -1.0, 1.0);
+    within(problems, "camera.k2", camera.k2, -1.0, 1.0);
+    within(problems, "camera.vignetting", camera.vignetting, 0.0, 2.0);
+    within(problems, "camera.exposure_ms", camera.exposure_ms, 0.01, 100.0);
+    within(problems, "camera.longest_exposure_ms", camera.longest_exposure_ms, camera.exposure_ms, 1000.0);
+    within(problems, "camera.full_well_e", camera.full_well_e, 100.0, 1e6);
+    within(problems, "camera.read_noise_e", camera.read_noise_e, 0.0, 1000.0);
+    if problems.iter().all(|problem| !problem.key.starts_with("camera.")) && camera.lens().corner().is_none()
+    {
+        let message = format!(
+            "found {} and camera.k2 {}, allowed are values that do not fold the image within its corners at camera.fov_deg {}",
+            camera.k1, camera.k2, camera.fov_deg
+        );
+        problems.push(Problem { key: "camera.k1".to_owned(), message });
+    }
     within(problems, "lidar.rings", lidar.rings, 1, 256);
     within(problems, "lidar.columns", lidar.columns, 1, 4096);
     within(problems, "lidar.fov_deg", lidar.fov_deg, 1.0, 360.0);
@@ -379,54 +534,41 @@ fn check_sensors(scene: &Scene, problems: &mut Vec<Problem>) {
     within(problems, "lidar.highest_deg", lidar.highest_deg, lidar.lowest_deg, 90.0);
     within(problems, "lidar.max_range_m", lidar.max_range_m, 1.0, 500.0);
     within(problems, "lidar.range_noise_m", lidar.range_noise_m, 0.0, 1.0);
+    within(problems, "lidar.divergence_deg", lidar.divergence_deg, 0.0, 2.0);
     within(problems, "lidar.dropout", lidar.dropout, 0.0, 1.0);
+    within(problems, "lidar.turn_s", lidar.turn_s, 0.0, 10.0);
     within(problems, "cube.receivers", cube.receivers, 1, scene.radar.angle_bins.min(64));
     within(problems, "cube.samples", cube.samples, 2, 4096);
     within(problems, "cube.chirps", cube.chirps, 1, 4096);
-    within(problems, "cube.noise", cube.noise, 0.0, 1e6);
+    within(problems, "cube.sample_hz", cube.sample_hz, 1e5, 1e9);
+    within(problems, "cube.transmit_dbm", cube.transmit_dbm, -50.0, 60.0);
+    within(problems, "cube.gain_dbi", cube.gain_dbi, -10.0, 60.0);
+    within(problems, "cube.noise_figure_db", cube.noise_figure_db, 0.0, 60.0);
+    within(problems, "cube.phase_noise_dbc_hz", cube.phase_noise_dbc_hz, -200.0, -50.0);
+    within(problems, "cube.isolation_db", cube.isolation_db, 10.0, 200.0);
+    within(problems, "cube.step_dbm", cube.step_dbm, -250.0, 0.0);
+    within(problems, "cube.interference", cube.interference, 0.0, 1.0);
     for metres in link.position_m {
         within(problems, "link.position_m", metres, -1000.0, 1000.0);
     }
     within(problems, "link.carrier_hz", link.carrier_hz, 1e9, 1e12);
     within(problems, "link.elements", link.elements, 1, 256);
     within(problems, "link.sector_deg", link.sector_deg, 1.0, 89.0);
+    within(problems, "link.phase_bits", link.phase_bits, 0, 16);
+    within(problems, "link.phase_error_deg", link.phase_error_deg, 0.0, 360.0);
+    within(problems, "link.defocus_deg", link.defocus_deg, -720.0, 720.0);
+    within(problems, "link.samples", link.samples, 1, 1_000_000_000);
+    if let Some(found) = link.codebook.as_ref().map(Measured::beams).filter(|&found| found != scene.beams()) {
+        let message = format!("found {found} beams, allowed are {} (codebook.beams)", scene.beams());
+        problems.push(Problem { key: "link.codebook".to_owned(), message });
+    }
     within(problems, "link.power_at_10_m", link.power_at_10_m, 1e-12, 1e12);
     within(problems, "link.floor", link.floor, 0.0, 1e12);
     within(problems, "link.noise_db", link.noise_db, 0.0, 10.0);
-    within(problems, "link.reflection_db", link.reflection_db, 0.0, 200.0);
+    within(problems, "link.ripple_db", link.ripple_db, 0.0, 10.0);
+    within(problems, "link.roughness_mm", link.roughness_mm, 0.0, 10.0);
+    within(problems, "link.blocked_db", link.blocked_db, 0.1, 60.0);
     within(problems, "gps.noise_m", gps.noise_m, 0.0, 100.0);
-}
-
-fn check_traffic(scene: &Scene, number: usize, traffic: &Traffic, problems: &mut Vec<Problem>) {
-    let before = problems.len();
-    let key = |rest: &str| format!("sequence.{number}.{rest}");
-    if let Some(weather) = &traffic.weather {
-        weather.check(&key("weather"), problems);
-    }
-    within(problems, &key("seconds"), traffic.seconds, 1.0 / scene.rate_hz, 3600.0);
-    within(problems, &key("vehicles"), traffic.vehicles.len(), 0, 200);
-    let named: Vec<(String, &Vehicle)> = std::iter::once((key("ue"), &traffic.ue))
-        .chain(traffic.vehicles.iter().enumerate().map(|(at, one)| (key(&format!("vehicles.{at}")), one)))
-        .collect();
-    for (name, vehicle) in &named {
-        let last = scene.street.lanes_y_m.len().saturating_sub(1);
-        within(problems, &format!("{name}.lane"), vehicle.lane, 0, last);
-        within(problems, &format!("{name}.at_m"), vehicle.at_m, -2000.0, 2000.0);
-        within(problems, &format!("{name}.speed_mps"), vehicle.speed_mps, -60.0, 60.0);
-    }
-    if problems.len() > before {
-        return;
-    }
-    for (at, (name, vehicle)) in named.iter().enumerate() {
-        for (other_name, other) in named.iter().take(at).filter(|(_, other)| other.lane == vehicle.lane) {
-            if let Some(second) = world::meeting(vehicle, other, traffic.seconds) {
-                let message = format!(
-                    "found a crash with {other_name} after {second:.1} s, allowed are vehicles of a lane that stay apart"
-                );
-                problems.push(Problem { key: name.clone(), message });
-            }
-        }
-    }
 }
 
 #[cfg(test)]
@@ -450,16 +592,85 @@ mod tests {
         }
     }
 
+    fn said(text: &str) -> String {
+        parse(Path::new("s.toml"), text).map_or_else(|error| error.to_string(), |_| String::new())
+    }
+
     #[test]
-    fn a_crash_is_a_problem() {
+    fn who_begins_on_another_or_cannot_brake_for_it_is_a_problem() {
         let text = "[[sequence]]\nseconds = 10\nue = { lane = 3 }\n\
-                    vehicles = [{ at_m = 0.0, speed_mps = 1.0 }, { at_m = -20.0, speed_mps = 5.0 }]\n";
-        let said = parse(Path::new("s.toml"), text).unwrap_err().to_string();
-        assert!(
-            said.contains("sequence.0.vehicles.1: found a crash with sequence.0.vehicles.0 after 3."),
-            "{said}"
-        );
-        let slower = text.replace("speed_mps = 5.0", "speed_mps = 2.0");
-        assert!(parse(Path::new("s.toml"), &slower).is_ok());
+                    vehicles = [{ at_m = 0.0, speed_mps = 1.0 }, { at_m = -20.0, speed_mps = 25.0 }]\n";
+        // 4.4 m of car, (25² − 1²)/(2·6) m of way.
+        let wanted = "sequence.0.vehicles.1: found 20.0 m from sequence.0.vehicles.0 when the sequence begins, \
+                      allowed in one lane, at these speeds, is more than 56.4 m";
+        assert!(said(text).contains(wanted), "{}", said(text));
+        assert_eq!(said(&text.replace("25.0", "5.0")), "");
+        let on_it = text.replace("-20.0", "-4.0").replace("25.0", "1.0");
+        assert!(said(&on_it).contains("found 4.0 m from"), "{}", said(&on_it));
+    }
+
+    #[test]
+    fn what_cannot_be_on_the_street_is_told_with_its_key() {
+        let sequence = |rest: &str| format!("[[sequence]]\nseconds = 5\n{rest}\n");
+        let lane = "[[lane]]\npoints_m = [[0.0, 3.0], [0.0, 30.0]]\n";
+        let cases = [
+            (
+                sequence("ue = { lane = 3, at_m = 60.0, speed_mps = -2.0 }"),
+                "sequence.0.ue.0: found a UE that is never",
+            ),
+            (
+                sequence("ue = { kind = \"tripod\", place_m = [0.0, -9.0] }"),
+                "sequence.0.ue.0: found a UE that is never",
+            ),
+            (
+                sequence("ue = [{ lane = 3 }, { lane = 3, at_m = 1.0 }]"),
+                "sequence.0.ue.1: found 1.0 m from sequence.0.ue.0",
+            ),
+            (
+                sequence("ue = { lane = 3, speed_mps = 4.0 }"),
+                "sequence.0.ue.0.speed_mps: found 4, but lane 3 drives to the left",
+            ),
+            (sequence("ue = { lane = 4 }"), "sequence.0.ue.0.lane: found 4, allowed is 0 to 3"),
+            (
+                sequence("ue = { kind = \"pedestrian\" }"),
+                "sequence.0.ue.0.lane: found a pedestrian on lane 0",
+            ),
+            (
+                sequence("ue = { look = \"tanker\" }"),
+                "sequence.0.ue.0.look: found tanker, allowed for a car is saloon or",
+            ),
+            (
+                sequence("repeat = 0\nfaults = { lidar_drop = 2.0 }"),
+                "sequence.0.faults.lidar_drop: found 2, allowed is 0 to 1",
+            ),
+            (
+                sequence("flow = [{ lanes = [0], mix = { pedestrian = 1.0 } }]"),
+                "sequence.0.flow.0.mix.pedestrian: found a pedestrian on lane 0",
+            ),
+            (lane.to_owned() + &sequence(""), "lane.0.points_m: found a place (0.0, "),
+            (
+                "[[light]]\nlanes = [7]\ngreen_s = 0\n".to_owned() + &sequence(""),
+                "light.0.lanes: found 7, allowed is 0 to 3",
+            ),
+        ];
+        for (text, wanted) in cases {
+            assert!(said(&text).contains(wanted), "no `{wanted}` in\n{}", said(&text));
+        }
+    }
+
+    #[test]
+    fn repetitions_are_numbered_through_and_a_scene_survives_its_own_words() {
+        let text = "[[flow]]\nlanes = [0, 1]\n[[ue]]\nlane = 3\n[[ue]]\nlane = 2\nat_m = 3.0\n\
+                    [[sequence]]\nseconds = 2\nrepeat = 3\n\
+                    [[sequence]]\nseconds = 4\nweather = { rain_mm_h = 9.0 }\nue = { lane = 1 }\n";
+        let scene = parse(Path::new("s.toml"), text).unwrap();
+        let seconds: Vec<f64> =
+            (0..scene.sequences()).filter_map(|at| scene.traffic(at)).map(|one| one.seconds).collect();
+        assert_eq!(seconds, [2.0, 2.0, 2.0, 4.0]);
+        assert_eq!(scene.traffic(4), None);
+        assert_eq!([2, 3].map(|at| scene.weather(at).rain_mm_h), [0.0, 9.0]);
+        assert_eq!([0, 1].map(|at| scene.ues(&scene.sequence[at]).len()), [2, 1]);
+        let again = parse(Path::new("s.toml"), &toml::to_string(&scene).unwrap()).unwrap();
+        assert_eq!(again, scene);
     }
 }

@@ -10,8 +10,16 @@ pub struct ObjectId(pub u32);
 impl ObjectId {
     /// The ground.
     pub const GROUND: Self = Self(0);
-    /// The car with the UE on its roof.
+    /// Who carries the first UE's antenna.
     pub const UE: Self = Self(1_000_000);
+    /// The first of those who come by themselves; they are numbered on.
+    pub const FLOW: Self = Self(2_000_000);
+
+    /// Who carries a UE's antenna, by its place in the scene file.
+    #[must_use]
+    pub const fn ue(place: usize) -> Self {
+        Self(Self::UE.0 - place as u32)
+    }
 
     /// A vehicle by its place in [`Traffic::vehicles`](super::scene::Traffic::vehicles).
     #[must_use]
@@ -57,6 +65,8 @@ pub enum Surface {
     Leaves,
     /// A lamp post.
     Pole,
+    /// The head of a street lamp.
+    StreetLamp,
     /// Clothes, of this reflectance.
     Cloth([f32; 3]),
     /// Face and hands, of this reflectance.
@@ -100,7 +110,8 @@ impl Shape {
     }
 
     /// Distance along a ray (of any length of direction, in units of it) to the shape; 0 from within.
-    fn cast(&self, origin: Vector, direction: Vector, max: f32) -> Option<f32> {
+    #[inline]
+    pub(super) fn cast(&self, origin: Vector, direction: Vector, max: f32) -> Option<f32> {
         let inside_or = |enter: f32, leave: f32| {
             let enter = enter.max(0.0);
             (enter <= leave && enter <= max).then_some(enter)
@@ -134,7 +145,7 @@ impl Shape {
     }
 
     /// Outward normal at a point of the surface, length 1.
-    fn normal(&self, point: Vector) -> Vector {
+    pub(super) fn normal(&self, point: Vector) -> Vector {
         match *self {
             Self::Cuboid(half) => {
                 let share = point / half;

@@ -1,52 +1,132 @@
 //! The recording on disk, in the layout of DeepSense 6G's scenarios 31–34 with a blockage label besides.
 //!
 //! ```text
-//! street.csv                                        one row per instant, paths relative to this folder
+//! NAME.csv                                          one row per instant, paths relative to this folder
 //! scene.toml                                        what it was made from
+//! truth.jsonl                                       one line per row: what no sensor says
 //! unit1/camera_data/image_1.jpg                     unit1/radar_data/data_1.npy
 //! unit1/lidar_data/lidar_1.ply                      unit1/mmWave_data/mmWave_power_1.txt
 //! unit1/GPS_data/gps_location.txt                   unit1/blockage_label/label_1.txt
 //! unit2/GPS_data/gps_location_1.txt
+//! unit3/…                                           a second UE: its GPS_data, mmWave_data, blockage_label
 //! ```
 //!
+//! A file whose capture is not the row's instant carries its time of day: `image_1_09-00-00.012500.jpg`. Where a stream
+//! has no sample the cell is blank.
+//!
 //! Everything is written into a folder beside the target that gets its name at the end: a run that was cut off never
-//! looks like a recording.
+//! looks like a recording, and the same command goes on where it stopped.
 
 use std::fmt::Write as _;
-use std::fs;
+use std::fs::{self, File, TryLockError};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::SimulateError;
+use super::scene::CloudFormat;
 
-const FOLDERS: [&str; 7] = [
-    "unit1/camera_data",
-    "unit1/lidar_data",
-    "unit1/radar_data",
-    "unit1/mmWave_data",
-    "unit1/GPS_data",
-    "unit1/blockage_label",
-    "unit2/GPS_data",
-];
+/// The unit's place.
 const SITE: &str = "unit1/GPS_data/gps_location.txt";
+/// What is being written into the folder beside the target.
+const IDENTITY: &str = "scene.toml";
+/// Held while a process writes.
+const LOCK: &str = "lock";
 
-/// The files of one row, as bytes.
+/// What does not change from row to row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Layout {
+    /// Served UEs.
+    pub ues: usize,
+    /// Of the LiDAR's files.
+    pub clouds: CloudFormat,
+}
+
+/// The files of one row; `None` where a stream has no sample.
+#[derive(Debug, Default)]
 pub(super) struct Files {
-    pub camera: Vec<u8>,
-    pub lidar: Vec<u8>,
-    pub radar: Vec<u8>,
-    pub power: String,
-    pub position: String,
+    pub camera: Option<Vec<u8>>,
+    pub lidar: Option<Vec<u8>>,
+    pub radar: Option<Vec<u8>>,
+    /// Power, position and blockage label per UE.
+    pub ues: Vec<UeFiles>,
+}
+
+/// What is known of one UE.
+#[derive(Debug)]
+pub(super) struct UeFiles {
+    pub power: Option<Vec<u8>>,
+    pub position: Option<Vec<u8>>,
     pub is_blocked: bool,
 }
 
 /// A row of the index.
+#[derive(Debug)]
 pub(super) struct IndexRow {
     pub sequence: usize,
     /// Microseconds since midnight.
     pub time_us: u64,
-    /// From 0.
-    pub beam: usize,
-    pub max_power: f64,
+    /// Its strongest beam, from 0, and the power there, of the first UE, where there is a report.
+    pub best: Option<(usize, f64)>,
+    pub names: Names,
+}
+
+/// Paths of a row's files, relative to the recording; empty where there is none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Names {
+    camera: String,
+    lidar: String,
+    radar: String,
+    /// Power, position, label.
+    ues: Vec<[String; 3]>,
+}
+
+/// When the files of a row were captured, where that is not the row's instant; `None` without a file.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stamps {
+    pub camera: Option<Option<u64>>,
+    pub lidar: Option<Option<u64>>,
+    pub radar: Option<Option<u64>>,
+    pub link: Option<Option<u64>>,
+    pub position: Option<Option<u64>>,
+}
+
+impl Names {
+    /// Of row `row`, from 0; `present` says which UEs are there.
+    pub(super) fn new(row: usize, stamps: &Stamps, present: &[bool], layout: Layout) -> Self {
+        let number = row + 1;
+        let name = |folder: &str, stem: &str, stamp: Option<Option<u64>>, extension: &str| match stamp {
+            None => String::new(),
+            Some(None) => format!("{folder}/{stem}_{number}.{extension}"),
+            Some(Some(time)) => format!("{folder}/{stem}_{number}_{}.{extension}", file_time(time)),
+        };
+        let of_ue = |ue: usize| {
+            let (unit, own) = (ue + 2, if ue == 0 { 1 } else { ue + 2 });
+            let is_there = |stamp: &Option<Option<u64>>| stamp.filter(|_| present.get(ue) == Some(&true));
+            [
+                name(&format!("unit{own}/mmWave_data"), "mmWave_power", is_there(&stamps.link), "txt"),
+                name(&format!("unit{unit}/GPS_data"), "gps_location", is_there(&stamps.position), "txt"),
+                name(&format!("unit{own}/blockage_label"), "label", Some(None), "txt"),
+            ]
+        };
+        let clouds = layout.clouds.extension();
+        Self {
+            camera: name("unit1/camera_data", "image", stamps.camera, "jpg"),
+            lidar: name("unit1/lidar_data", "lidar", stamps.lidar, clouds),
+            radar: name("unit1/radar_data", "data", stamps.radar, "npy"),
+            ues: (0..layout.ues).map(of_ue).collect(),
+        }
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        let sensors = [&self.camera, &self.lidar, &self.radar];
+        sensors.into_iter().chain(self.ues.iter().flatten()).filter(|name| !name.is_empty()).count()
+    }
+
+    /// Written last of all: where it is, the row is whole.
+    fn mark(&self) -> &str {
+        self.ues.first().map_or("", |[_, _, label]| label)
+    }
 }
 
 /// Writes one recording.
@@ -55,12 +135,14 @@ pub(super) struct Writer {
     target: PathBuf,
     /// Where it is written until it is whole.
     folder: PathBuf,
-    is_whole: bool,
+    layout: Layout,
+    /// Held as long as this process writes there.
+    _lock: File,
 }
 
 impl Writer {
-    /// Makes the folders.
-    pub(super) fn new(target: &Path) -> Result<Self, SimulateError> {
+    /// Makes the folders, or finds those of a run of the same `identity` that was cut off.
+    pub(super) fn new(target: &Path, identity: &str, layout: Layout) -> Result<Self, SimulateError> {
         if let Ok(mut entries) = fs::read_dir(target) {
             if entries.next().is_some() {
                 return Err(SimulateError::NotEmpty { path: target.to_owned() });
@@ -70,23 +152,49 @@ impl Writer {
         }
         let name = target.file_name().map(|name| name.to_string_lossy().into_owned());
         let Some(name) = name else { return Err(SimulateError::NoName { path: target.to_owned() }) };
-        let folder = target.with_file_name(format!(".{name}.{}.part", std::process::id()));
-        // What a killed process of this number may have left.
-        if folder.exists() {
-            fs::remove_dir_all(&folder)
-                .map_err(|source| SimulateError::Io { path: folder.clone(), source })?;
+        let folder = target.with_file_name(format!(".{name}.part"));
+        let io = |path: &Path| {
+            let path = path.to_owned();
+            move |source| SimulateError::Io { path, source }
+        };
+        fs::create_dir_all(&folder).map_err(io(&folder))?;
+        let path = folder.join(LOCK);
+        let lock = File::create(&path).map_err(io(&path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(SimulateError::Busy { path: folder }),
+            Err(TryLockError::Error(source)) => return Err(SimulateError::Io { path, source }),
         }
-        let writer = Self { target: target.to_owned(), folder, is_whole: false };
-        for sub in FOLDERS {
+        let known = folder.join(IDENTITY);
+        if fs::read(&known).ok().as_deref() != Some(identity.as_bytes()) {
+            // Of another scene, or of an older version.
+            for entry in fs::read_dir(&folder).map_err(io(&folder))?.flatten() {
+                let path = entry.path();
+                if path.is_dir() {
+                    fs::remove_dir_all(&path).map_err(io(&path))?;
+                }
+            }
+        }
+        let writer = Self { target: target.to_owned(), folder, layout, _lock: lock };
+        let of_unit =
+            ["camera_data", "lidar_data", "radar_data", "mmWave_data", "GPS_data", "blockage_label"];
+        let of_unit = of_unit.iter().map(|sub| format!("unit1/{sub}"));
+        let further = (3..layout.ues + 2)
+            .flat_map(|unit| ["mmWave_data", "blockage_label"].map(|sub| format!("unit{unit}/{sub}")));
+        let positions = (2..layout.ues + 2).map(|unit| format!("unit{unit}/GPS_data"));
+        for sub in of_unit.chain(further).chain(positions) {
             let path = writer.folder.join(sub);
             fs::create_dir_all(&path).map_err(|source| SimulateError::Io { path, source })?;
         }
+        writer.put(IDENTITY, identity.as_bytes())?;
         Ok(writer)
     }
 
+    /// Writes a file, all of it or nothing.
     pub(super) fn put(&self, name: &str, bytes: &[u8]) -> Result<u64, SimulateError> {
-        let path = self.folder.join(name);
-        fs::write(&path, bytes).map_err(|source| SimulateError::Io { path, source })?;
+        let (path, part) = (self.folder.join(name), self.folder.join(format!("{name}.part")));
+        let written = fs::write(&part, bytes).and_then(|()| fs::rename(&part, &path));
+        written.map_err(|source| SimulateError::Io { path, source })?;
         Ok(bytes.len() as u64)
     }
 
@@ -94,98 +202,213 @@ impl Writer {
         self.put(SITE, text.as_bytes())
     }
 
-    /// Writes the files of row `row`, from 0; returns their bytes.
-    pub(super) fn put_row(&self, row: usize, files: &Files) -> Result<u64, SimulateError> {
-        let [camera, power, lidar, radar, position, blocked] = names(row);
-        Ok(self.put(&camera, &files.camera)?
-            + self.put(&power, files.power.as_bytes())?
-            + self.put(&lidar, &files.lidar)?
-            + self.put(&radar, &files.radar)?
-            + self.put(&position, files.position.as_bytes())?
-            + self.put(&blocked, if files.is_blocked { b"1\n" } else { b"0\n" })?)
+    /// The size of a row's files, where they are all there already.
+    pub(super) fn found(&self, names: &Names) -> Option<u64> {
+        let size = |name: &str| match name {
+            "" => Some(0),
+            name => fs::metadata(self.folder.join(name)).ok().map(|found| found.len()),
+        };
+        let sensors = size(names.mark()).filter(|_| !names.mark().is_empty())?
+            + size(&names.camera)?
+            + size(&names.lidar)?
+            + size(&names.radar)?;
+        let ues = names.ues.iter().flatten().map(|name| size(name)).sum::<Option<u64>>()?;
+        Some(sensors + ues - size(names.mark())?)
+    }
+
+    /// Writes the files of a row; returns their bytes.
+    pub(super) fn put_row(&self, names: &Names, files: &Files) -> Result<u64, SimulateError> {
+        let put = |name: &str, payload: &Option<Vec<u8>>| match payload {
+            Some(bytes) if !name.is_empty() => self.put(name, bytes),
+            _ => Ok(0),
+        };
+        let mut bytes = put(&names.camera, &files.camera)?
+            + put(&names.lidar, &files.lidar)?
+            + put(&names.radar, &files.radar)?;
+        // The first UE's label comes last: it marks the row as whole.
+        for ([power, position, label], ue) in names.ues.iter().zip(&files.ues).rev() {
+            bytes += put(power, &ue.power)? + put(position, &ue.position)?;
+            bytes += self.put(label, if ue.is_blocked { b"1\n" } else { b"0\n" })?;
+        }
+        Ok(bytes)
+    }
+
+    /// Begins a file that is written piece by piece.
+    pub(super) fn stream(&self, name: &str) -> Result<Stream, SimulateError> {
+        let path = self.folder.join(name);
+        let file = File::create(&path).map_err(|source| SimulateError::Io { path: path.clone(), source })?;
+        Ok(Stream { path, file: std::io::BufWriter::new(file), bytes: 0 })
     }
 
     /// Writes the index and gives the folder its name.
-    pub(super) fn finish(mut self, name: &str, rows: &[IndexRow]) -> Result<u64, SimulateError> {
-        let mut index = String::from(
-            "index,unit1_rgb,unit1_pwr_60ghz,unit1_lidar,unit1_radar,unit1_loc,unit2_loc,unit1_beam,unit1_max_pwr,\
-             time_stamp,seq_index,unit1_blockage\n",
-        );
+    pub(super) fn finish(self, name: &str, rows: &[IndexRow]) -> Result<u64, SimulateError> {
+        let mut index = self.header();
         for (at, row) in rows.iter().enumerate() {
-            let [camera, power, lidar, radar, position, blocked] = names(at);
+            let cell = |name: &str| if name.is_empty() { String::new() } else { format!("./{name}") };
+            let Names { camera, lidar, radar, ues } = &row.names;
+            let (beam, power) = row.best.map_or((String::new(), String::new()), |(beam, power)| {
+                ((beam + 1).to_string(), format!("{power:.9}"))
+            });
+            let [first_power, first_position, first_label] =
+                ues.first().map_or(["", "", ""], |names| names.each_ref().map(String::as_str));
+            let further: String =
+                ues.iter().skip(1).flatten().map(|name| format!(",{}", cell(name))).collect();
             // Writing into a string does not fail.
             let _ = writeln!(
                 index,
-                "{},./{camera},./{power},./{lidar},./{radar},./{SITE},./{position},{},{:.9},{},{},./{blocked}",
+                "{},{},{},{},{},./{SITE},{},{beam},{power},{},{},{}{further}",
                 at + 1,
-                row.beam + 1,
-                row.max_power,
+                cell(camera),
+                cell(first_power),
+                cell(lidar),
+                cell(radar),
+                cell(first_position),
                 time_stamp(row.time_us),
                 row.sequence + 1,
+                cell(first_label),
             );
         }
         let bytes = self.put(&format!("{name}.csv"), index.as_bytes())?;
-        let io = |source| SimulateError::Io { path: self.target.clone(), source };
+        let io = |path: &Path| {
+            let path = path.to_owned();
+            move |source| SimulateError::Io { path, source }
+        };
+        let lock = self.folder.join(LOCK);
+        fs::remove_file(&lock).map_err(io(&lock))?;
         // An empty folder may stand where the recording goes.
         if self.target.exists() {
-            fs::remove_dir(&self.target).map_err(io)?;
+            fs::remove_dir(&self.target).map_err(io(&self.target))?;
         }
-        fs::rename(&self.folder, &self.target).map_err(io)?;
-        self.is_whole = true;
+        fs::rename(&self.folder, &self.target).map_err(io(&self.target))?;
         Ok(bytes)
     }
-}
 
-impl Drop for Writer {
-    fn drop(&mut self) {
-        if !self.is_whole {
-            let _ = fs::remove_dir_all(&self.folder);
-        }
+    fn header(&self) -> String {
+        let further: String = (3..self.layout.ues + 2)
+            .map(|unit| format!(",unit{unit}_pwr_60ghz,unit{unit}_loc,unit{unit}_blockage"))
+            .collect();
+        format!(
+            "index,unit1_rgb,unit1_pwr_60ghz,unit1_lidar,unit1_radar,unit1_loc,unit2_loc,unit1_beam,unit1_max_pwr,\
+             time_stamp,seq_index,unit1_blockage{further}\n"
+        )
     }
 }
 
-/// Camera, power, LiDAR, radar, position, label.
-fn names(row: usize) -> [String; 6] {
-    let number = row + 1;
-    [
-        format!("unit1/camera_data/image_{number}.jpg"),
-        format!("unit1/mmWave_data/mmWave_power_{number}.txt"),
-        format!("unit1/lidar_data/lidar_{number}.ply"),
-        format!("unit1/radar_data/data_{number}.npy"),
-        format!("unit2/GPS_data/gps_location_{number}.txt"),
-        format!("unit1/blockage_label/label_{number}.txt"),
-    ]
+/// A file that grows.
+#[derive(Debug)]
+pub(super) struct Stream {
+    path: PathBuf,
+    file: std::io::BufWriter<File>,
+    bytes: u64,
+}
+
+impl Stream {
+    /// Adds to it.
+    pub(super) fn put(&mut self, bytes: &[u8]) -> Result<(), SimulateError> {
+        self.bytes += bytes.len() as u64;
+        self.file.write_all(bytes).map_err(|source| SimulateError::Io { path: self.path.clone(), source })
+    }
+
+    /// Ends it; returns its size.
+    pub(super) fn finish(mut self) -> Result<u64, SimulateError> {
+        self.file.flush().map_err(|source| SimulateError::Io { path: self.path.clone(), source })?;
+        Ok(self.bytes)
+    }
+}
+
+/// (hours, minutes, seconds, microseconds) of a time of day.
+fn parts(time_us: u64) -> (u64, u64, u64, u64) {
+    let seconds = time_us / 1_000_000 % 86_400;
+    (seconds / 3600, seconds / 60 % 60, seconds % 60, time_us % 1_000_000)
 }
 
 /// `HH:MM:SS-µs`, as scenarios 31–34 have it.
 fn time_stamp(time_us: u64) -> String {
-    let seconds = time_us / 1_000_000 % 86_400;
-    format!("{:02}:{:02}:{:02}-{:06}", seconds / 3600, seconds / 60 % 60, seconds % 60, time_us % 1_000_000)
+    let (hours, minutes, seconds, micros) = parts(time_us);
+    format!("{hours:02}:{minutes:02}:{seconds:02}-{micros:06}")
+}
+
+/// `HH-MM-SS.µs`, as the camera files of scenarios 36–39 have it.
+fn file_time(time_us: u64) -> String {
+    let (hours, minutes, seconds, micros) = parts(time_us);
+    format!("{hours:02}-{minutes:02}-{seconds:02}.{micros:06}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const LAYOUT: Layout = Layout { ues: 2, clouds: CloudFormat::Ply };
+    const STAMPS: Stamps = Stamps {
+        camera: Some(Some(36_061_200_000)),
+        lidar: Some(None),
+        radar: None,
+        link: Some(None),
+        position: Some(None),
+    };
+
+    fn files() -> Files {
+        let ue =
+            || UeFiles { power: Some(b"1\n".to_vec()), position: Some(b"5\n".to_vec()), is_blocked: true };
+        Files { camera: Some(vec![7]), lidar: Some(vec![1, 2]), radar: None, ues: vec![ue(), ue()] }
+    }
+
     #[test]
     fn stamps_are_times_of_day() {
         assert_eq!(time_stamp(0), "00:00:00-000000");
         assert_eq!(time_stamp(36_061_200_000), "10:01:01-200000");
         assert_eq!(time_stamp(86_400_000_005), "00:00:00-000005");
+        assert_eq!(file_time(36_061_200_000), "10-01-01.200000");
     }
 
     #[test]
-    fn what_was_cut_off_leaves_nothing() {
+    fn files_are_called_by_row_time_and_unit() {
+        let names = Names::new(4, &STAMPS, &[true, true], LAYOUT);
+        assert_eq!(names.camera, "unit1/camera_data/image_5_10-01-01.200000.jpg");
+        assert_eq!(names.lidar, "unit1/lidar_data/lidar_5.ply");
+        assert_eq!(names.radar, "");
+        assert_eq!(names.ues[0][0], "unit1/mmWave_data/mmWave_power_5.txt");
+        assert_eq!(names.ues[0][1], "unit2/GPS_data/gps_location_5.txt");
+        assert_eq!(
+            names.ues[1],
+            [
+                "unit3/mmWave_data/mmWave_power_5.txt",
+                "unit3/GPS_data/gps_location_5.txt",
+                "unit3/blockage_label/label_5.txt"
+            ]
+        );
+    }
+
+    #[test]
+    fn what_was_cut_off_goes_on_and_never_looks_like_a_recording() {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("recording");
-        let writer = Writer::new(&target).unwrap();
-        writer.put_site("1\n2\n").unwrap();
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        let names: Vec<Names> = (0..2).map(|row| Names::new(row, &STAMPS, &[true, false], LAYOUT)).collect();
+        let writer = Writer::new(&target, "a", LAYOUT).unwrap();
+        assert_eq!(writer.found(&names[0]), None);
+        // 1 + 2 + "1\n" of power + "5\n" of the position, and two labels: the second user is not there.
+        assert_eq!(writer.put_row(&names[0], &files()).unwrap(), 11);
+        assert!(
+            matches!(Writer::new(&target, "a", LAYOUT), Err(SimulateError::Busy { .. })),
+            "while it is held"
+        );
         drop(writer);
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
-        fs::create_dir(&target).unwrap();
-        Writer::new(&target).unwrap().finish("street", &[]).unwrap();
-        assert!(target.join("street.csv").is_file());
-        assert!(matches!(Writer::new(&target), Err(SimulateError::NotEmpty { .. })));
+        assert!(!target.exists());
+        let writer = Writer::new(&target, "a", LAYOUT).unwrap();
+        assert_eq!((writer.found(&names[0]), writer.found(&names[1])), (Some(11), None));
+        drop(writer);
+        // Another scene begins anew.
+        let writer = Writer::new(&target, "b", LAYOUT).unwrap();
+        assert_eq!(writer.found(&names[0]), None);
+        writer.put_row(&names[0], &files()).unwrap();
+        let row = IndexRow { sequence: 0, time_us: 0, best: Some((3, 0.5)), names: names[0].clone() };
+        writer.finish("street", &[row]).unwrap();
+        let index = fs::read_to_string(target.join("street.csv")).unwrap();
+        let line = index.lines().nth(1).unwrap();
+        assert!(line.starts_with("1,./unit1/camera_data/image_1_10-01-01.200000.jpg,"), "{line}");
+        assert!(line.contains(",,./unit1/GPS_data/gps_location.txt,"), "no radar: {line}");
+        assert_eq!(line.split(',').count(), index.lines().next().unwrap().split(',').count());
+        assert!(matches!(Writer::new(&target, "b", LAYOUT), Err(SimulateError::NotEmpty { .. })));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

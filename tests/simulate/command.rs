@@ -56,6 +56,6 @@ fn a_small_scene_becomes_a_recording_and_a_picture() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((report["rows"].as_u64(), report["blocked_share"].as_f64()), (Some(2), Some(0.0)));
-    assert!(out.join("street.csv").is_file());
+    assert!(out.join("recording.csv").is_file());
     assert_eq!(image::image_dimensions(&png).unwrap(), (1440, 1080));
 }

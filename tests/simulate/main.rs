@@ -3,5 +3,7 @@
 
 mod command;
 mod consistency;
+mod people;
 mod recording;
+mod scenes;
 mod support;

@@ -40,7 +40,8 @@ fn the_same_bytes_from_every_number_of_threads() {
         assert_eq!(report.bytes, files.values().map(|bytes| bytes.len() as u64).sum::<u64>());
         files
     });
-    assert_eq!(made[0].len(), 6 * 6 + 3);
+    // Camera, LiDAR, radar, powers, position and label of 6 rows; index, scene, truth and the unit's place.
+    assert_eq!(made[0].len(), 6 * 6 + 4);
     for (name, bytes) in &made[0] {
         assert!(made[1].get(name) == Some(bytes), "{} differs", name.display());
     }
@@ -91,12 +92,80 @@ fn it_opens_as_a_recording_and_every_payload_decodes() {
 }
 
 #[test]
-fn what_is_stopped_or_in_the_way_leaves_nothing() {
+fn what_was_stopped_goes_on_with_the_same_bytes() {
     let folder = tempfile::tempdir().unwrap();
+    let scene = scene(TRAFFIC);
+    let whole = folder.path().join("whole");
+    make(&scene, &whole, &|_, _| true, None).unwrap();
     let path = folder.path().join("street");
+    // One thread: two rows are done when it is stopped.
+    let stop = |done: usize, all: usize| all == 0 || done < 2;
+    assert!(matches!(make(&scene, &path, &stop, Some(1)), Err(SimulateError::Stopped)));
+    assert!(!path.exists(), "what is not whole does not look like a recording");
+    let report = make(&scene, &path, &|_, _| true, None).unwrap();
+    assert_eq!((report.rows, report.found), (6, 2));
+    assert_eq!(files(&path), files(&whole));
+    let names: Vec<String> = std::fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert_eq!(names.len(), 2, "{names:?}");
+}
+
+#[test]
+fn what_is_in_the_way_stays() {
     let scene = scene("");
-    assert!(matches!(make(&scene, &path, &|_, _| false, None), Err(SimulateError::Stopped)));
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     let error = make(&scene, Path::new(env!("CARGO_MANIFEST_DIR")), &|_, _| true, None).unwrap_err();
     assert!(error.to_string().contains("is not empty"), "{error}");
+}
+
+#[test]
+fn several_users_sensors_of_their_own_clock_and_losses() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("users");
+    let mut scene = scene(TRAFFIC);
+    let extra = mmsense::simulate::scene::Vehicle { lane: 0, at_m: 12.0, ..Default::default() };
+    scene.sequence[0].ue.push(extra);
+    scene.timing.camera.offset_ms = 20.0;
+    scene.timing.lidar.every = 2;
+    scene.timing.radar.drop = 1.0;
+    let report = make(&scene, &path, &|_, _| true, None).unwrap();
+    let recording = Recording::open(&path, &Options::new(UnitId::new("unit1").unwrap())).unwrap();
+    let of = |modality: Modality| {
+        recording.samples().iter().filter(move |sample| sample.stream.modality() == modality)
+    };
+    assert_eq!(
+        (of(Modality::Camera).count(), of(Modality::Lidar).count(), of(Modality::Radar).count()),
+        (6, 4, 0)
+    );
+    for sample in of(Modality::Camera) {
+        let late = sample.capture - recording.rows()[sample.row].capture;
+        assert_eq!(late.as_nanos(), 20_000_000);
+    }
+    // The second user is there in the first sequence only.
+    let links: BTreeMap<String, usize> = of(Modality::Link).fold(BTreeMap::new(), |mut counts, sample| {
+        *counts.entry(sample.stream.ue().unwrap().to_string()).or_default() += 1;
+        counts
+    });
+    let present = of(Modality::Link).filter(|sample| recording.load(sample).is_ok()).count();
+    assert_eq!(links.keys().map(String::as_str).collect::<Vec<_>>(), ["0", "1"]);
+    assert_eq!(present, 6 + 3);
+    let truth = std::fs::read_to_string(path.join("truth.jsonl")).unwrap();
+    let lines: Vec<serde_json::Value> =
+        truth.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), report.rows);
+    assert_eq!(
+        (lines[0]["ues"].as_array().unwrap().len(), lines[5]["ues"].as_array().unwrap().len()),
+        (2, 1)
+    );
+    assert!(lines[0]["captures_s"]["radar"].is_null());
+    assert_eq!(lines[0]["ues"][0]["useful"]["radar"].as_bool(), Some(false));
+    for (row, line) in lines.iter().enumerate() {
+        let first = &line["ues"][0];
+        let label = recording.sample(row, Modality::Blocked).unwrap();
+        let (_, label) = recording.load(label).unwrap();
+        assert_eq!(first["blocked"].as_bool(), Some(label == br#"{"blocked":true}"#));
+        assert_eq!(first["next_blockage_s"].as_f64() == Some(0.0), first["blocked"].as_bool().unwrap());
+        assert!(line["objects"].as_array().unwrap().iter().any(|object| object["id"] == first["object"]));
+    }
 }

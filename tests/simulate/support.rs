@@ -13,7 +13,7 @@ use mmsense::time::{CaptureTime, Moment};
 pub fn scene(vehicles: &str) -> Scene {
     let text = format!(
         "seed = 5\n[site]\nlatitude = 33.4\nlongitude = -111.9\nheading_deg = 20\n\
-         [camera]\nwidth = 160\nheight = 90\nrays = 1\n[lidar]\ncolumns = 160\n\
+         [camera]\nwidth = 160\nheight = 90\nrays = 1\n[lidar]\ncolumns = 160\nfov_deg = 120.0\n[cube]\nchirps = 64\n\
          [[sequence]]\nseconds = 0.3\nue = {{ lane = 3 }}\nvehicles = [{vehicles}]\n\
          [[sequence]]\nseconds = 0.3\nue = {{ lane = 2, at_m = 4.0, speed_mps = -5.0 }}\n"
     );

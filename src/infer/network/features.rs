@@ -26,7 +26,7 @@ const LINK_FLOOR_DB: f64 = -60.0;
 
 /// Images `[B, 3, side, side]`: resized to a square (which keeps left and right, up and down in order), in 0…1,
 /// normalised like ImageNet's.
-pub(super) fn images(images: &[&image::RgbImage], side: usize, device: &Device) -> Result<Tensor> {
+pub fn images(images: &[&image::RgbImage], side: usize, device: &Device) -> Result<Tensor> {
     let (mean, deviation) = IMAGENET;
     let mut numbers = vec![0f32; images.len() * 3 * side * side];
     for (image, numbers) in images.iter().zip(numbers.chunks_exact_mut(3 * side * side)) {
@@ -43,7 +43,7 @@ pub(super) fn images(images: &[&image::RgbImage], side: usize, device: &Device) 
 }
 
 /// Points of a radar reading.
-pub(super) fn radar(reading: &RadarReading, encoders: &Encoders) -> Cloud {
+pub fn radar(reading: &RadarReading, encoders: &Encoders) -> Cloud {
     let positions: Vec<[f32; 3]> = reading.points.iter().map(|point| scaled(point.position)).collect();
     let mut cloud = Cloud::default();
     for index in encoders.thin(Input::Radar, &positions) {
@@ -66,7 +66,7 @@ pub(super) fn radar(reading: &RadarReading, encoders: &Encoders) -> Cloud {
 }
 
 /// Points of a LiDAR scan.
-pub(super) fn lidar(scan: &PointCloud, encoders: &Encoders) -> Cloud {
+pub fn lidar(scan: &PointCloud, encoders: &Encoders) -> Cloud {
     let mut cloud = Cloud::default();
     let positions: Vec<[f32; 3]> = scan.points.iter().copied().map(scaled).collect();
     for index in encoders.thin(Input::Lidar, &positions) {
@@ -87,7 +87,7 @@ const fn bounded(units: f32) -> f32 {
 }
 
 /// `[B, POSITION_FEATURES]`, of positions whose place in the unit frame is known.
-pub(super) fn positions(positions: &[(Position, [f32; 3])], device: &Device) -> Result<Tensor> {
+pub fn positions(positions: &[(Position, [f32; 3])], device: &Device) -> Result<Tensor> {
     let features = positions.iter().flat_map(|(position, [x, y, z])| {
         let range = (x * x + y * y + z * z).sqrt();
         let azimuth = x.atan2(*y);
@@ -108,7 +108,7 @@ pub(super) fn positions(positions: &[(Position, [f32; 3])], device: &Device) -> 
 
 /// Sine and cosine of each beam's peak angle, as the codebook says them; where it does not, beams stand evenly over ±45°,
 /// or all around where they go round.
-pub(super) fn beam_directions(codebook: &Codebook, beams: usize) -> Vec<[f32; 2]> {
+pub fn beam_directions(codebook: &Codebook, beams: usize) -> Vec<[f32; 2]> {
     let even = |beam: usize| {
         if codebook.circular {
             360.0 * beam as f64 / beams as f64
@@ -124,7 +124,7 @@ pub(super) fn beam_directions(codebook: &Codebook, beams: usize) -> Vec<[f32; 2]
 
 /// The last reports of a UE, seen at t, as a set of [`LINK_FEATURES`] numbers per beam and report. Reports on another
 /// number of beams say nothing.
-pub(super) fn link(reports: &[&LinkReport], t: CaptureTime, directions: &[[f32; 2]]) -> Vec<f32> {
+pub fn link(reports: &[&LinkReport], t: CaptureTime, directions: &[[f32; 2]]) -> Vec<f32> {
     let mut elements = Vec::with_capacity(reports.len() * directions.len() * LINK_FEATURES);
     for report in reports {
         let age = (t - report.capture).as_secs_f64() as f32;
@@ -139,7 +139,7 @@ pub(super) fn link(reports: &[&LinkReport], t: CaptureTime, directions: &[[f32; 
 }
 
 /// Sets of different sizes as one batch `[B, S, LINK_FEATURES]` and its mask `[B, S]`.
-pub(super) fn sets(sets: &[Vec<f32>], device: &Device) -> Result<(Tensor, Tensor)> {
+pub fn sets(sets: &[Vec<f32>], device: &Device) -> Result<(Tensor, Tensor)> {
     let longest = sets.iter().map(Vec::len).max().unwrap_or_default();
     let size = longest / LINK_FEATURES;
     let (mut elements, mut mask) = (Vec::with_capacity(sets.len() * longest), Vec::new());

@@ -26,8 +26,9 @@ fn width(layout: &Layout) -> usize {
     layout.dims().last().copied().unwrap_or(1)
 }
 
-/// softmax(scale · scores + mask) over the last dimension: scores `[B, H, T, N]`; mask, additive, `[B or 1, T or 1, N]`.
-pub(super) fn softmax(scores: &Tensor, scale: f64, mask: Option<&Tensor>) -> Result<Tensor> {
+/// softmax(scale · scores + mask) over the last dimension: scores `[B, H, T, N]`; mask, additive, `[B or 1, T or 1, N]`,
+/// 0 or −1e9. On the CPU in f32 the weights are 0 where all is masked, elsewhere they are not defined.
+pub(in crate::model) fn softmax(scores: &Tensor, scale: f64, mask: Option<&Tensor>) -> Result<Tensor> {
     let (batch, _, length, keys) = scores.dims4()?;
     if let Some(mask) = mask {
         let (rows, queries, wanted) = mask.dims3()?;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{BlockageInfo, Info, InfoReport, LISTED, ModalityInfo, TimeInfo};
+use super::{BlockageInfo, Info, InfoReport, LISTED, ModalityInfo, PeopleInfo, TimeInfo};
 use crate::recording::StampSource;
 
 impl fmt::Display for InfoReport {
@@ -92,6 +92,12 @@ impl fmt::Display for Info {
         power(f, self)?;
         if let Some(blockage) = &self.blockage {
             blocked(f, blockage)?;
+        }
+        if let Some(people) = &self.people {
+            let PeopleInfo { environments, subjects, actions, with_truth, poses } = people;
+            line(f, "people", &format!("{subjects} subjects, {actions} actions, {environments} rooms"))?;
+            let truth = format!("ground truth of {with_truth} sequences: a pose in {poses} rows (no input)");
+            line(f, "", &truth)?;
         }
         for note in &self.notes {
             line(f, "note", note)?;

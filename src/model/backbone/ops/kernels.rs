@@ -64,7 +64,11 @@ fn exp(x: f32) -> f32 {
     if x < -87.0 { 0.0 } else { y }
 }
 
-/// Per row of `keys` numbers: softmax(scale · x + mask), where row i goes with row `of_row(i)` of the mask.
+/// A row whose largest number is below this is masked as a whole: masks are −1e9.
+const MASKED: f32 = -5e8;
+
+/// Per row of `keys` numbers: softmax(scale · x + mask), where row i goes with row `of_row(i)` of the mask; 0 where all is
+/// masked.
 pub(super) fn softmax(
     x: &[f32],
     keys: usize,
@@ -90,6 +94,10 @@ pub(super) fn softmax(
             }
         }
         let most = most.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        if most < MASKED {
+            y.fill(0.0);
+            return;
+        }
         y.iter_mut().for_each(|y| *y = exp(*y - most));
         let total = 1.0 / sum(y, y, |y, _| y);
         y.iter_mut().for_each(|y| *y *= total);

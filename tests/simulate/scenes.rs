@@ -1,0 +1,93 @@
+//! The shipped scenes: whole, populated, without a crash, and with users that the beams reach.
+
+use std::path::{Path, PathBuf};
+
+use mmsense::simulate::Scene;
+use mmsense::simulate::scene::{VehicleKind, load};
+use mmsense::simulate::world::{ObjectState, World};
+use parry3d::math::Vector;
+
+fn shipped() -> Vec<(PathBuf, Scene)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("recordings");
+    let scenes = std::fs::read_dir(root.join("scenes")).unwrap().map(|entry| entry.unwrap().path());
+    // People in rooms are another kind of scene.
+    let streets = scenes.filter(|path| path.file_stem().is_some_and(|name| name != "room"));
+    let mut paths: Vec<PathBuf> = streets.chain([root.join("street.toml")]).collect();
+    paths.sort();
+    assert!(paths.len() >= 7, "{paths:?}");
+    paths.into_iter().map(|path| (path.clone(), load(&path).unwrap())).collect()
+}
+
+/// Whether two boxes, seen from above, lie on each other: none of their sides separates them.
+fn overlap(one: &ObjectState, other: &ObjectState) -> bool {
+    let apart = (one.centre[0] - other.centre[0]).hypot(one.centre[1] - other.centre[1]);
+    if apart > (one.size[0].hypot(one.size[1]) + other.size[0].hypot(other.size[1])) / 2.0 {
+        return false;
+    }
+    let span = |object: &ObjectState, heading: f32| {
+        let (sin, cos) = heading.sin_cos();
+        let middle = object.centre[0] * cos + object.centre[1] * sin;
+        let (sin, cos) = (object.yaw - heading).sin_cos();
+        let reach = (object.size[0] * cos.abs() + object.size[1] * sin.abs()) / 2.0;
+        (middle - reach, middle + reach)
+    };
+    let quarter = std::f32::consts::FRAC_PI_2;
+    [one.yaw, one.yaw + quarter, other.yaw, other.yaw + quarter].into_iter().all(|heading| {
+        let ((low, high), (other_low, other_high)) = (span(one, heading), span(other, heading));
+        high > other_low && other_high > low
+    })
+}
+
+#[test]
+fn nobody_drives_into_anybody() {
+    for (path, scene) in shipped() {
+        let world = World::new(&scene);
+        let mut seen = 0;
+        for sequence in 0..scene.sequences() {
+            for row in 0..scene.rows(scene.traffic(sequence).unwrap()) {
+                let seconds = row as f64 / scene.rate_hz;
+                let all = world.objects(sequence, seconds);
+                seen += all.iter().filter(|object| object.moves).count();
+                for (number, one) in all.iter().enumerate() {
+                    // People walk round each other, which is not simulated.
+                    let both_walk = |other: &ObjectState| {
+                        [one, other].iter().all(|object| object.kind == VehicleKind::Pedestrian)
+                    };
+                    let hit = all.iter().take(number).find(|other| !both_walk(other) && overlap(one, other));
+                    assert!(hit.is_none(), "{}, {sequence}, {seconds} s: {one:?} {hit:?}", path.display());
+                }
+            }
+        }
+        assert!(seen > 2000, "{}: {seen}", path.display());
+    }
+}
+
+#[test]
+fn every_user_is_there_and_passes_many_beams_with_and_without_a_line_of_sight() {
+    for (path, scene) in shipped() {
+        let world = World::new(&scene);
+        let unit = Vector::from(scene.link.position_m.map(|metres| metres as f32));
+        let (mut blocked, mut links, mut angles) = (0u32, 0u32, Vec::new());
+        for sequence in 0..scene.sequences() {
+            let traffic = scene.traffic(sequence).unwrap();
+            assert_eq!(world.antennas(sequence, 0.0).len(), scene.ues(traffic).len(), "{}", path.display());
+            for row in 0..scene.rows(traffic) {
+                let seconds = row as f64 / scene.rate_hz;
+                let caster = world.at(&scene, sequence, seconds);
+                for antenna in world.antennas(sequence, seconds) {
+                    let way = antenna.position - unit;
+                    angles.push(way.x.atan2(way.y).to_degrees());
+                    blocked += u32::from(!caster.is_free(unit, antenna.position));
+                    links += 1;
+                }
+            }
+        }
+        angles.sort_by(f32::total_cmp);
+        let is_within = angles.iter().filter(|angle| angle.abs() < 50.0).count() as f64 / f64::from(links);
+        let share = f64::from(blocked) / f64::from(links);
+        assert!(is_within > 0.8, "{}: {is_within} of the rows in the sector", path.display());
+        assert!((0.005..0.3).contains(&share), "{}: {share} blocked", path.display());
+        let sweep = angles[angles.len() * 19 / 20] - angles[angles.len() / 20];
+        assert!(sweep > 40.0, "{}: {sweep}°", path.display());
+    }
+}
