@@ -46,7 +46,6 @@ pub(super) fn observe(scene: &Scene, caster: &Caster, sequence: usize, frame: us
 
 /// The returns of a LiDAR that stands in a room: as [`observe`], in the axes of its mount (x right, y along boresight, z
 /// up), over a floor without lanes, in clear air.
-#[allow(dead_code, reason = "for the people in rooms")]
 pub(super) fn points(
     caster: &Caster,
     mount: &Isometry3<f64>,

@@ -47,8 +47,7 @@ use budget::{Budget, pattern};
 use look::{Class, Patch, Viewpoint};
 use normal::Normals;
 use paths::Wall;
-#[allow(unused_imports, reason = "for the people in rooms")]
-pub(super) use rooms::{RadarReturn, RoomRadar, points};
+pub(super) use rooms::{RoomRadar, points};
 use synthesis::{Column, Planes, Synthesis};
 
 /// A point that reflects.

@@ -233,8 +233,8 @@ impl CloudFormat {
     }
 }
 
-/// `[cube]`: complex64 (rx, samples, chirps), and the radar's link budget. The defaults are those of an AWR2243 on its
-/// evaluation board, as DeepSense 6G's scenarios 31 and 34 have it.
+/// `[cube]`: complex64 (rx, samples, chirps), and the radar's link budget. The shape is that of DeepSense 6G's scenarios 31
+/// and 34; the budget is of the size of TI's 77 GHz radars, and not taken from the data sheet of one.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Cube {

@@ -20,19 +20,6 @@ mod site;
 
 use site::Site;
 
-/// The front of a building of the row, which reflects.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Facade {
-    /// From, along x, metres.
-    pub from_x: f32,
-    /// To, along x, metres.
-    pub to_x: f32,
-    /// Where its front is, along y, metres.
-    pub y: f32,
-    /// Its height, metres.
-    pub height: f32,
-}
-
 /// A flat upright piece that mirrors waves.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Reflector {
@@ -156,12 +143,6 @@ impl World {
             site: Arc::new(site),
             runs: Arc::new((0..scene.sequences()).map(|_| OnceLock::new()).collect()),
         }
-    }
-
-    /// The fronts of the row of buildings.
-    #[must_use]
-    pub fn facades(&self) -> &[Facade] {
-        &self.site.facades
     }
 
     /// The heads of the street lamps, metres.

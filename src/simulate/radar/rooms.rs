@@ -93,7 +93,6 @@ struct Cell {
 /// Points of what moves in a room, in order of range; `mount` has x right, y along boresight and z up.
 ///
 /// A person gives some 5 to 40 points per frame, of which those at rest come and go.
-#[allow(dead_code, reason = "for the people in rooms")]
 pub fn points(
     caster: &Caster,
     mount: &Isometry3<f64>,

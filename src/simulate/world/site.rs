@@ -8,7 +8,7 @@ use super::super::scene::{Bays, Building, Parked, Pole, Scene, Street, Tree, Veh
 use super::super::solid::{ObjectId, Shape, Solid, Surface};
 use super::super::traffic::path::Place;
 use super::super::traffic::{Sample, Track, Who, body};
-use super::{Facade, ObjectState, Reflector, linear, solids, state};
+use super::{ObjectState, Reflector, linear, solids, state};
 
 /// Plaster and brick.
 const PLASTERS: [[f32; 3]; 6] = [
@@ -25,7 +25,6 @@ const PLASTERS: [[f32; 3]; 6] = [
 pub(super) struct Site {
     next: u32,
     pub solids: Vec<Solid>,
-    pub facades: Vec<Facade>,
     pub reflectors: Vec<Reflector>,
     pub lamps: Vec<Vector>,
     pub parked: Vec<ObjectState>,
@@ -92,7 +91,6 @@ impl Site {
             // The cornice.
             let trim = Surface::Paint(colour.map(|part| part * 0.7));
             self.push(object, [x, y - 0.25, height], [to, y + 12.0, height + 0.35], trim);
-            self.facades.push(Facade { from_x: x, to_x: to, y, height });
             // Its sides count where an alley lies beside it; in a closed row no wave comes to them.
             let body = Pose::from_translation(Vector::new((x + to) / 2.0, y + 6.0, height / 2.0));
             let half = Vector::new((to - x) / 2.0, 6.0, height / 2.0);
