@@ -211,7 +211,11 @@ impl Edge {
             radar: Scan::new(&radar_encoder, &radar),
             lidar: Scan::new(&lidar_encoder, &lidar),
             link: features::sets(&[link], &Device::Cpu).unwrap(),
-            position: features::positions(&[(position, position.local.unwrap())], &Device::Cpu).unwrap(),
+            position: features::positions(
+                &[features::position(&position, position.local.unwrap())],
+                &Device::Cpu,
+            )
+            .unwrap(),
             kept: Tensor::zeros((SLOTS - 1, MODALITIES, tokens, width), DType::F32, &Device::Cpu).unwrap(),
             mask: Tensor::ones((1, SLOTS, MODALITIES, tokens), DType::F32, &Device::Cpu).unwrap(),
             ages: Tensor::from_vec(ages, (1, SLOTS, MODALITIES), &Device::Cpu).unwrap(),
@@ -318,14 +322,18 @@ fn text(prompts: &Prompts, taps: &Taps) -> [(&'static str, Tensor); 3] {
 
 fn image_of(frame: &Frame, config: &NetworkConfig) -> Tensor {
     let Data::Image(image) = &frame.sensors[&Modality::Camera].sample.data else { unreachable!() };
-    features::images(&[image.as_ref()], config.image_side(), &Device::Cpu).unwrap()
+    let square = features::thumbnail(image, config.image_side());
+    features::images(&[square], config.image_side(), &Device::Cpu).unwrap()
 }
 
 /// Radar and LiDAR, thinned to what their encoders take.
 fn clouds_of(frame: &Frame, network: &Network) -> (Cloud, Cloud) {
     let Data::Radar(radar) = &frame.sensors[&Modality::Radar].sample.data else { unreachable!() };
     let Data::Cloud(lidar) = &frame.sensors[&Modality::Lidar].sample.data else { unreachable!() };
-    (features::radar(radar, network.encoders()), features::lidar(lidar, network.encoders()))
+    (
+        features::radar(radar, network.config().most_points(Input::Radar)),
+        features::lidar(lidar, network.config().most_points(Input::Lidar)),
+    )
 }
 
 /// All points of radar and LiDAR, metres.

@@ -9,7 +9,9 @@
 //! | 2 | wrong usage: arguments, configuration, a missing recording, a port in use |
 //! | 3 | done, but data was lost or skipped |
 
+mod eval;
 mod info;
+mod made;
 mod model;
 mod models;
 mod parity;
@@ -19,6 +21,7 @@ mod sender;
 mod shutdown;
 mod simulate;
 mod text;
+mod train;
 mod validate;
 
 use std::io::IsTerminal;
@@ -58,6 +61,10 @@ enum Command {
     Info(info::Arguments),
     /// Make a recording of a street that does not exist, from a scene file
     Simulate(simulate::Arguments),
+    /// Train a network by a recipe
+    Train(train::Arguments),
+    /// Measure a trained network beside simple predictors
+    Eval(eval::Arguments),
     /// Look at a network
     Model(model::Arguments),
     /// Check a pipeline file
@@ -114,6 +121,8 @@ pub fn main() -> ExitCode {
         Command::Replay(replay) => replay::run(replay, arguments.format),
         Command::Info(info) => info::run(info, arguments.format),
         Command::Simulate(simulate) => simulate::run(simulate, arguments.format),
+        Command::Train(train) => train::run(train, arguments.format),
+        Command::Eval(eval) => eval::run(eval, arguments.format),
         Command::Model(model) => model::run(model, arguments.format),
         Command::Validate(validate) => validate::run(validate, arguments.format),
         Command::Parity(parity) => parity::run(parity, arguments.format),

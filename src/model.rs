@@ -74,7 +74,7 @@ pub struct Encoded {
     pub valid: usize,
 }
 
-/// A cloud as the network takes it, thinned to the encoder's first level ([`Encoders::thin`]).
+/// A cloud as the network takes it, thinned to the encoder's first level ([`encoders::thin`]).
 #[derive(Clone, Debug, Default)]
 pub struct Cloud {
     /// Unit frame, metres.
@@ -101,6 +101,18 @@ pub enum Input {
 impl Input {
     /// All of them, in the order of the network's tokens.
     pub const ALL: [Self; MODALITIES] = [Self::Camera, Self::Radar, Self::Lidar, Self::Link, Self::Position];
+
+    /// Its name in configurations and messages.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Camera => "camera",
+            Self::Radar => "radar",
+            Self::Lidar => "lidar",
+            Self::Link => "link",
+            Self::Position => "position",
+        }
+    }
 
     /// Its place.
     #[must_use]

@@ -358,7 +358,10 @@ impl Recording {
     }
 
     /// Powers of a link sample, as many as the recording has beams.
-    fn powers(&self, sample: &RecordedSample) -> Result<Vec<f64>, LoadError> {
+    ///
+    /// # Errors
+    /// [`LoadError`] when they are not there, or not whole.
+    pub(crate) fn powers(&self, sample: &RecordedSample) -> Result<Vec<f64>, LoadError> {
         let powers = payload::power(&sample.paths)?;
         match self.beams() {
             Some(beams) if beams != powers.len() => {

@@ -10,11 +10,19 @@
 //! [`clip`] work on the named variables of [`crate::model::parameters::Parameters`]. [`measures`] is plain Rust in 64
 //! bits: a measure that is reported does not go through the code that was trained.
 
+pub mod batch;
 pub mod clip;
+pub mod data;
+pub mod evaluate;
 pub mod losses;
 pub mod measures;
 pub mod optimiser;
+pub mod recipe;
 pub mod schedule;
+pub mod score;
+pub mod simple;
+pub mod step;
+pub mod trainer;
 pub mod uncertainty;
 
 use std::path::PathBuf;
@@ -45,6 +53,26 @@ pub enum TrainError {
         file: Option<PathBuf>,
         /// What was found and what is allowed.
         reason: String,
+    },
+    /// Data sets that cannot be learned from.
+    #[error("data: {0}")]
+    Data(String),
+    /// A reading that cannot be looked up.
+    #[error(transparent)]
+    Reading(#[from] data::store::StoreError),
+    /// The network cannot be built.
+    #[error(transparent)]
+    Build(#[from] crate::model::BuildError),
+    /// The network cannot be written.
+    #[error(transparent)]
+    Deploy(#[from] crate::model::deployed::DeployError),
+    /// A file.
+    #[error("{}: {source}", file.display())]
+    Io {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: std::io::Error,
     },
     /// The tensor library failed.
     #[error(transparent)]

@@ -8,7 +8,7 @@ use crossbeam_channel::Receiver;
 use serde_json::{Value, json};
 use zenoh::Session;
 
-use super::{Failure, Format, Outcome, models, shutdown, text};
+use super::{Failure, Format, Outcome, made, models, shutdown, text};
 use crate::config::{self, Pipeline};
 use crate::ingest::network;
 use crate::message::Message;
@@ -48,7 +48,7 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
     }
     let demo = match (&pipeline.demo, &arguments.recording) {
         (Some(_), Some(recording)) => Some(recording.clone()),
-        (Some(demo), None) => Some(demo::recording(demo, &told.stopped)?),
+        (Some(demo), None) => Some(made::recording(&demo.scene, None, &demo.folder, &told.stopped)?),
         (None, _) => None,
     };
     let metrics = Arc::new(Metrics::default());

@@ -321,7 +321,7 @@ impl NetworkPredictor {
             let output = self.network.forward(&self.gather(windows, rows)?, &asked)?;
             self.work.passes += 1;
             self.work.rows += rows.len() as u64;
-            read(&output, &asked, rows, &mut predictions);
+            read(&output, &asked, rows, self.network.sizes().beams, &mut predictions);
         }
         Ok(predictions)
     }
@@ -403,13 +403,16 @@ impl NetworkPredictor {
                     )
                     .collect();
                 let side = self.network.config().image_side();
-                encoders.images(&features::images(&images, side, device)?, Mode::Infer)
+                let squares: Vec<_> =
+                    images.into_iter().map(|image| features::thumbnail(image, side)).collect();
+                encoders.images(&features::images(&squares, side, device)?, Mode::Infer)
             }
             Input::Radar | Input::Lidar => {
+                let most = self.network.config().most_points(input);
                 let clouds: Vec<_> = data
                     .filter_map(|data| match data {
-                        Data::Radar(reading) => Some(features::radar(reading, encoders)),
-                        Data::Cloud(scan) => Some(features::lidar(scan, encoders)),
+                        Data::Radar(reading) => Some(features::radar(reading, most)),
+                        Data::Cloud(scan) => Some(features::lidar(scan, most)),
                         _ => None,
                     })
                     .collect();
@@ -418,7 +421,9 @@ impl NetworkPredictor {
             Input::Position => {
                 let positions: Vec<_> = data
                     .filter_map(|data| match data {
-                        Data::Position(position) => position.local.map(|local| (*position, local)),
+                        Data::Position(position) => {
+                            position.local.map(|local| features::position(position, local))
+                        }
                         _ => None,
                     })
                     .collect();
@@ -481,7 +486,7 @@ impl NetworkPredictor {
 }
 
 /// Writes what the network says of `rows` into the predictions of their windows.
-fn read(output: &Output, asked: &Asked, rows: &[Row], predictions: &mut [Prediction]) {
+fn read(output: &Output, asked: &Asked, rows: &[Row], beams: usize, predictions: &mut [Prediction]) {
     for (task, numbers) in asked {
         let said = output.tasks.get(task).map(Vec::as_slice).unwrap_or_default();
         for (&number, scores) in numbers.iter().zip(said) {
@@ -504,7 +509,8 @@ fn read(output: &Output, asked: &Asked, rows: &[Row], predictions: &mut [Predict
                 UePrediction { gate, ..UePrediction::default() }
             });
             match task {
-                Task::Beam => of_ue.beam = Some(softmax(scores)),
+                // Of the frame's own instant.
+                Task::Beam => of_ue.beam = scores.get(..beams).map(softmax),
                 Task::Blockage => of_ue.blockage = Some(within_horizons(scores)),
                 Task::Activity | Task::Pose => {}
             }

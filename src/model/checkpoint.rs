@@ -73,6 +73,11 @@ impl Shard {
             }
         }
     }
+
+    /// The numbers of a tensor; the header was checked against the file's length.
+    fn bytes(&self, (from, to): (usize, usize)) -> &[u8] {
+        self.map.bytes().get(self.data + from..self.data + to).unwrap_or_default()
+    }
 }
 
 /// The files of a model's weights, opened and checked.
@@ -169,6 +174,13 @@ impl Checkpoint {
         })
     }
 
+    /// The bytes of a tensor, little endian, read from the disk when they are looked at.
+    #[must_use]
+    pub fn bytes(&self, name: &str) -> Option<&[u8]> {
+        let shard = self.files.shards.get(*self.files.owner.get(name)?)?;
+        Some(shard.bytes(shard.metadata.info(name)?.data_offsets))
+    }
+
     /// What a file's header says of itself beside its tensors; of shards, all of them together.
     #[must_use]
     pub fn metadata(&self) -> BTreeMap<String, String> {
@@ -250,10 +262,7 @@ impl Files {
                 CheckpointError::Dtype { name: name.to_owned(), file: shard.path.clone(), found }.into()
             );
         };
-        let (from, to) = info.data_offsets;
-        // The header was checked against the file's length.
-        let bytes = shard.map.bytes().get(shard.data + from..shard.data + to).unwrap_or_default();
-        let tensor = Tensor::from_raw_buffer(bytes, dtype, &info.shape, device)?;
+        let tensor = Tensor::from_raw_buffer(shard.bytes(info.data_offsets), dtype, &info.shape, device)?;
         self.taken.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
         Ok(tensor)
     }

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::MODALITIES;
 use super::backbone::{BackboneConfig, Taps};
 use super::baselines::encoders::MapConfig;
 use super::baselines::{CnnConfig, Llm4WmConfig, MlpConfig, TransformerConfig};
@@ -15,6 +14,7 @@ use super::mmsense::MmsenseConfig;
 use super::point_transformer::PointTransformerConfig;
 use super::resnet::ResNetConfig;
 use super::tasks::{Task, TokenShape};
+use super::{Input, MODALITIES};
 
 /// What is wrong with a configuration: key, and what was found and allowed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -222,6 +222,18 @@ impl NetworkConfig {
         match &self.encoders {
             EncodersConfig::Points(points) => points.image.side,
             EncodersConfig::Maps(maps) => maps.image_side,
+        }
+    }
+
+    /// Points of a cloud of radar or LiDAR at most.
+    #[must_use]
+    pub fn most_points(&self, input: Input) -> usize {
+        match &self.encoders {
+            EncodersConfig::Points(points) => {
+                let encoder = if input == Input::Radar { &points.radar } else { &points.lidar };
+                encoder.points.first().copied().unwrap_or(1)
+            }
+            EncodersConfig::Maps(maps) => maps.points,
         }
     }
 

@@ -34,10 +34,17 @@ pub struct Fit {
     pub codebook: Codebook,
     /// Its blockage horizons, ms.
     pub horizons_ms: Vec<u32>,
+    /// Instants for which it chooses a beam, ms after the frame's; the first is 0.
+    #[serde(default = "now")]
+    pub instants_ms: Vec<u32>,
     /// Time between the slots of its window, ms.
     pub stride_ms: f64,
     /// False when its weights were never fitted to data.
     pub trained: bool,
+}
+
+fn now() -> Vec<u32> {
+    vec![0]
 }
 
 /// What a network in a file does not fit.
@@ -184,6 +191,15 @@ pub fn save(
     let named = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor));
     checkpoint::save(path, named, &BTreeMap::from([(KEY.to_owned(), header)]))?;
     Ok(())
+}
+
+/// Numbers that the file of a network holds.
+///
+/// # Errors
+/// [`DeployError`] when it is no safetensors file.
+pub fn parameters(path: &Path) -> Result<usize, DeployError> {
+    let checkpoint = Checkpoint::open(path)?;
+    Ok(checkpoint.tensors().map(|(_, shape, _)| shape.iter().product::<usize>()).sum())
 }
 
 /// Reads a network from a file.

@@ -87,6 +87,23 @@ enum Sensors {
     Maps { config: MapsConfig, image: MapEncoder, radar: MapEncoder, lidar: MapEncoder },
 }
 
+/// Thins points to `most` that lie as far apart as can be: their indices.
+#[must_use]
+pub fn thin(points: &[[f32; 3]], most: usize) -> Vec<u32> {
+    let most = most.max(1);
+    // Farthest point sampling of everything costs points × most distances: from a dense cloud, every so-manyth
+    // point (in the order of the scan) is a candidate.
+    let step = points.len().div_ceil(4 * most).max(1);
+    let candidates: Vec<u32> = (0..points.len() as u32).step_by(step).collect();
+    if candidates.len() <= most {
+        return candidates;
+    }
+    let chosen: Vec<[f32; 3]> =
+        candidates.iter().filter_map(|&index| points.get(index as usize).copied()).collect();
+    let kept = neighbours::farthest(&chosen, most);
+    kept.iter().filter_map(|&index| candidates.get(index as usize).copied()).collect()
+}
+
 /// One encoder per input, and the norm of each one's tokens before the gate.
 #[derive(Debug)]
 pub struct Encoders {
@@ -142,32 +159,6 @@ impl Encoders {
             position: VectorEncoder::load(POSITION_FEATURES, tokens, width, &vb.pp("position"))?,
             norms: norms.collect::<Result<_>>()?,
         })
-    }
-
-    /// Points of a cloud of `input` at most.
-    fn most(&self, input: Input) -> Option<usize> {
-        match (&self.sensors, input) {
-            (Sensors::Points { radar, .. }, Input::Radar) => radar.config.points.first().copied(),
-            (Sensors::Points { lidar, .. }, _) => lidar.config.points.first().copied(),
-            (Sensors::Maps { config, .. }, _) => Some(config.points),
-        }
-    }
-
-    /// Thins points to what the encoder of `input` takes at most.
-    #[must_use]
-    pub fn thin(&self, input: Input, points: &[[f32; 3]]) -> Vec<u32> {
-        let most = self.most(input).unwrap_or(points.len()).max(1);
-        // Farthest point sampling of everything costs points × most distances: from a dense cloud, every so-manyth
-        // point (in the order of the scan) is a candidate.
-        let step = points.len().div_ceil(4 * most).max(1);
-        let candidates: Vec<u32> = (0..points.len() as u32).step_by(step).collect();
-        if candidates.len() <= most {
-            return candidates;
-        }
-        let chosen: Vec<[f32; 3]> =
-            candidates.iter().filter_map(|&index| points.get(index as usize).copied()).collect();
-        let kept = neighbours::farthest(&chosen, most);
-        kept.iter().filter_map(|&index| candidates.get(index as usize).copied()).collect()
     }
 
     /// Images, normalised, `[B, 3, side, side]`.

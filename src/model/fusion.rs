@@ -1,6 +1,6 @@
 //! Cross-modal attention (Eq. 9–11 of the paper): the gated tokens of all modalities and slots look at each other.
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 
 use super::attention::Attention;
@@ -67,7 +67,8 @@ impl Fusion {
         })
     }
 
-    /// Fused tokens b_mm `[R, W·D·n_f, d]` and their mask `[R, W·D·n_f]`, of tokens and gate weights `[R, W, D]`.
+    /// Fused tokens b_mm `[R, T, d]` and their mask `[R, T]`, of tokens and gate weights `[R, W, D]`; T is W·D·n_f less
+    /// the tokens that count in no row.
     ///
     /// # Errors
     /// When shapes disagree.
@@ -79,8 +80,21 @@ impl Fusion {
         let place = self.slot.unsqueeze(1)?.broadcast_add(&self.modality.unsqueeze(0)?)?; // [W, D, d]
         let place = self.age.forward(&age_features(&tokens.ages)?)?.broadcast_add(&place)?; // [R, W, D, d]
         let x = gated.broadcast_add(&place.unsqueeze(3)?)?.reshape((rows, length, width))?;
-        let mask = tokens.mask.reshape((rows, length))?;
+        let (x, mask) = without_absent(x, tokens.mask.reshape((rows, length))?)?;
         let seen = self.attention.forward(&x, &x, &mask)?;
         Ok(((x + seen)?, mask))
     }
+}
+
+/// Leaves out the tokens `[R, T, d]` that count in no row: nobody looks at them, and a product with them costs as much as
+/// with the others.
+fn without_absent(x: Tensor, mask: Tensor) -> Result<(Tensor, Tensor)> {
+    let counts: Vec<f32> = mask.max(0)?.to_dtype(DType::F32)?.to_vec1()?;
+    let kept: Vec<u32> =
+        (0u32..).zip(&counts).filter(|(_, count)| **count > 0.0).map(|(index, _)| index).collect();
+    if kept.len() == counts.len() || kept.is_empty() {
+        return Ok((x, mask));
+    }
+    let kept = Tensor::new(kept, x.device())?;
+    Ok((x.index_select(&kept, 1)?, mask.index_select(&kept, 1)?))
 }

@@ -13,7 +13,7 @@ use super::layers::Mode;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Task {
-    /// BP (Eq. 1): scores of the beams of the codebook, per UE.
+    /// BP (Eq. 1): scores of the beams of the codebook, instant after instant, per UE.
     Beam,
     /// FBP (Eq. 4): hazard scores of the horizons' intervals, per UE.
     Blockage,
@@ -59,12 +59,19 @@ pub struct Sizes {
     pub slots: usize,
     /// Beams of the codebook.
     pub beams: usize,
+    /// Instants for which a beam is chosen: the frame's own, and later ones that a recipe asks for.
+    #[serde(default = "one")]
+    pub instants: usize,
     /// Blockage horizons.
     pub horizons: usize,
     /// Human activities.
     pub activities: usize,
     /// Joints of a body.
     pub joints: usize,
+}
+
+const fn one() -> usize {
+    1
 }
 
 impl Sizes {
@@ -76,14 +83,15 @@ impl Sizes {
     /// A window of `slots`, for a codebook of `beams` beams and `horizons` blockage horizons.
     #[must_use]
     pub const fn new(slots: usize, beams: usize, horizons: usize) -> Self {
-        Self { slots, beams, horizons, activities: Self::ACTIVITIES, joints: Self::JOINTS }
+        let (activities, joints) = (Self::ACTIVITIES, Self::JOINTS);
+        Self { slots, beams, instants: 1, horizons, activities, joints }
     }
 
     /// Numbers that a task gives per row.
     #[must_use]
     pub const fn outputs(&self, task: Task) -> usize {
         match task {
-            Task::Beam => self.beams,
+            Task::Beam => self.instants * self.beams,
             Task::Blockage => self.horizons,
             Task::Activity => self.activities,
             Task::Pose => 3 * self.joints,

@@ -45,6 +45,16 @@ pub fn cross_entropy(scores: &Tensor, labels: &[Option<u32>]) -> Result<Option<T
     (log_sum_exp(&scores)? - chosen)?.mean_all().map(Some)
 }
 
+/// Cross entropy in nats of scores `[R, classes]` against shares `[R, classes]` that add up to 1 in each row, mean over the
+/// rows.
+///
+/// # Errors
+/// When the shapes differ.
+pub fn soft_cross_entropy(scores: &Tensor, shares: &Tensor) -> Result<Tensor> {
+    let log = scores.broadcast_sub(&log_sum_exp(scores)?)?;
+    (log * shares)?.sum(D::Minus1)?.neg()?.mean_all()
+}
+
 /// Binary cross entropy in nats of scores of any shape against targets 0…1 of the same shape, mean over all; a positive
 /// counts `positive_weight` times. Finite, with the right gradient, at any finite score.
 ///

@@ -21,7 +21,14 @@ const HORIZONS: [u32; 4] = [0, 100, 500, 1000];
 
 fn fit() -> Fit {
     let codebook = Codebook { beams: Some(BEAMS), ..Codebook::default() };
-    Fit { sizes: sizes(), codebook, horizons_ms: HORIZONS.to_vec(), stride_ms: 100.0, trained: true }
+    Fit {
+        sizes: sizes(),
+        codebook,
+        horizons_ms: HORIZONS.to_vec(),
+        instants_ms: vec![0],
+        stride_ms: 100.0,
+        trained: true,
+    }
 }
 
 fn store(folder: &Path, config: &NetworkConfig) -> PathBuf {

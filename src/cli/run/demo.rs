@@ -1,45 +1,23 @@
-//! The demo's sensors: a recording of a simulated street, made on first use and published over zenoh by a session of
+//! The demo's sensors: a recording of a simulated street, published over zenoh by a session of
 //! its own, as drivers in another process would.
 
-use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::path::Path;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::Receiver;
-use sha2::{Digest, Sha256};
 use zenoh::Wait;
 
+use super::super::Failure;
 use super::super::sender::{Sender, Sent};
-use super::super::{Failure, simulate, text};
-use crate::config::{self, RecordingInput};
+use crate::config::RecordingInput;
 use crate::ingest::network;
 use crate::recording::{Options, Recording};
 use crate::runtime::StopHandle;
 use crate::sample::UnitId;
-use crate::simulate::{VERSION, scene};
 
 /// Time for the last samples to be decided, before the input ends.
 const SETTLE: Duration = Duration::from_millis(500);
-
-/// The recording of the demo's scene: made when it is not there yet. Its folder carries a hash of the scene, so that a
-/// changed scene is made anew.
-pub(super) fn recording(demo: &config::Demo, stopped: &AtomicBool) -> Result<PathBuf, Failure> {
-    let scene = scene::load(&demo.scene).map_err(Failure::usage)?;
-    let text = std::fs::read(&demo.scene).map_err(Failure::usage)?;
-    let hash = Sha256::new().chain_update(VERSION.to_le_bytes()).chain_update(&text).finalize();
-    let hash: String = hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-    let name = demo.scene.file_stem().map_or_else(|| "scene".into(), |stem| stem.to_string_lossy());
-    let folder = demo.folder.join(format!("{name}-{hash}"));
-    if !folder.is_dir() {
-        std::fs::create_dir_all(&demo.folder)
-            .map_err(|error| Failure::Failed(format!("{}: {error}", demo.folder.display())))?;
-        text::progress(format!("making the recording {} (once)", folder.display()));
-        let report = simulate::make(&scene, &folder, None, stopped)?;
-        text::progress(format!("made {} rows in {:.0} s", report.rows, report.seconds));
-    }
-    Ok(folder)
-}
 
 /// Publishes the recording at `path` to the unit that listens where `zenoh_config` says, then ends the unit's input.
 pub(super) fn publish(

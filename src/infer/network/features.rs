@@ -4,15 +4,15 @@ use candle_core::{Device, Result, Tensor};
 
 use crate::config::Codebook;
 use crate::frame::LinkReport;
-use crate::model::encoders::Encoders;
+use crate::model::Cloud;
+use crate::model::encoders::thin;
 use crate::model::resnet::IMAGENET;
 use crate::model::sets::{LINK_FEATURES, POSITION_FEATURES};
-use crate::model::{Cloud, Input};
 use crate::sample::{PointCloud, Position, RadarReading};
 use crate::time::CaptureTime;
 
 /// Places are given in units of this, metres.
-const PLACE_M: f32 = 50.0;
+pub(crate) const PLACE_M: f32 = 50.0;
 /// Speeds are given in units of this, m/s.
 const SPEED_MPS: f32 = 10.0;
 /// Numbers from a sensor are kept within this many units: one reading gone wild must not drive the network to infinity.
@@ -20,33 +20,39 @@ const MOST_UNITS: f32 = 20.0;
 /// Radar power is given in units of this, dB.
 const RADAR_DB: f32 = 100.0;
 /// Beam power is given in units of this, dB, ...
-const LINK_DB: f64 = 10.0;
+pub(crate) const LINK_DB: f64 = 10.0;
 /// ... and no lower than this.
 const LINK_FLOOR_DB: f64 = -60.0;
 
-/// Images `[B, 3, side, side]`: resized to a square (which keeps left and right, up and down in order), in 0…1,
-/// normalised like ImageNet's.
-pub fn images(images: &[&image::RgbImage], side: usize, device: &Device) -> Result<Tensor> {
+/// An image resized to a square, which keeps left and right, up and down in order: side × side × RGB.
+#[must_use]
+pub fn thumbnail(image: &image::RgbImage, side: usize) -> Vec<u8> {
+    image::imageops::thumbnail(image, side as u32, side as u32).into_raw()
+}
+
+/// Squares of [`thumbnail`] as `[B, 3, side, side]` in 0…1, normalised like ImageNet's.
+pub fn images(squares: &[impl AsRef<[u8]>], side: usize, device: &Device) -> Result<Tensor> {
     let (mean, deviation) = IMAGENET;
-    let mut numbers = vec![0f32; images.len() * 3 * side * side];
-    for (image, numbers) in images.iter().zip(numbers.chunks_exact_mut(3 * side * side)) {
-        let small = image::imageops::thumbnail(*image, side as u32, side as u32);
+    let mut numbers = vec![0f32; squares.len() * 3 * side * side];
+    for (square, numbers) in squares.iter().zip(numbers.chunks_exact_mut(3 * side * side)) {
+        let (pixels, _) = square.as_ref().as_chunks::<3>();
         let channels = numbers.chunks_exact_mut(side * side).zip(mean.iter().zip(&deviation)).enumerate();
         for (channel, (plane, (mean, deviation))) in channels {
-            for (number, pixel) in plane.iter_mut().zip(small.pixels()) {
-                let value = pixel.0.get(channel).copied().unwrap_or_default();
+            for (number, pixel) in plane.iter_mut().zip(pixels) {
+                let value = pixel.get(channel).copied().unwrap_or_default();
                 *number = (f32::from(value) / 255.0 - mean) / deviation;
             }
         }
     }
-    Tensor::from_vec(numbers, (images.len(), 3, side, side), device)
+    Tensor::from_vec(numbers, (squares.len(), 3, side, side), device)
 }
 
-/// Points of a radar reading.
-pub fn radar(reading: &RadarReading, encoders: &Encoders) -> Cloud {
+/// Points of a radar reading, `most` at most.
+#[must_use]
+pub fn radar(reading: &RadarReading, most: usize) -> Cloud {
     let positions: Vec<[f32; 3]> = reading.points.iter().map(|point| scaled(point.position)).collect();
     let mut cloud = Cloud::default();
-    for index in encoders.thin(Input::Radar, &positions) {
+    for index in thin(&positions, most) {
         let (Some(point), Some(&position)) =
             (reading.points.get(index as usize), positions.get(index as usize))
         else {
@@ -65,11 +71,12 @@ pub fn radar(reading: &RadarReading, encoders: &Encoders) -> Cloud {
     cloud
 }
 
-/// Points of a LiDAR scan.
-pub fn lidar(scan: &PointCloud, encoders: &Encoders) -> Cloud {
+/// Points of a LiDAR scan, `most` at most.
+#[must_use]
+pub fn lidar(scan: &PointCloud, most: usize) -> Cloud {
     let mut cloud = Cloud::default();
     let positions: Vec<[f32; 3]> = scan.points.iter().copied().map(scaled).collect();
-    for index in encoders.thin(Input::Lidar, &positions) {
+    for index in thin(&positions, most) {
         if let Some(&position) = positions.get(index as usize) {
             cloud.positions.push(position);
             cloud.features.extend(position);
@@ -86,24 +93,27 @@ const fn bounded(units: f32) -> f32 {
     units.clamp(-MOST_UNITS, MOST_UNITS)
 }
 
-/// `[B, POSITION_FEATURES]`, of positions whose place in the unit frame is known.
-pub fn positions(positions: &[(Position, [f32; 3])], device: &Device) -> Result<Tensor> {
-    let features = positions.iter().flat_map(|(position, [x, y, z])| {
-        let range = (x * x + y * y + z * z).sqrt();
-        let azimuth = x.atan2(*y);
-        let speed = position.speed_mps.map(|speed| bounded(speed as f32 / SPEED_MPS));
-        [
-            bounded(x / PLACE_M),
-            bounded(y / PLACE_M),
-            bounded(z / PLACE_M),
-            range.ln_1p(),
-            azimuth.sin(),
-            azimuth.cos(),
-            speed.unwrap_or_default(),
-            f32::from(u8::from(speed.is_some())),
-        ]
-    });
-    Tensor::from_vec(features.collect::<Vec<f32>>(), (positions.len(), POSITION_FEATURES), device)
+/// A position whose place in the unit frame is known.
+#[must_use]
+pub fn position(position: &Position, [x, y, z]: [f32; 3]) -> [f32; POSITION_FEATURES] {
+    let range = (x * x + y * y + z * z).sqrt();
+    let azimuth = x.atan2(y);
+    let speed = position.speed_mps.map(|speed| bounded(speed as f32 / SPEED_MPS));
+    [
+        bounded(x / PLACE_M),
+        bounded(y / PLACE_M),
+        bounded(z / PLACE_M),
+        range.ln_1p(),
+        azimuth.sin(),
+        azimuth.cos(),
+        speed.unwrap_or_default(),
+        f32::from(u8::from(speed.is_some())),
+    ]
+}
+
+/// `[B, POSITION_FEATURES]`.
+pub fn positions(positions: &[[f32; POSITION_FEATURES]], device: &Device) -> Result<Tensor> {
+    Tensor::from_vec(positions.concat(), (positions.len(), POSITION_FEATURES), device)
 }
 
 /// Sine and cosine of each beam's peak angle, as the codebook says them; where it does not, beams stand evenly over ±45°,
@@ -128,14 +138,25 @@ pub fn link(reports: &[&LinkReport], t: CaptureTime, directions: &[[f32; 2]]) ->
     let mut elements = Vec::with_capacity(reports.len() * directions.len() * LINK_FEATURES);
     for report in reports {
         let age = (t - report.capture).as_secs_f64() as f32;
-        for ([sin, cos], &power) in directions.iter().zip(&report.power.linear) {
-            let measured = !power.is_nan();
-            let below = (10.0 * power.max(0.0).log10() - report.best_db).clamp(LINK_FLOOR_DB, 0.0);
-            let below = if measured { (below / LINK_DB) as f32 } else { 0.0 };
-            elements.extend([*sin, *cos, below, age, f32::from(u8::from(measured))]);
-        }
+        extend_with_report(&mut elements, &report.power.linear, report.best_db, age, directions);
     }
     elements
+}
+
+/// One report of linear powers per beam, of which the strongest is `best_db`, `age` seconds old.
+pub fn extend_with_report(
+    elements: &mut Vec<f32>,
+    linear: &[f64],
+    best_db: f64,
+    age: f32,
+    directions: &[[f32; 2]],
+) {
+    for ([sin, cos], &power) in directions.iter().zip(linear) {
+        let measured = !power.is_nan();
+        let below = (10.0 * power.max(0.0).log10() - best_db).clamp(LINK_FLOOR_DB, 0.0);
+        let below = if measured { (below / LINK_DB) as f32 } else { 0.0 };
+        elements.extend([*sin, *cos, below, age, f32::from(u8::from(measured))]);
+    }
 }
 
 /// Sets of different sizes as one batch `[B, S, LINK_FEATURES]` and its mask `[B, S]`.

@@ -1,0 +1,37 @@
+//! Recordings of simulated streets, made on first use.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use sha2::{Digest, Sha256};
+
+use super::{Failure, simulate, text};
+use crate::simulate::{VERSION, scene};
+
+/// The recording of a scene: made when it is not there yet, in `folder`. Its own folder carries a hash of the scene, so
+/// that a changed scene is made anew.
+pub(super) fn recording(
+    file: &Path,
+    seed: Option<u64>,
+    folder: &Path,
+    stopped: &AtomicBool,
+) -> Result<PathBuf, Failure> {
+    let mut scene = scene::load(file).map_err(Failure::usage)?;
+    let text = std::fs::read(file).map_err(Failure::usage)?;
+    let mut hash = Sha256::new().chain_update(VERSION.to_le_bytes()).chain_update(&text);
+    if let Some(seed) = seed {
+        scene.seed = seed;
+        hash.update(seed.to_le_bytes());
+    }
+    let hash: String = hash.finalize().iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    let name = file.file_stem().map_or_else(|| "scene".into(), |stem| stem.to_string_lossy());
+    let made = folder.join(format!("{name}-{hash}"));
+    if !made.is_dir() {
+        std::fs::create_dir_all(folder)
+            .map_err(|error| Failure::Failed(format!("{}: {error}", folder.display())))?;
+        text::progress(format!("making the recording {} (once)", made.display()));
+        let report = simulate::make(&scene, &made, None, stopped)?;
+        text::progress(format!("made {} rows in {:.0} s", report.rows, report.seconds));
+    }
+    Ok(made)
+}

@@ -1,0 +1,218 @@
+//! `train RECIPE`: from recordings to a checkpoint.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::json;
+
+use super::{Failure, Format, Outcome, made, shutdown, text};
+use crate::config;
+use crate::infer::device;
+use crate::model::Task;
+use crate::model::config::NetworkConfig;
+use crate::train::data::recording::{self, Request, Resolution};
+use crate::train::data::split::Split;
+use crate::train::recipe::{self, DataEntry, Recipe, Use};
+use crate::train::trainer::{Ended, Event, Part, Trainer};
+
+/// Stack of the thread that trains: gradients are followed back by recursion.
+const STACK: usize = 512 << 20;
+
+/// Arguments of `train`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Recipe file (TOML)
+    recipe: PathBuf,
+    /// Folder of the results in place of the recipe's
+    #[arg(short, long, value_name = "DIR")]
+    output: Option<PathBuf>,
+    /// Seed in place of the recipe's
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Recording that takes the place of the recipe's data set NAME
+    #[arg(long, value_name = "NAME=PATH", value_parser = named_path)]
+    data: Vec<(String, PathBuf)>,
+}
+
+/// `NAME=PATH`
+pub(super) fn named_path(text: &str) -> Result<(String, PathBuf), String> {
+    let (name, path) = text.split_once('=').ok_or("NAME=PATH is wanted")?;
+    Ok((name.to_owned(), PathBuf::from(path)))
+}
+
+/// Puts the recordings of the command line in the place of the recipe's.
+pub(super) fn replace(recipe: &mut Recipe, data: &[(String, PathBuf)]) -> Result<(), Failure> {
+    for (name, path) in data {
+        let known: Vec<String> = recipe.data.iter().map(|entry| format!("`{}`", entry.name)).collect();
+        let Some(entry) = recipe.data.iter_mut().find(|entry| entry.name == *name) else {
+            let known = known.join(", ");
+            return Err(Failure::Usage(format!(
+                "--data: found `{name}`, the recipe's data sets are {known}"
+            )));
+        };
+        entry.recording = Some(path.clone());
+        entry.scene = None;
+    }
+    match recipe.data.iter().find(|entry| entry.recording.is_none() && entry.scene.is_none()) {
+        Some(entry) => Err(Failure::Usage(format!(
+            "data set `{0}` has no recording: name it with --data {0}=PATH",
+            entry.name
+        ))),
+        None => Ok(()),
+    }
+}
+
+pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Failure> {
+    let mut recipe = recipe::load(&arguments.recipe).map_err(Failure::usage)?;
+    recipe.seed = arguments.seed.unwrap_or(recipe.seed);
+    if let Some(output) = &arguments.output {
+        recipe.output.clone_from(output);
+    }
+    replace(&mut recipe, &arguments.data)?;
+    let config = config::load_network(&recipe.network).map_err(Failure::usage)?;
+    let stopped = Arc::new(AtomicBool::new(false));
+    let stop = Arc::clone(&stopped);
+    shutdown::on_signal(move || stop.store(true, Ordering::Relaxed)).map_err(Failure::failed)?;
+    let opened = device::open(recipe.device).map_err(Failure::usage)?;
+    text::progress(format!("{} on {}: {}", config.name, opened.name, opened.reason));
+    let parts = parts(&recipe, &config, &stopped)?;
+    let body = || train(&recipe, &config, &parts, &opened, &stopped, format);
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("train".to_owned()).stack_size(STACK);
+        let thread = thread.spawn_scoped(scope, body).map_err(Failure::failed)?;
+        thread.join().map_err(|_| Failure::Failed("training broke: a defect of mmsense".to_owned()))?
+    })
+}
+
+fn train(
+    recipe: &Recipe,
+    config: &NetworkConfig,
+    parts: &[Part],
+    opened: &device::Opened,
+    stopped: &AtomicBool,
+    format: Format,
+) -> Result<Outcome, Failure> {
+    let trainer = Trainer::new(recipe, config, parts, opened.device.clone()).map_err(Failure::usage)?;
+    let mut tell = |event: &Event| {
+        match (event, format) {
+            (Event::Standing(standing), Format::Text) => text::progress(show_standing(standing)),
+            (Event::Standing(standing), Format::Json) => {
+                text::result(json!({ "type": "train", "standing": standing }));
+            }
+            (Event::Validated(validated), Format::Text) => {
+                let marks: Vec<String> = validated
+                    .losses
+                    .iter()
+                    .map(|(task, loss)| match validated.top1.get(task) {
+                        Some(top1) => format!("{task} {loss:.4} (top-1 {:.1} %)", 100.0 * top1),
+                        None => format!("{task} {loss:.4}"),
+                    })
+                    .collect();
+                let best = if validated.best { "  best so far" } else { "" };
+                text::progress(format!(
+                    "{} step {}: validation {}{best}",
+                    validated.stage,
+                    validated.step,
+                    marks.join(", ")
+                ));
+            }
+            (Event::Validated(validated), Format::Json) => {
+                text::result(json!({ "type": "validation", "validated": validated }));
+            }
+        }
+        !stopped.load(Ordering::Relaxed)
+    };
+    match trainer.run(&mut tell).map_err(Failure::failed)? {
+        Ended::Stopped => text::progress("stopped; the same command goes on from here"),
+        Ended::Done => {
+            let file = trainer.deploy().map_err(Failure::failed)?;
+            match format {
+                Format::Text => text::result(format!("checkpoint    {}", file.display())),
+                Format::Json => text::result(json!({ "type": "checkpoint", "file": file })),
+            }
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+fn show_standing(standing: &crate::train::trainer::Standing) -> String {
+    let losses: Vec<String> = standing
+        .losses
+        .iter()
+        .map(|(task, loss)| {
+            let sigma = standing.sigma.get(task).copied().unwrap_or(1.0);
+            format!("{task} {loss:.4} (σ {sigma:.2})")
+        })
+        .collect();
+    let minutes = standing.left_s / 60.0;
+    format!(
+        "{} {}/{}: {}, {:.1} rows/s, waited {:.0} %, {minutes:.0} min left",
+        standing.stage,
+        standing.step,
+        standing.steps,
+        losses.join(", "),
+        standing.rows_per_s,
+        100.0 * standing.waiting
+    )
+}
+
+/// The data sets of a recipe, with what their examples are for.
+pub(super) fn parts(
+    recipe: &Recipe,
+    config: &NetworkConfig,
+    stopped: &AtomicBool,
+) -> Result<Vec<Part>, Failure> {
+    let mut parts = Vec::with_capacity(recipe.data.len());
+    for entry in &recipe.data {
+        let tasks = if entry.tasks.is_empty() { recipe.tasks(config) } else { entry.tasks.clone() };
+        let path = path(recipe, entry, stopped)?;
+        let request = request(recipe, config, entry, &path, &tasks);
+        let data = recording::open(&request).map_err(Failure::usage)?;
+        let all = || (0..data.examples.len() as u32).collect();
+        let split = match entry.used {
+            Use::Split => Split::by_group(&data, entry.shares, recipe.seed),
+            Use::Train => Split { train: all(), ..Split::default() },
+            Use::Validation => Split { validation: all(), ..Split::default() },
+            Use::Test => Split { test: all(), ..Split::default() },
+        };
+        text::progress(format!(
+            "{}: {} examples of {} groups; {} to learn from, {} to validate, {} to test",
+            data.name,
+            data.examples.len(),
+            data.groups.len(),
+            split.train.len(),
+            split.validation.len(),
+            split.test.len()
+        ));
+        parts.push(Part { data, split, tasks });
+    }
+    Ok(parts)
+}
+
+/// How the recording at `path` is read as a data set of a recipe.
+pub(super) fn request<'a>(
+    recipe: &'a Recipe,
+    config: &NetworkConfig,
+    entry: &'a DataEntry,
+    path: &'a Path,
+    tasks: &'a [Task],
+) -> Request<'a> {
+    Request {
+        name: &entry.name,
+        path,
+        pipeline: &entry.pipeline,
+        tasks,
+        resolution: Resolution::of(config),
+        instants_ms: &recipe.instants_ms,
+        cache: &recipe.cache,
+    }
+}
+
+fn path(recipe: &Recipe, entry: &DataEntry, stopped: &AtomicBool) -> Result<PathBuf, Failure> {
+    match (&entry.recording, &entry.scene) {
+        (Some(path), _) => Ok(path.clone()),
+        (None, Some(scene)) => made::recording(scene, entry.seed, &recipe.cache, stopped),
+        (None, None) => unreachable!("a recipe names either"),
+    }
+}

@@ -1,0 +1,520 @@
+//! Batches: which examples, what of them is seen, and their numbers on the device.
+//!
+//! A batch is a pure function of (seed, stage, step): a run that was stopped goes on with the same ones, and the number of
+//! threads that prepare them changes nothing. It is made of runs of examples that follow each other, because their windows
+//! share readings, each of which is encoded once.
+
+use std::collections::BTreeMap;
+
+use candle_core::{DType, Result, Tensor};
+use rand_pcg::Pcg64;
+
+use super::data::store::StoreError;
+use super::data::{DataSet, Example, Reading};
+use super::recipe::{Augment, Losses, See};
+use crate::infer::network::features;
+use crate::model::fusion::Tokens;
+use crate::model::layers::Mode;
+use crate::model::seeded;
+use crate::model::sets::{LINK_FEATURES, POSITION_FEATURES};
+use crate::model::tasks::{Asked, Task};
+use crate::model::{Cloud, Encoded, Input, MODALITIES, Network};
+
+/// The order in which the examples of one data set are shown.
+#[derive(Clone, Debug)]
+pub struct Order {
+    runs: Vec<Vec<u32>>,
+    seed: u64,
+    name: String,
+    shuffled: Option<(u64, Vec<u32>)>,
+}
+
+impl Order {
+    /// Runs of at most `run` of `examples` that follow each other in a group.
+    #[must_use]
+    pub fn new(data: &DataSet, examples: &[u32], run: usize, seed: u64, stage: usize) -> Self {
+        let mut runs: Vec<Vec<u32>> = Vec::new();
+        let group = |number: u32| data.examples.get(number as usize).map(|example| example.group);
+        for &number in examples {
+            match runs.last_mut() {
+                Some(last)
+                    if last.len() < run
+                        && last.last().is_some_and(|&before| {
+                            before + 1 == number && group(before) == group(number)
+                        }) =>
+                {
+                    last.push(number);
+                }
+                _ => runs.push(vec![number]),
+            }
+        }
+        Self { runs, seed, name: format!("order {stage} {}", data.name), shuffled: None }
+    }
+
+    /// Runs of one pass.
+    #[must_use]
+    pub const fn runs(&self) -> usize {
+        self.runs.len()
+    }
+
+    /// The examples of run `number`, counted over all passes; each pass has an order of its own.
+    pub fn run(&mut self, number: u64) -> Vec<u32> {
+        let count = self.runs.len() as u64;
+        if count == 0 {
+            return Vec::new();
+        }
+        let pass = number / count;
+        if self.shuffled.as_ref().is_none_or(|(of, _)| *of != pass) {
+            let mut order: Vec<u32> = (0..count as u32).collect();
+            let mut random = seeded::stream(self.seed, &format!("{} {pass}", self.name));
+            for last in (1..order.len()).rev() {
+                order.swap(last, below(&mut random, last + 1));
+            }
+            self.shuffled = Some((pass, order));
+        }
+        let order = self.shuffled.as_ref().map(|(_, order)| order.as_slice()).unwrap_or_default();
+        let at = order.get((number % count) as usize).copied().unwrap_or_default();
+        self.runs.get(at as usize).cloned().unwrap_or_default()
+    }
+}
+
+fn below(random: &mut Pcg64, count: usize) -> usize {
+    ((seeded::uniform(random) * count as f64) as usize).min(count.saturating_sub(1))
+}
+
+/// Standard normal.
+fn normal(random: &mut Pcg64) -> f32 {
+    let (a, b) = (seeded::uniform(random), seeded::uniform(random));
+    ((-2.0 * a.ln()).sqrt() * (std::f64::consts::TAU * b).cos()) as f32
+}
+
+/// How rows are made of examples.
+#[derive(Clone, Copy, Debug)]
+pub struct Making<'a> {
+    /// What a row sees.
+    pub see: See,
+    /// Newest slots that are looked at.
+    pub slots: usize,
+    /// What is changed at random; `None`: nothing is, and nothing is dropped.
+    pub augment: Option<&'a Augment>,
+    /// Modalities that are never seen, in the order of [`Input::ALL`]: to ask what is lost without them.
+    pub without: [bool; MODALITIES],
+    /// How targets are made.
+    pub losses: &'a Losses,
+    /// What is asked.
+    pub tasks: &'a [Task],
+}
+
+/// What the right beam is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BeamTarget {
+    /// The best beam.
+    pub best: u32,
+    /// Share of each beam, where targets are soft.
+    pub shares: Vec<f32>,
+}
+
+/// What is right, in the order of the rows that each task is asked for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Targets {
+    /// Per row and instant.
+    pub beam: Vec<Vec<Option<BeamTarget>>>,
+    /// Per row and horizon.
+    pub blockage: Vec<Vec<Option<bool>>>,
+    /// Per row.
+    pub activity: Vec<Option<u32>>,
+    /// Per row.
+    pub pose: Vec<Option<Vec<[f32; 3]>>>,
+}
+
+/// What stands in a place of a row.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    input: Input,
+    /// Position in the batch's readings of this input.
+    at: u32,
+    age_s: f32,
+}
+
+/// A batch on the host.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    images: Vec<Vec<u8>>,
+    radar: Vec<Cloud>,
+    lidar: Vec<Cloud>,
+    links: Vec<Vec<f32>>,
+    positions: Vec<[f32; POSITION_FEATURES]>,
+    /// `[R · W · D]`
+    places: Vec<Option<Seen>>,
+    rows: usize,
+    slots: usize,
+    /// Which rows each task is asked for.
+    pub asked: Asked,
+    /// The example of each row.
+    pub examples: Vec<u32>,
+    /// What is right.
+    pub targets: Targets,
+}
+
+/// Rows of one example: tasks that look at the same window.
+fn subjects(tasks: &[Task]) -> Vec<Vec<Task>> {
+    let of_ue: Vec<Task> = tasks.iter().copied().filter(|task| !task.is_of_unit()).collect();
+    let mut subjects = Vec::new();
+    if !of_ue.is_empty() {
+        subjects.push(of_ue);
+    }
+    subjects.extend(tasks.iter().filter(|task| task.is_of_unit()).map(|&task| vec![task]));
+    subjects
+}
+
+/// The beams of a mirrored street.
+#[derive(Clone, Debug)]
+pub struct Mirror {
+    /// Per beam the one that looks where it would look in a mirror, and how far off that is, degrees.
+    beams: Vec<(u32, f64)>,
+}
+
+impl Mirror {
+    /// Farthest that a mirrored beam may be off, degrees.
+    const OFF_DEG: f64 = 1.5;
+
+    /// That of a codebook whose peak angles are known.
+    #[must_use]
+    pub fn of(data: &DataSet) -> Option<Self> {
+        let peaks = data.shape.codebook.peaks_deg.as_ref()?;
+        if peaks.len() != data.shape.sizes.beams || data.tasks.iter().any(|task| task.is_of_unit()) {
+            return None;
+        }
+        let nearest = |peak: &f64| {
+            let off = peaks.iter().map(|other| (other + peak).abs()).zip(0u32..);
+            off.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(off, beam)| (beam, off))
+        };
+        Some(Self { beams: peaks.iter().filter_map(nearest).collect() })
+    }
+
+    fn beam(&self, beam: u32) -> Option<u32> {
+        let &(other, off) = self.beams.get(beam as usize)?;
+        (off <= Self::OFF_DEG).then_some(other)
+    }
+}
+
+impl Batch {
+    /// Makes the rows of `runs` of examples of a data set; what is random is drawn from `random`.
+    ///
+    /// # Errors
+    /// [`StoreError`] when a reading cannot be looked up.
+    pub fn make(
+        data: &DataSet,
+        runs: &[Vec<u32>],
+        making: &Making<'_>,
+        random: &mut Pcg64,
+    ) -> std::result::Result<Self, StoreError> {
+        let mut batch = Self { slots: data.slots(), ..Self::default() };
+        let mirror = making.augment.filter(|augment| augment.mirror > 0.0).and_then(|_| Mirror::of(data));
+        let mut known: BTreeMap<u32, Option<Seen>> = BTreeMap::new();
+        for run in runs {
+            let share = making.augment.map_or(0.0, |augment| augment.mirror);
+            let mirror = mirror.as_ref().filter(|_| seeded::uniform(random) < share);
+            // A mirrored reading is another one.
+            known.clear();
+            for &number in run {
+                let Some(example) = data.examples.get(number as usize) else { continue };
+                for tasks in subjects(making.tasks) {
+                    batch.add(data, number, example, &tasks, making, mirror, &mut known, random)?;
+                }
+            }
+        }
+        Ok(batch)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one row, each of its own kind")]
+    fn add(
+        &mut self,
+        data: &DataSet,
+        number: u32,
+        example: &Example,
+        tasks: &[Task],
+        making: &Making<'_>,
+        mirror: Option<&Mirror>,
+        known: &mut BTreeMap<u32, Option<Seen>>,
+        random: &mut Pcg64,
+    ) -> std::result::Result<(), StoreError> {
+        // A pose is that of the instant.
+        let slots = if tasks.contains(&Task::Pose) { 1 } else { making.slots.min(data.slots()) };
+        let hidden = (data.slots() - slots) * MODALITIES;
+        let sees = sees(example, making, random);
+        let mut places = vec![None; example.places.len()];
+        for (at, place) in example.places.iter().enumerate().skip(hidden) {
+            let (Some(place), Some(&input)) = (place, Input::ALL.get(at % MODALITIES)) else { continue };
+            if !sees.get(input.place()).copied().unwrap_or_default() {
+                continue;
+            }
+            let seen = match known.get(&place.reading) {
+                Some(seen) => *seen,
+                None => {
+                    let reading = data.reading(place.reading)?;
+                    let seen = self.keep(reading, input, making.augment, mirror.is_some(), random);
+                    known.insert(place.reading, seen);
+                    seen
+                }
+            };
+            let jitter = making.augment.map_or(0.0, |augment| augment.time_jitter_ms / 1e3);
+            let jitter = if jitter > 0.0 { jitter * (2.0 * seeded::uniform(random) - 1.0) } else { 0.0 };
+            if let Some(slot) = places.get_mut(at) {
+                *slot = seen.map(|seen| Seen { age_s: place.age_s + jitter as f32, ..seen });
+            }
+        }
+        // Nothing to look at: an empty link report, say.
+        if places.iter().rev().take(MODALITIES).all(Option::is_none) {
+            return Ok(());
+        }
+        self.places.extend(places);
+        let row = self.rows as u32;
+        self.rows += 1;
+        self.examples.push(number);
+        for &task in tasks {
+            self.asked.entry(task).or_default().push(row);
+            match task {
+                Task::Beam => {
+                    let instants = 0..data.shape.sizes.instants;
+                    let target = |instant| beam_target(data, example, instant, making.losses, mirror);
+                    self.targets.beam.push(instants.map(target).collect());
+                }
+                Task::Blockage => self.targets.blockage.push(example.truth.blocked.clone()),
+                Task::Activity => self.targets.activity.push(example.truth.activity),
+                Task::Pose => self.targets.pose.push(example.truth.pose.clone()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a reading in, changed at random; `None`: there is nothing in it.
+    fn keep(
+        &mut self,
+        reading: Reading,
+        input: Input,
+        augment: Option<&Augment>,
+        mirrored: bool,
+        random: &mut Pcg64,
+    ) -> Option<Seen> {
+        let at = match reading {
+            Reading::Image(mut pixels) => {
+                if mirrored {
+                    turn_image(&mut pixels);
+                }
+                if let Some(augment) = augment.filter(|augment| augment.colour > 0.0) {
+                    recolour(&mut pixels, augment.colour, random);
+                }
+                self.images.push(pixels);
+                self.images.len()
+            }
+            Reading::Cloud(mut cloud) => {
+                let jitter = augment.map_or(0.0, |augment| augment.point_jitter_m) as f32;
+                move_points(&mut cloud, mirrored, jitter / features::PLACE_M, random);
+                let clouds = if input == Input::Radar { &mut self.radar } else { &mut self.lidar };
+                clouds.push(cloud);
+                clouds.len()
+            }
+            Reading::Link(mut elements) => {
+                if elements.is_empty() {
+                    return None;
+                }
+                let noise = augment.map_or(0.0, |augment| augment.link_noise_db);
+                for element in elements.chunks_exact_mut(LINK_FEATURES) {
+                    if let [sin, _, below, _, measured] = element {
+                        if mirrored {
+                            *sin = -*sin;
+                        }
+                        if noise > 0.0 && *measured > 0.0 {
+                            *below += noise as f32 / features::LINK_DB as f32 * normal(random);
+                        }
+                    }
+                }
+                self.links.push(elements);
+                self.links.len()
+            }
+            Reading::Position(mut position) => {
+                if mirrored && let [x, _, _, _, sin, ..] = &mut position {
+                    (*x, *sin) = (-*x, -*sin);
+                }
+                self.positions.push(position);
+                self.positions.len()
+            }
+        };
+        Some(Seen { input, at: at as u32 - 1, age_s: 0.0 })
+    }
+
+    /// Rows.
+    #[must_use]
+    pub const fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// The tokens of all rows, through the encoders of a network.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn encode(&self, network: &Network, mode: Mode) -> Result<Tokens> {
+        let (encoders, device) = (network.encoders(), network.device());
+        let (count, width) = (network.config().tokens(), network.config().width);
+        let mut bank: Vec<Encoded> = Vec::new();
+        let mut begins = [0u32; MODALITIES];
+        for input in Input::ALL {
+            if let Some(begin) = begins.get_mut(input.place()) {
+                *begin = bank.len() as u32 + 1;
+            }
+            bank.extend(match input {
+                Input::Camera if !self.images.is_empty() => {
+                    let side = network.config().image_side();
+                    encoders.images(&features::images(&self.images, side, device)?, mode)?
+                }
+                Input::Radar if !self.radar.is_empty() => encoders.clouds(input, &self.radar, mode)?,
+                Input::Lidar if !self.lidar.is_empty() => encoders.clouds(input, &self.lidar, mode)?,
+                Input::Link if !self.links.is_empty() => {
+                    let (elements, mask) = features::sets(&self.links, device)?;
+                    encoders.links(&elements, &mask)?
+                }
+                Input::Position if !self.positions.is_empty() => {
+                    encoders.positions(&features::positions(&self.positions, device)?)?
+                }
+                _ => Vec::new(),
+            });
+        }
+        let (mut picks, mut mask, mut ages) = (Vec::new(), Vec::new(), Vec::new());
+        for place in &self.places {
+            let pick =
+                place.map_or(0, |seen| begins.get(seen.input.place()).copied().unwrap_or_default() + seen.at);
+            let valid =
+                (pick as usize).checked_sub(1).and_then(|at| bank.get(at)).map_or(0, |bank| bank.valid);
+            picks.push(pick);
+            mask.extend((0..count).map(|token| f32::from(u8::from(token < valid))));
+            ages.push(place.map_or(0.0, |seen| seen.age_s));
+        }
+        let dtype = bank.first().map_or(DType::F32, |encoded| encoded.tokens.dtype());
+        // Place 0 is what is missing.
+        let mut tokens = vec![Tensor::zeros((count, width), dtype, device)?];
+        tokens.extend(bank.into_iter().map(|encoded| encoded.tokens));
+        let shape = (self.rows, self.slots, MODALITIES);
+        let total = picks.len();
+        let values = Tensor::stack(&tokens, 0)?.index_select(&Tensor::from_vec(picks, total, device)?, 0)?;
+        Ok(Tokens {
+            values: values.reshape((self.rows, self.slots, MODALITIES, count, width))?,
+            mask: Tensor::from_vec(mask, (self.rows, self.slots, MODALITIES, count), device)?,
+            ages: Tensor::from_vec(ages, shape, device)?,
+        })
+    }
+}
+
+/// Which modalities a row sees: at least one of those that are there now.
+fn sees(example: &Example, making: &Making<'_>, random: &mut Pcg64) -> [bool; MODALITIES] {
+    let mut there = [false; MODALITIES];
+    let present = example.places.len().saturating_sub(MODALITIES);
+    for (there, place) in there.iter_mut().zip(example.places.iter().skip(present)) {
+        *there = place.is_some();
+    }
+    let drops = making.augment.map(|augment| augment.drop.all()).unwrap_or_default();
+    let mut sees: [bool; MODALITIES] = making.without.map(|without| !without);
+    let candidates: Vec<usize> = (0..MODALITIES)
+        .filter(|&input| sees.get(input) == Some(&true) && there.get(input) == Some(&true))
+        .collect();
+    let Some(augment) = making.augment else { return sees };
+    // One that is never dropped for good is kept.
+    let kept = |random: &mut Pcg64| {
+        let usual: Vec<usize> = candidates
+            .iter()
+            .copied()
+            .filter(|&input| augment.drop.all().get(input).is_some_and(|drop| *drop < 1.0))
+            .collect();
+        let from = if usual.is_empty() { &candidates } else { &usual };
+        from.get(below(random, from.len())).copied()
+    };
+    match making.see {
+        See::One => {
+            let one = kept(random);
+            sees = [false; MODALITIES];
+            if let Some(sees) = one.and_then(|one| sees.get_mut(one)) {
+                *sees = true;
+            }
+        }
+        See::All => {
+            for (sees, drop) in sees.iter_mut().zip(drops) {
+                // Drawn for each, so that what is there changes nothing of the others.
+                *sees &= seeded::uniform(random) >= drop;
+            }
+            let blind = candidates.iter().all(|&input| sees.get(input) != Some(&true));
+            if blind && let Some(sees) = kept(random).and_then(|one| sees.get_mut(one)) {
+                *sees = true;
+            }
+        }
+    }
+    sees
+}
+
+fn beam_target(
+    data: &DataSet,
+    example: &Example,
+    instant: usize,
+    losses: &Losses,
+    mirror: Option<&Mirror>,
+) -> Option<BeamTarget> {
+    let report = data.measured(example, instant)?;
+    let best = match mirror {
+        Some(mirror) => mirror.beam(report.best)?,
+        None => report.best,
+    };
+    let mut shares = Vec::new();
+    if losses.beam_softness_db > 0.0 {
+        shares = vec![0.0; report.linear.len()];
+        for (beam, power) in (0u32..).zip(&report.linear) {
+            let to = mirror.map_or(Some(beam), |mirror| mirror.beam(beam));
+            let loss = report.best_db - 10.0 * power.log10();
+            if let Some(share) = to.and_then(|to| shares.get_mut(to as usize))
+                && loss.is_finite()
+            {
+                *share += (-loss / losses.beam_softness_db).exp() as f32;
+            }
+        }
+        let sum: f32 = shares.iter().sum();
+        shares.iter_mut().for_each(|share| *share /= sum);
+    }
+    Some(BeamTarget { best, shares })
+}
+
+/// Left becomes right; a square of RGB.
+fn turn_image(pixels: &mut [u8]) {
+    let side = ((pixels.len() / 3) as f64).sqrt() as usize;
+    for row in pixels.chunks_exact_mut(3 * side) {
+        let (pixels, _) = row.as_chunks_mut::<3>();
+        pixels.reverse();
+    }
+}
+
+/// Brightness and contrast, each changed by a factor of 1 ± `most`.
+fn recolour(pixels: &mut [u8], most: f64, random: &mut Pcg64) {
+    let mut factor = || 1.0 + most * (2.0 * seeded::uniform(random) - 1.0);
+    let (contrast, brightness) = (factor(), factor());
+    let mean = pixels.iter().map(|&pixel| f64::from(pixel)).sum::<f64>() / pixels.len().max(1) as f64;
+    for pixel in pixels {
+        let value = (f64::from(*pixel) - mean) * contrast + mean * brightness;
+        *pixel = value.round().clamp(0.0, 255.0) as u8;
+    }
+}
+
+/// Moves points by `jitter` (in the cloud's unit), and mirrors them.
+fn move_points(cloud: &mut Cloud, mirrored: bool, jitter: f32, random: &mut Pcg64) {
+    let width = cloud.features.len() / cloud.positions.len().max(1);
+    for (position, features) in cloud.positions.iter_mut().zip(cloud.features.chunks_exact_mut(width.max(1)))
+    {
+        if let [x, ..] = position
+            && mirrored
+        {
+            *x = -*x;
+        }
+        if jitter > 0.0 {
+            position.iter_mut().for_each(|place| *place += jitter * normal(random));
+        }
+        for (feature, place) in features.iter_mut().zip(position) {
+            *feature = *place;
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! Labelled examples, whatever they come from, behind one type.
+//!
+//! A [`DataSet`] is a list of [`Example`]s, light enough to stand in memory: which readings stand in which place of a
+//! window, and what is true at its instant. The readings themselves (images, clouds) are looked up one by one; of a
+//! recording they lie in a file that is mapped ([`store`]), so that what was looked at lately is in memory and the rest is
+//! not. [`recording`] makes one from a recording by the same road that a unit's samples take, so that what is learned from
+//! is what will be seen.
+//!
+//! An example belongs to a group: a sequence, a subject. Groups are what [`split`] splits.
+
+use std::sync::Arc;
+
+use crate::config::Codebook;
+use crate::infer::network::features;
+use crate::model::sets::POSITION_FEATURES;
+use crate::model::tasks::{Sizes, Task};
+use crate::model::{Cloud, MODALITIES};
+use crate::time::CaptureTime;
+
+pub mod recording;
+pub mod split;
+pub mod store;
+
+use store::{Store, StoreError};
+
+/// What stands in a place of a window.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Place {
+    /// Its reading, a position in [`DataSet`]'s.
+    pub reading: u32,
+    /// How long before the example's instant it was captured, seconds.
+    pub age_s: f32,
+}
+
+/// Beam powers that were measured once.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// When.
+    pub capture: CaptureTime,
+    /// Linear power per beam, NaN where not measured.
+    pub linear: Vec<f64>,
+    /// The strongest measured beam.
+    pub best: u32,
+    /// Its power in dB.
+    pub best_db: f64,
+}
+
+impl Report {
+    /// A report of at least one measured, positive power; `None` of others.
+    #[must_use]
+    pub fn new(capture: CaptureTime, linear: Vec<f64>) -> Option<Self> {
+        let best = super::measures::argmax(&linear)?;
+        let best_db = 10.0 * linear.get(best)?.log10();
+        best_db.is_finite().then_some(Self { capture, linear, best: best as u32, best_db })
+    }
+}
+
+/// What is true at an example's instant; what is not known is left out.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Truth {
+    /// Per instant asked for ([`Sizes::instants`]) the report measured there, a position in [`DataSet::reports`].
+    pub beams: Vec<Option<u32>>,
+    /// Per horizon, whether the link is blocked at the instant or until then.
+    pub blocked: Vec<Option<bool>>,
+    /// Class of the activity.
+    pub activity: Option<u32>,
+    /// Joints, metres, in the unit frame.
+    pub pose: Option<Vec<[f32; 3]>>,
+}
+
+/// One labelled instant.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Example {
+    /// Position in [`DataSet::groups`].
+    pub group: u32,
+    /// Its instant.
+    pub time: CaptureTime,
+    /// `[W · D]`: what stands in each place of the window, oldest slot first.
+    pub places: Vec<Option<Place>>,
+    /// What the link had reported before: positions in [`DataSet::reports`], oldest first. Never the truth's.
+    pub past: Vec<u32>,
+    /// Whether the link was blocked when it reported last: what persistence goes by, never an input.
+    pub was_blocked: Option<bool>,
+    /// What is true.
+    pub truth: Truth,
+}
+
+/// A reading as the network takes it.
+#[derive(Clone, Debug)]
+pub enum Reading {
+    /// Side × side × RGB.
+    Image(Vec<u8>),
+    /// Radar or LiDAR.
+    Cloud(Cloud),
+    /// [`crate::model::sets::LINK_FEATURES`] numbers per element.
+    Link(Vec<f32>),
+    /// A position.
+    Position([f32; POSITION_FEATURES]),
+}
+
+/// Where a reading is.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// In the store.
+    Image(u32),
+    /// In the store.
+    Radar(u32),
+    /// In the store.
+    Lidar(u32),
+    /// Here.
+    Cloud(Arc<Cloud>),
+    /// Made of reports as they are seen at an instant.
+    Link {
+        /// Positions in [`DataSet::reports`].
+        reports: Vec<u32>,
+        /// The instant.
+        seen: CaptureTime,
+    },
+    /// Here.
+    Position([f32; POSITION_FEATURES]),
+}
+
+/// What a network has to be to learn from a data set.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shape {
+    /// Window, beams, horizons and classes.
+    pub sizes: Sizes,
+    /// Time between the slots of a window, ms.
+    pub stride_ms: f64,
+    /// The beams.
+    pub codebook: Codebook,
+    /// Blockage horizons, ms.
+    pub horizons_ms: Vec<u32>,
+    /// Instants for which a beam is chosen, ms after the example's, the first 0.
+    pub instants_ms: Vec<u32>,
+}
+
+/// Labelled examples.
+#[derive(Debug)]
+pub struct DataSet {
+    /// Its name, in reports.
+    pub name: String,
+    /// Tasks that it has labels for.
+    pub tasks: Vec<Task>,
+    /// What it fits.
+    pub shape: Shape,
+    /// Names of sequences or subjects; no split goes through one.
+    pub groups: Vec<String>,
+    /// In the order of groups and time.
+    pub examples: Vec<Example>,
+    /// Beam powers.
+    pub reports: Vec<Report>,
+    /// Where readings are.
+    pub sources: Vec<Source>,
+    /// Images and clouds.
+    pub store: Option<Store>,
+    /// Direction of each beam, (sin, cos).
+    pub directions: Vec<[f32; 2]>,
+}
+
+impl DataSet {
+    /// Looks a reading up.
+    ///
+    /// # Errors
+    /// [`StoreError`] when there is no such reading.
+    pub fn reading(&self, number: u32) -> Result<Reading, StoreError> {
+        let missing = || StoreError::NoReading { number, data: self.name.clone() };
+        let source = self.sources.get(number as usize).ok_or_else(missing)?;
+        let stored = || self.store.as_ref().ok_or_else(missing);
+        Ok(match source {
+            Source::Image(at) => Reading::Image(stored()?.image(*at).ok_or_else(missing)?),
+            Source::Radar(at) => Reading::Cloud(stored()?.radar(*at).ok_or_else(missing)?),
+            Source::Lidar(at) => Reading::Cloud(stored()?.lidar(*at).ok_or_else(missing)?),
+            Source::Cloud(cloud) => Reading::Cloud(cloud.as_ref().clone()),
+            Source::Link { reports, seen } => {
+                let mut elements = Vec::new();
+                for report in reports.iter().filter_map(|&report| self.reports.get(report as usize)) {
+                    let age = (*seen - report.capture).as_secs_f64() as f32;
+                    features::extend_with_report(
+                        &mut elements,
+                        &report.linear,
+                        report.best_db,
+                        age,
+                        &self.directions,
+                    );
+                }
+                Reading::Link(elements)
+            }
+            Source::Position(position) => Reading::Position(*position),
+        })
+    }
+
+    /// The report that tells the beam of an example at an instant.
+    #[must_use]
+    pub fn measured(&self, example: &Example, instant: usize) -> Option<&Report> {
+        let report = (*example.truth.beams.get(instant)?)?;
+        self.reports.get(report as usize)
+    }
+
+    /// The true class of an example, of a task that chooses: the beam now, the activity.
+    #[must_use]
+    pub fn class(&self, example: &Example, task: Task) -> Option<usize> {
+        match task {
+            Task::Beam => self.measured(example, 0).map(|report| report.best as usize),
+            Task::Activity => example.truth.activity.map(|class| class as usize),
+            Task::Blockage | Task::Pose => None,
+        }
+    }
+
+    /// Slots of its windows.
+    #[must_use]
+    pub const fn slots(&self) -> usize {
+        self.shape.sizes.slots
+    }
+
+    /// Places of its windows.
+    #[must_use]
+    pub const fn places(&self) -> usize {
+        self.slots() * MODALITIES
+    }
+}

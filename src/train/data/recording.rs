@@ -1,0 +1,638 @@
+//! Examples of a recording, taken off the road of a unit: its samples are decoded and aligned as a pipeline file says,
+//! and where the network would stand, [`Collector`] writes down what each window holds. What is true comes from the
+//! recording itself.
+//!
+//! Decoding is done once. What came of it (small images, thinned clouds, and which of them stand in which frame) is kept
+//! in a folder whose name is a hash of all that it depends on.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::store::{Store, StoreError, Writer};
+use super::{DataSet, Example, Place, Report, Shape, Source, Truth};
+use crate::config::{self, Codebook, ConfigError, Pipeline};
+use crate::frame::{Placed, Window};
+use crate::infer::network::features;
+use crate::infer::{ModelError, ModelInfo, Prediction, Predictor};
+use crate::model::sets::POSITION_FEATURES;
+use crate::model::tasks::{Sizes, Task};
+use crate::model::{Input, MODALITIES, NetworkConfig};
+use crate::observe::Metrics;
+use crate::recording::{Feed, LoadError, Options, Recording, RecordingError, fill_in, mmfi};
+use crate::runtime::{self, Parts, RuntimeError};
+use crate::sample::{Data, Modality, Stream, UeId};
+use crate::time::{CaptureTime, Span};
+
+/// What a reading is made small to: what the network takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Resolution {
+    /// Side of an image, pixels.
+    pub side: usize,
+    /// Points of a radar cloud at most.
+    pub radar: usize,
+    /// Points of a LiDAR cloud at most.
+    pub lidar: usize,
+}
+
+impl Resolution {
+    /// That of a network.
+    #[must_use]
+    pub fn of(network: &NetworkConfig) -> Self {
+        Self {
+            side: network.image_side(),
+            radar: network.most_points(Input::Radar),
+            lidar: network.most_points(Input::Lidar),
+        }
+    }
+}
+
+/// A recording that no examples can be made of.
+#[derive(Debug, thiserror::Error)]
+pub enum CollectError {
+    /// Its pipeline.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// It cannot be read.
+    #[error(transparent)]
+    Recording(#[from] RecordingError),
+    /// The road broke.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// What is kept of it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A label that is there and cannot be read.
+    #[error(transparent)]
+    Label(#[from] LoadError),
+    /// The folder of what is kept.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// What is kept is not what was written.
+    #[error("{}: {source}; remove the folder, and it is made anew", path.display())]
+    Index {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// There is nothing to learn.
+    #[error("{}: no frame has a label for any of {tasks:?}", path.display())]
+    NoLabels {
+        /// The recording.
+        path: PathBuf,
+        /// What was asked for.
+        tasks: Vec<Task>,
+    },
+}
+
+/// A reading in a frame: its number in the store, and when it was captured.
+type Kept = (u32, CaptureTime);
+
+/// What a frame showed of one UE.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct UeSeen {
+    ue: UeId,
+    position: Option<([f32; POSITION_FEATURES], CaptureTime)>,
+    /// Captures of its reports, oldest first.
+    reports: Vec<CaptureTime>,
+}
+
+/// What a frame showed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct FrameSeen {
+    time: CaptureTime,
+    /// Positions of the frames in the slots of its window, oldest first; the last is its own.
+    slots: Vec<Option<u32>>,
+    /// Camera, radar, LiDAR.
+    sensors: [Option<Kept>; 3],
+    ues: Vec<UeSeen>,
+}
+
+/// What is kept of a recording beside its readings.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Index {
+    frames: Vec<FrameSeen>,
+    parts: usize,
+}
+
+/// Stands where the network would, and writes down what it would be shown.
+struct Collector {
+    resolution: Resolution,
+    collected: Arc<Mutex<Collected>>,
+}
+
+struct Collected {
+    writer: Writer,
+    frames: Vec<FrameSeen>,
+    /// Position of a frame by its running number.
+    positions: HashMap<u64, u32>,
+    /// Numbers of readings that later frames may hold.
+    held: BTreeMap<Modality, Kept>,
+    failed: Option<StoreError>,
+}
+
+impl Collector {
+    fn see(&self, collected: &mut Collected, window: &Window) -> Result<(), StoreError> {
+        let frame = &window.frame;
+        let position = collected.frames.len() as u32;
+        collected.positions.insert(frame.sequence, position);
+        let slots = window.slots.iter();
+        let slots = slots
+            .map(|slot| slot.as_ref().and_then(|slot| collected.positions.get(&slot.sequence).copied()))
+            .collect();
+        let mut sensors = [None; 3];
+        for (kept, modality) in sensors.iter_mut().zip([Modality::Camera, Modality::Radar, Modality::Lidar]) {
+            if let Some(placed) = frame.sensors.get(&modality) {
+                *kept = Some(self.keep(collected, modality, placed)?);
+            }
+        }
+        let ues = frame.ues.iter().map(|(ue, view)| UeSeen {
+            ue: ue.clone(),
+            position: view.position.as_ref().and_then(|placed| match &placed.sample.data {
+                Data::Position(position) => {
+                    Some((features::position(position, position.local?), placed.capture))
+                }
+                _ => None,
+            }),
+            reports: view.link.iter().map(|report| report.capture).collect(),
+        });
+        let ues = ues.collect();
+        collected.frames.push(FrameSeen { time: frame.time, slots, sensors, ues });
+        Ok(())
+    }
+
+    fn keep(
+        &self,
+        collected: &mut Collected,
+        modality: Modality,
+        placed: &Placed,
+    ) -> Result<Kept, StoreError> {
+        if let Some(held) = collected.held.get(&modality).filter(|held| held.1 == placed.capture) {
+            return Ok(*held);
+        }
+        let Resolution { side, radar, lidar } = self.resolution;
+        let writer = &mut collected.writer;
+        let number = match &placed.sample.data {
+            Data::Image(image) => writer.image(&features::thumbnail(image, side))?,
+            Data::Radar(reading) => writer.radar(&features::radar(reading, radar))?,
+            Data::Cloud(scan) => writer.lidar(&features::lidar(scan, lidar))?,
+            _ => return Err(StoreError::NoReading { number: 0, data: modality.to_string() }),
+        };
+        collected.held.insert(modality, (number, placed.capture));
+        Ok((number, placed.capture))
+    }
+}
+
+impl Predictor for Collector {
+    fn info(&self) -> ModelInfo {
+        ModelInfo { id: "collector".to_owned(), trained: true }
+    }
+
+    fn predict(&mut self, windows: &[Window]) -> Result<Vec<Prediction>, ModelError> {
+        let mut collected = self.collected.lock().unwrap_or_else(PoisonError::into_inner);
+        for window in windows {
+            if let Err(error) = self.see(&mut collected, window) {
+                let message = error.to_string();
+                collected.failed.get_or_insert(error);
+                return Err(ModelError::Failed(message));
+            }
+        }
+        Ok(vec![Prediction::default(); windows.len()])
+    }
+}
+
+/// Everything that decides what is kept of a recording.
+fn identity(recording: &Recording, pipeline: &Pipeline, resolution: Resolution) -> String {
+    let mut hash = Sha256::new();
+    let relevant = (&pipeline.input.recording, &pipeline.limits, &pipeline.site, &pipeline.pose);
+    hash.update(format!("1 {relevant:?} {:?} {:?} {resolution:?}", pipeline.radar, pipeline.align));
+    let path = fs::canonicalize(recording.path()).unwrap_or_else(|_| recording.path().to_owned());
+    hash.update(path.to_string_lossy().as_bytes());
+    for file in recording.files() {
+        hash.update(fs::read(file).unwrap_or_default());
+        let changed = fs::metadata(file).and_then(|file| file.modified()).ok();
+        hash.update(format!("{changed:?}"));
+    }
+    for sample in recording.samples() {
+        hash.update([u8::from(sample.path().exists())]);
+    }
+    hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Takes the recording down the road, into `folder`.
+fn collect(
+    recording: Recording,
+    pipeline: &Pipeline,
+    resolution: Resolution,
+    folder: &Path,
+) -> Result<(), CollectError> {
+    let collected = Arc::new(Mutex::new(Collected {
+        writer: Writer::new(folder, resolution.side),
+        frames: Vec::new(),
+        positions: HashMap::new(),
+        held: BTreeMap::new(),
+        failed: None,
+    }));
+    let metrics = Arc::new(Metrics::default());
+    let latency = config::millis(pipeline.input.recording.latency_ms);
+    let samples = Box::new(Feed::new(recording, latency, Arc::clone(&metrics)));
+    let running = runtime::start(Parts {
+        pipeline: Pipeline { model: config::Model::default(), ..pipeline.clone() },
+        predictor: Box::new(Collector { resolution, collected: Arc::clone(&collected) }),
+        fallback: None,
+        source: runtime::Source::Feed { samples, rate: 0.0 },
+        session: None,
+        log: None,
+        metrics,
+        on_snapshot: Box::new(|_| {}),
+    })?;
+    running.join()?;
+    let collected = Arc::into_inner(collected)
+        .map(|collected| collected.into_inner().unwrap_or_else(PoisonError::into_inner));
+    let Some(Collected { writer, frames, failed, .. }) = collected else {
+        unreachable!("the road has ended, and with it the collector");
+    };
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
+    let index = Index { frames, parts: writer.finish()? };
+    let path = folder.join(INDEX);
+    let text =
+        serde_json::to_vec(&index).map_err(|source| CollectError::Index { path: path.clone(), source })?;
+    fs::write(&path, text).map_err(|source| CollectError::Io { path, source })
+}
+
+const INDEX: &str = "frames.json";
+
+/// How a recording becomes a data set.
+#[derive(Clone, Debug)]
+pub struct Request<'a> {
+    /// Its name in reports.
+    pub name: &'a str,
+    /// The recording.
+    pub path: &'a Path,
+    /// The pipeline file whose road it takes.
+    pub pipeline: &'a Path,
+    /// What is asked for.
+    pub tasks: &'a [Task],
+    /// What readings are made small to.
+    pub resolution: Resolution,
+    /// Instants for which a beam is chosen, ms after a frame's, the first 0.
+    pub instants_ms: &'a [u32],
+    /// Where what is decoded is kept.
+    pub cache: &'a Path,
+}
+
+/// Opens a recording as a data set; decodes it when that has not been done before.
+///
+/// # Errors
+/// [`CollectError`] when it cannot be read, or nothing in it can be learned.
+pub fn open(request: &Request<'_>) -> Result<DataSet, CollectError> {
+    let mut pipeline = config::load(request.pipeline)?;
+    let options = Options::of(&pipeline.input.recording);
+    let recording = Recording::open(request.path, &options)?;
+    fill_in(&mut pipeline, &recording);
+    let folder = request.cache.join("decoded").join(identity(&recording, &pipeline, request.resolution));
+    if !folder.is_dir() {
+        let io = |path: &Path| {
+            let path = path.to_owned();
+            move |source| CollectError::Io { path, source }
+        };
+        let partial = folder.with_extension("partial");
+        let _ = fs::remove_dir_all(&partial);
+        fs::create_dir_all(&partial).map_err(io(&partial))?;
+        collect(Recording::open(request.path, &options)?, &pipeline, request.resolution, &partial)?;
+        fs::rename(&partial, &folder).map_err(io(&folder))?;
+    }
+    let path = folder.join(INDEX);
+    let text = fs::read(&path).map_err(|source| CollectError::Io { path: path.clone(), source })?;
+    let index: Index =
+        serde_json::from_slice(&text).map_err(|source| CollectError::Index { path, source })?;
+    let store = Store::open(&folder, index.parts)?;
+    let mut labelled = Labelled::new(request, &pipeline, &recording, index.frames)?;
+    labelled.examples()?;
+    labelled.data.store = Some(store);
+    if labelled.data.examples.is_empty() {
+        return Err(CollectError::NoLabels { path: request.path.to_owned(), tasks: request.tasks.to_vec() });
+    }
+    Ok(labelled.data)
+}
+
+/// What one UE is known to have measured.
+#[derive(Default)]
+struct Known {
+    /// Capture and position in the data set's reports.
+    reports: Vec<(CaptureTime, u32)>,
+    /// Whether the link was blocked.
+    blocked: Vec<(CaptureTime, bool)>,
+}
+
+/// Frames on their way to examples.
+struct Labelled<'a> {
+    recording: &'a Recording,
+    frames: Vec<FrameSeen>,
+    /// Per frame the sequence that it lies in.
+    sequences: Vec<Option<usize>>,
+    known: BTreeMap<UeId, Known>,
+    data: DataSet,
+    /// Positions among the data set's sources of a frame's readings: sensors, and link and position per UE.
+    sensor_sources: HashMap<(usize, u32), u32>,
+    ue_sources: HashMap<(u32, UeId), [Option<(u32, CaptureTime)>; 2]>,
+    poses: BTreeMap<usize, mmfi::Labels>,
+}
+
+impl<'a> Labelled<'a> {
+    fn new(
+        request: &Request<'_>,
+        pipeline: &Pipeline,
+        recording: &'a Recording,
+        frames: Vec<FrameSeen>,
+    ) -> Result<Self, CollectError> {
+        let codebook: Codebook = pipeline.codebook.clone();
+        let beams = codebook.beams.unwrap_or(1);
+        let horizons_ms = pipeline.decide.horizons_ms.clone();
+        let mut sizes = Sizes::new(pipeline.align.window, beams, horizons_ms.len());
+        sizes.instants = request.instants_ms.len();
+        let half = recording.period().half();
+        let mut rows: Vec<(CaptureTime, usize)> =
+            recording.rows().iter().map(|row| (row.capture, row.sequence)).collect();
+        rows.sort_unstable();
+        let sequence = |frame: &FrameSeen| {
+            let row = nearest(&rows, frame.time, half)?;
+            Some(row.1)
+        };
+        let sequences = frames.iter().map(sequence).collect();
+        let groups = recording.sequences().iter().enumerate().map(|(number, sequence)| {
+            let person = recording.people().get(number);
+            match (person, &sequence.id) {
+                (Some(person), _) => format!("{}/S{:02}", request.name, person.subject),
+                (None, Some(id)) => format!("{}/{id}", request.name),
+                (None, None) => format!("{}/row {number}", request.name),
+            }
+        });
+        let groups: Vec<String> = groups.collect();
+        let mut labelled = Self {
+            recording,
+            frames,
+            sequences,
+            known: BTreeMap::new(),
+            data: DataSet {
+                name: request.name.to_owned(),
+                tasks: request.tasks.to_vec(),
+                directions: features::beam_directions(&codebook, beams),
+                shape: Shape {
+                    sizes,
+                    stride_ms: pipeline.align.stride_ms,
+                    codebook,
+                    horizons_ms,
+                    instants_ms: request.instants_ms.to_vec(),
+                },
+                groups,
+                examples: Vec::new(),
+                reports: Vec::new(),
+                sources: Vec::new(),
+                store: None,
+            },
+            sensor_sources: HashMap::new(),
+            ue_sources: HashMap::new(),
+            poses: BTreeMap::new(),
+        };
+        labelled.learn_truth()?;
+        Ok(labelled)
+    }
+
+    /// Reads what the radio measured, and what people did.
+    fn learn_truth(&mut self) -> Result<(), CollectError> {
+        for sample in self.recording.samples() {
+            match &sample.stream {
+                Stream::Link(ue) => {
+                    let linear = match self.recording.powers(sample) {
+                        Ok(linear) => linear,
+                        // A file that is missing or broken is a report that was not made.
+                        Err(_) => continue,
+                    };
+                    let number = self.data.reports.len() as u32;
+                    if let Some(report) = Report::new(sample.capture, linear) {
+                        self.data.reports.push(report);
+                        self.known.entry(ue.clone()).or_default().reports.push((sample.capture, number));
+                    }
+                }
+                Stream::Blocked(ue) => {
+                    #[derive(Deserialize)]
+                    struct Told {
+                        blocked: bool,
+                    }
+                    let told = self.recording.load(sample).ok();
+                    let told = told.and_then(|(_, bytes)| serde_json::from_slice::<Told>(&bytes).ok());
+                    if let Some(Told { blocked }) = told {
+                        self.known.entry(ue.clone()).or_default().blocked.push((sample.capture, blocked));
+                    }
+                }
+                _ => {}
+            }
+        }
+        for known in self.known.values_mut() {
+            known.reports.sort_unstable();
+            known.blocked.sort_unstable();
+        }
+        if self.data.tasks.iter().any(|task| task.is_of_unit()) {
+            for sequence in 0..self.recording.people().len() {
+                self.poses.insert(sequence, mmfi::labels(self.recording, sequence)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn examples(&mut self) -> Result<(), CollectError> {
+        let of_ue = self.data.tasks.iter().any(|task| !task.is_of_unit());
+        let of_unit = self.data.tasks.iter().any(|task| task.is_of_unit());
+        let mut examples = Vec::new();
+        for position in 0..self.frames.len() {
+            let (Some(frame), Some(Some(sequence))) =
+                (self.frames.get(position).cloned(), self.sequences.get(position).copied())
+            else {
+                continue;
+            };
+            if of_ue {
+                for seen in &frame.ues {
+                    let truth = self.truth_of_ue(&frame, sequence, &seen.ue);
+                    if truth.beams.iter().any(Option::is_some) || truth.blocked.iter().any(Option::is_some) {
+                        examples.push(Example {
+                            group: sequence as u32,
+                            time: frame.time,
+                            places: self.places(&frame, Some(&seen.ue)),
+                            past: self.past(seen),
+                            was_blocked: self.was_blocked(seen),
+                            truth,
+                        });
+                    }
+                }
+            }
+            if of_unit && let Some(truth) = self.truth_of_unit(&frame, sequence) {
+                examples.push(Example {
+                    group: sequence as u32,
+                    time: frame.time,
+                    places: self.places(&frame, None),
+                    past: Vec::new(),
+                    was_blocked: None,
+                    truth,
+                });
+            }
+        }
+        // Nothing in the present slot: nothing to conclude from.
+        examples.retain(|example| example.places.iter().rev().take(MODALITIES).any(Option::is_some));
+        self.data.examples = examples;
+        self.merge_groups();
+        Ok(())
+    }
+
+    /// Sequences of one name (a subject's) are one group.
+    fn merge_groups(&mut self) {
+        let mut names: Vec<String> = self.data.groups.clone();
+        names.sort();
+        names.dedup();
+        for example in &mut self.data.examples {
+            let name = self.data.groups.get(example.group as usize);
+            let at = name.and_then(|name| names.binary_search(name).ok());
+            example.group = at.unwrap_or_default() as u32;
+        }
+        self.data.groups = names;
+    }
+
+    fn past(&self, seen: &UeSeen) -> Vec<u32> {
+        let reports = self.known.get(&seen.ue).map(|known| known.reports.as_slice()).unwrap_or_default();
+        let find = |capture: &CaptureTime| {
+            let at = reports.binary_search_by_key(capture, |report| report.0).ok()?;
+            reports.get(at).map(|report| report.1)
+        };
+        seen.reports.iter().filter_map(find).collect()
+    }
+
+    fn was_blocked(&self, seen: &UeSeen) -> Option<bool> {
+        let blocked = &self.known.get(&seen.ue)?.blocked;
+        nearest(blocked, *seen.reports.last()?, self.recording.period().half()).map(|(_, blocked)| blocked)
+    }
+
+    /// `[W · D]`
+    fn places(&mut self, frame: &FrameSeen, ue: Option<&UeId>) -> Vec<Option<Place>> {
+        let mut places = Vec::with_capacity(frame.slots.len() * MODALITIES);
+        for slot in &frame.slots {
+            let Some(position) = *slot else {
+                places.resize(places.len() + MODALITIES, None);
+                continue;
+            };
+            let Some(seen) = self.frames.get(position as usize).cloned() else { continue };
+            let age = |capture: CaptureTime| (frame.time - capture).as_secs_f64() as f32;
+            for (kind, kept) in seen.sensors.iter().enumerate() {
+                places.push(kept.map(|(number, capture)| {
+                    let sources = &mut self.data.sources;
+                    let reading = *self.sensor_sources.entry((kind, number)).or_insert_with(|| {
+                        sources.push(match kind {
+                            0 => Source::Image(number),
+                            1 => Source::Radar(number),
+                            _ => Source::Lidar(number),
+                        });
+                        sources.len() as u32 - 1
+                    });
+                    Place { reading, age_s: age(capture) }
+                }));
+            }
+            let of_ue = ue.map(|ue| self.of_ue(position, &seen, ue)).unwrap_or_default();
+            places.extend(
+                of_ue.map(|found| found.map(|(reading, capture)| Place { reading, age_s: age(capture) })),
+            );
+        }
+        places
+    }
+
+    /// Link and position of a UE in a frame.
+    fn of_ue(&mut self, position: u32, frame: &FrameSeen, ue: &UeId) -> [Option<(u32, CaptureTime)>; 2] {
+        if let Some(found) = self.ue_sources.get(&(position, ue.clone())) {
+            return *found;
+        }
+        let mut found = [None; 2];
+        if let Some(seen) = frame.ues.iter().find(|seen| seen.ue == *ue) {
+            let reports = self.past(seen);
+            let sources = &mut self.data.sources;
+            if let Some(last) = reports.last().and_then(|&last| self.data.reports.get(last as usize)) {
+                found[0] = Some((sources.len() as u32, last.capture));
+                sources.push(Source::Link { reports, seen: frame.time });
+            }
+            if let Some((position, capture)) = seen.position {
+                found[1] = Some((sources.len() as u32, capture));
+                sources.push(Source::Position(position));
+            }
+        }
+        self.ue_sources.insert((position, ue.clone()), found);
+        found
+    }
+
+    /// What is true of a UE: at each instant the report nearest to it within half a period; blocked now, and at any time
+    /// until each horizon, as far as the sequence tells.
+    fn truth_of_ue(&self, frame: &FrameSeen, sequence: usize, ue: &UeId) -> Truth {
+        let Some(known) = self.known.get(ue) else { return Truth::default() };
+        let half = self.recording.period().half();
+        let within = |time: CaptureTime| {
+            let rows = self.recording.sequences().get(sequence).map(|sequence| sequence.rows.clone());
+            let rows = rows.and_then(|rows| self.recording.rows().get(rows)).unwrap_or_default();
+            let captures = rows.first().zip(rows.last());
+            captures.is_some_and(|(first, last)| first.capture - half <= time && time <= last.capture + half)
+        };
+        let at = |ms: u32| frame.time + Span::from_millis(i64::from(ms));
+        let beams = self.data.shape.instants_ms.iter().map(|&ms| {
+            let time = at(ms);
+            nearest(&known.reports, time, half).filter(|(capture, _)| within(*capture)).map(|report| report.1)
+        });
+        let mut any = false;
+        let horizons = self.data.shape.horizons_ms.iter().map(|&ms| {
+            if any {
+                return Some(true);
+            }
+            let (from, to) = (frame.time - half, at(ms) + half);
+            let begin = known.blocked.partition_point(|(capture, _)| *capture < from);
+            let told = known.blocked.get(begin..).unwrap_or_default();
+            let told = told.iter().take_while(|(capture, _)| *capture < to && within(*capture));
+            let mut last = None;
+            for (capture, blocked) in told {
+                any |= blocked;
+                last = Some(*capture);
+            }
+            let reaches = last.is_some_and(|last| last >= at(ms) - half);
+            if any { Some(true) } else { reaches.then_some(false) }
+        });
+        Truth { beams: beams.collect(), blocked: horizons.collect(), ..Truth::default() }
+    }
+
+    fn truth_of_unit(&self, frame: &FrameSeen, sequence: usize) -> Option<Truth> {
+        let labels = self.poses.get(&sequence)?;
+        let rows = self.recording.sequences().get(sequence)?.rows.clone();
+        let captures: Vec<(CaptureTime, usize)> =
+            self.recording.rows().get(rows)?.iter().zip(0..).map(|(row, at)| (row.capture, at)).collect();
+        let (_, at) = nearest(&captures, frame.time, self.recording.period().half())?;
+        let pose = labels.poses.get(at).copied().flatten();
+        Some(Truth {
+            activity: Some(labels.performance.activity() as u32),
+            // Camera axes (x right, y down, z forward) to the unit's.
+            pose: pose.map(|pose| pose.iter().map(|[x, y, z]| [*x, *z, -y]).collect()),
+            ..Truth::default()
+        })
+    }
+}
+
+/// Of pairs in the order of time, the one nearest to `time`, `most` away at most; the earlier of two.
+fn nearest<T: Copy>(pairs: &[(CaptureTime, T)], time: CaptureTime, most: Span) -> Option<(CaptureTime, T)> {
+    let after = pairs.partition_point(|(capture, _)| *capture < time);
+    let around = [after.checked_sub(1), Some(after)].into_iter().flatten();
+    let found = around.filter_map(|at| pairs.get(at)).min_by_key(|(capture, _)| (time - *capture).abs())?;
+    ((time - found.0).abs() <= most).then_some(*found)
+}

@@ -1,0 +1,440 @@
+//! A recipe: what is trained, on what, how long. A TOML file; a recipe may extend another one, of which it states only what
+//! differs.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::data::split::Shares;
+use super::optimiser::Rates;
+use crate::config::load::{parse_checked, within};
+use crate::config::{ConfigError, Problem};
+use crate::infer::device::DeviceChoice;
+use crate::model::Task;
+use crate::model::baselines::Stage as Llm4WmStage;
+use crate::model::config::NetworkConfig;
+
+/// Recipes that extend one another at most.
+const DEPTH: usize = 8;
+
+/// A recipe.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// Its name.
+    pub name: String,
+    /// Of everything that is drawn: splits, order, augmentation, dropout.
+    #[serde(default = "seed")]
+    pub seed: u64,
+    /// The network's configuration, beside the recipe.
+    pub network: PathBuf,
+    /// What it learns; left out, all that the network was configured for.
+    #[serde(default)]
+    pub tasks: Vec<Task>,
+    /// Where it is trained.
+    #[serde(default)]
+    pub device: DeviceChoice,
+    /// Folder of its results, beside the recipe.
+    pub output: PathBuf,
+    /// Folder in which recordings are made and what is decoded is kept, beside the recipe.
+    pub cache: PathBuf,
+    /// Instants for which a beam is chosen, ms after the frame's; the first is 0.
+    #[serde(default = "now")]
+    pub instants_ms: Vec<u32>,
+    /// What it learns from.
+    pub data: Vec<DataEntry>,
+    /// One after the other.
+    pub stage: Vec<Stage>,
+    /// How batches are made.
+    #[serde(default)]
+    pub batch: Batching,
+    /// How losses are made.
+    #[serde(default)]
+    pub loss: Losses,
+    /// What is changed at random.
+    #[serde(default)]
+    pub augment: Augment,
+    /// How weights move.
+    #[serde(default)]
+    pub optimiser: Optimiser,
+}
+
+const fn seed() -> u64 {
+    1
+}
+
+fn now() -> Vec<u32> {
+    vec![0]
+}
+
+/// What a data set is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Use {
+    /// Split by groups.
+    #[default]
+    Split,
+    /// All of it is learned from.
+    Train,
+    /// All of it chooses.
+    Validation,
+    /// All of it is the test.
+    Test,
+}
+
+/// `[[data]]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataEntry {
+    /// Its name in reports.
+    pub name: String,
+    /// A recording, beside the recipe; or `scene`. Where neither is stated, the command line names a recording.
+    pub recording: Option<PathBuf>,
+    /// A scene that a recording is made of on first use, beside the recipe.
+    pub scene: Option<PathBuf>,
+    /// Seed in place of the scene's.
+    pub seed: Option<u64>,
+    /// The pipeline file whose road its samples take, beside the recipe.
+    pub pipeline: PathBuf,
+    /// Tasks that are learned from it; left out, all of the recipe's.
+    #[serde(default)]
+    pub tasks: Vec<Task>,
+    /// What it is for.
+    #[serde(default, rename = "use")]
+    pub used: Use,
+    /// Shares of its groups, where it is split.
+    #[serde(default)]
+    pub shares: Shares,
+}
+
+/// What a row sees of what is there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum See {
+    /// Everything, but for what is dropped at random.
+    #[default]
+    All,
+    /// One modality, drawn at random: each encoder learns to stand alone.
+    One,
+}
+
+/// `[[stage]]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stage {
+    /// Its name.
+    pub name: String,
+    /// Passes over the largest data set.
+    pub epochs: f64,
+    /// What a row sees.
+    #[serde(default)]
+    pub see: See,
+    /// Slots of the window that are looked at, the newest ones; left out, all.
+    pub slots: Option<usize>,
+    /// Factor of the learning rates.
+    #[serde(default = "whole")]
+    pub rate: f64,
+    /// Prefixes of the parameters that are left alone.
+    #[serde(default)]
+    pub freeze: Vec<String>,
+    /// Of LLM4WM, what is trained.
+    pub llm4wm: Option<Llm4WmStage>,
+    /// Validations without improvement after which the stage ends; left out, it never ends early.
+    pub patience: Option<usize>,
+}
+
+const fn whole() -> f64 {
+    1.0
+}
+
+/// `[batch]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Batching {
+    /// Examples of a batch.
+    pub rows: usize,
+    /// Examples that follow each other: they share the readings of their windows.
+    pub run: usize,
+    /// Examples of a batch when nothing is learned.
+    pub evaluate_rows: usize,
+    /// Passes over the largest data set between validations.
+    pub validate_every: u32,
+}
+
+impl Default for Batching {
+    fn default() -> Self {
+        Self { rows: 32, run: 4, evaluate_rows: 32, validate_every: 1 }
+    }
+}
+
+/// `[loss]`
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Losses {
+    /// Softness of the target of beams, dB: the share of beam b is ∝ exp(−loss of b / softness); 0: the best beam alone.
+    pub beam_softness_db: f64,
+    /// How much more a blockage counts than none.
+    pub blockage_weight: f64,
+}
+
+impl Default for Losses {
+    fn default() -> Self {
+        Self { beam_softness_db: 0.0, blockage_weight: 1.0 }
+    }
+}
+
+/// `[augment]`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Augment {
+    /// Probability that a modality is dropped from a row.
+    pub drop: Drops,
+    /// Share of the runs that are mirrored, where the beams' angles are known.
+    pub mirror: f64,
+    /// Largest change of an image's brightness and contrast, of 1.
+    pub colour: f64,
+    /// Standard deviation that points are moved by, metres.
+    pub point_jitter_m: f64,
+    /// Largest change of a reading's age, ms.
+    pub time_jitter_ms: f64,
+    /// Standard deviation of noise on past beam powers, dB.
+    pub link_noise_db: f64,
+}
+
+/// Probability that each modality is dropped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Drops {
+    /// Camera.
+    pub camera: f64,
+    /// Radar.
+    pub radar: f64,
+    /// LiDAR.
+    pub lidar: f64,
+    /// Past beam powers.
+    pub link: f64,
+    /// Position.
+    pub position: f64,
+}
+
+impl Drops {
+    /// In the order of [`crate::model::Input::ALL`].
+    #[must_use]
+    pub const fn all(&self) -> [f64; crate::model::MODALITIES] {
+        [self.camera, self.radar, self.lidar, self.link, self.position]
+    }
+}
+
+/// `[optimiser]`
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Optimiser {
+    /// Learning rate of LoRA.
+    pub lora_rate: f64,
+    /// Learning rate of the rest.
+    pub rate: f64,
+    /// Weight decay of what decays.
+    pub weight_decay: f64,
+    /// Longest gradient.
+    pub clip: f64,
+    /// Share of a stage's steps in which the rate climbs.
+    pub warmup: f64,
+    /// Share of the rate that is left at a stage's end.
+    pub floor: f64,
+    /// Share of the running mean of the weights that is kept in each step; 0: there is none.
+    pub ema: f64,
+}
+
+impl Default for Optimiser {
+    fn default() -> Self {
+        let Rates { lora, rest, weight_decay } = Rates::default();
+        Self { lora_rate: lora, rate: rest, weight_decay, clip: 1.0, warmup: 0.05, floor: 0.01, ema: 0.0 }
+    }
+}
+
+impl Optimiser {
+    /// The groups of parameters.
+    #[must_use]
+    pub const fn rates(&self) -> Rates {
+        Rates { lora: self.lora_rate, rest: self.rate, weight_decay: self.weight_decay }
+    }
+}
+
+/// Reads a recipe with all that it extends. Paths in it are taken relative to the file that states them.
+///
+/// # Errors
+/// [`ConfigError`] with every problem.
+pub fn load(path: &Path) -> Result<Recipe, ConfigError> {
+    let table = read(path, DEPTH)?;
+    let text = toml::to_string(&table).map_err(|error| fail(path, "", error.to_string()))?;
+    parse_checked(path, &text, check)
+}
+
+fn fail(path: &Path, key: &str, message: String) -> ConfigError {
+    ConfigError { file: path.to_owned(), problems: vec![Problem { key: key.to_owned(), message }] }
+}
+
+/// The table of a recipe, laid over that of the one that it extends.
+fn read(path: &Path, depth: usize) -> Result<toml::Table, ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| fail(path, "", format!("cannot read the recipe: {error}")))?;
+    let mut own: toml::Table =
+        text.parse().map_err(|error: toml::de::Error| fail(path, "", error.to_string()))?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    for key in ["network", "output", "cache"] {
+        place(folder, own.get_mut(key));
+    }
+    for entry in own.get_mut("data").and_then(toml::Value::as_array_mut).into_iter().flatten() {
+        for key in ["recording", "scene", "pipeline"] {
+            place(folder, entry.get_mut(key));
+        }
+    }
+    let Some(extends) = own.remove("extends") else { return Ok(own) };
+    let Some(base) = extends.as_str() else {
+        return Err(fail(path, "extends", format!("found {extends}, allowed is a path")));
+    };
+    if depth == 0 {
+        return Err(fail(
+            path,
+            "extends",
+            format!("found more than {DEPTH} recipes that extend one another"),
+        ));
+    }
+    let mut table = read(&folder.join(base), depth - 1)?;
+    lay_over(&mut table, own);
+    Ok(table)
+}
+
+fn place(folder: &Path, value: Option<&mut toml::Value>) {
+    if let Some(toml::Value::String(path)) = value {
+        *path = folder.join(&*path).to_string_lossy().into_owned();
+    }
+}
+
+/// Tables are merged, everything else is replaced.
+fn lay_over(base: &mut toml::Table, over: toml::Table) {
+    for (key, value) in over {
+        match (base.get_mut(&key), value) {
+            (Some(toml::Value::Table(base)), toml::Value::Table(over)) => lay_over(base, over),
+            (_, value) => {
+                base.insert(key, value);
+            }
+        }
+    }
+}
+
+fn check(recipe: &Recipe, problems: &mut Vec<Problem>) {
+    let mut add = |key: &str, message: String| problems.push(Problem { key: key.to_owned(), message });
+    if recipe.instants_ms.first() != Some(&0) || !recipe.instants_ms.is_sorted_by(|a, b| a < b) {
+        add("instants_ms", format!("found {:?}, allowed are rising numbers from 0", recipe.instants_ms));
+    }
+    if recipe.data.is_empty() {
+        add("data", "found none, allowed is one or more".to_owned());
+    }
+    if recipe.stage.is_empty() {
+        add("stage", "found none, allowed is one or more".to_owned());
+    }
+    for (number, entry) in recipe.data.iter().enumerate() {
+        if entry.recording.is_some() && entry.scene.is_some() {
+            add(&format!("data[{number}]"), "allowed is either `recording` or `scene`".to_owned());
+        }
+        if !(0.0..=1.0).contains(&(entry.shares.validation + entry.shares.test))
+            || entry.shares.validation < 0.0
+            || entry.shares.test < 0.0
+        {
+            add(
+                &format!("data[{number}].shares"),
+                format!("found {:?}, allowed are shares of 1 at most together", entry.shares),
+            );
+        }
+    }
+    let Batching { rows, run, evaluate_rows, validate_every } = recipe.batch;
+    for (key, value) in [
+        ("batch.rows", rows),
+        ("batch.run", run),
+        ("batch.evaluate_rows", evaluate_rows),
+        ("batch.validate_every", validate_every as usize),
+    ] {
+        if !(1..=4096).contains(&value) {
+            add(key, format!("found {value}, allowed is 1 to 4096"));
+        }
+    }
+    for (number, stage) in recipe.stage.iter().enumerate() {
+        within(problems, &format!("stage[{number}].epochs"), stage.epochs, 0.0, 1e6);
+        within(problems, &format!("stage[{number}].rate"), stage.rate, 0.0, 1e3);
+    }
+    let Augment { drop, mirror, colour, point_jitter_m, time_jitter_ms, link_noise_db } = recipe.augment;
+    for (key, value, most) in [
+        ("augment.mirror", mirror, 1.0),
+        ("augment.colour", colour, 1.0),
+        ("augment.point_jitter_m", point_jitter_m, 10.0),
+        ("augment.time_jitter_ms", time_jitter_ms, 1e3),
+        ("augment.link_noise_db", link_noise_db, 100.0),
+        ("loss.beam_softness_db", recipe.loss.beam_softness_db, 100.0),
+        ("loss.blockage_weight", recipe.loss.blockage_weight, 1e4),
+        ("optimiser.rate", recipe.optimiser.rate, 1.0),
+        ("optimiser.lora_rate", recipe.optimiser.lora_rate, 1.0),
+        ("optimiser.weight_decay", recipe.optimiser.weight_decay, 10.0),
+        ("optimiser.clip", recipe.optimiser.clip, 1e6),
+        ("optimiser.warmup", recipe.optimiser.warmup, 1.0),
+        ("optimiser.floor", recipe.optimiser.floor, 1.0),
+        ("optimiser.ema", recipe.optimiser.ema, 0.999_999),
+    ] {
+        within(problems, key, value, 0.0, most);
+    }
+    for (name, share) in ["camera", "radar", "lidar", "link", "position"].iter().zip(drop.all()) {
+        within(problems, &format!("augment.drop.{name}"), share, 0.0, 1.0);
+    }
+}
+
+impl Recipe {
+    /// The tasks that are learned.
+    #[must_use]
+    pub fn tasks(&self, network: &NetworkConfig) -> Vec<Task> {
+        if self.tasks.is_empty() { network.tasks.clone() } else { self.tasks.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recipe_states_only_what_differs() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        write(
+            "base.toml",
+            r#"
+            name = "base"
+            network = "net.toml"
+            output = "out"
+            cache = "cache"
+            [[data]]
+            name = "a"
+            recording = "rec"
+            pipeline = "p.toml"
+            [[stage]]
+            name = "joint"
+            epochs = 3
+            [optimiser]
+            rate = 0.001
+            "#,
+        );
+        let own = write("own.toml", "extends = \"base.toml\"\nname = \"own\"\n[optimiser]\nclip = 2.0\n");
+        let recipe = load(&own).unwrap();
+        assert_eq!(recipe.name, "own");
+        assert_eq!(recipe.network, folder.path().join("net.toml"));
+        assert_eq!((recipe.optimiser.rate, recipe.optimiser.clip), (0.001, 2.0));
+        let wrong =
+            write("wrong.toml", "extends = \"base.toml\"\n[augment]\nmirror = 2.0\n[batch]\nrows = 0\n");
+        let error = load(&wrong).unwrap_err().to_string();
+        assert!(error.contains("augment.mirror") && error.contains("batch.rows"), "{error}");
+        let round = write("round.toml", "extends = \"round.toml\"\n");
+        assert!(load(&round).unwrap_err().to_string().contains("extend one another"));
+    }
+}

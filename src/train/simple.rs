@@ -1,0 +1,211 @@
+//! Simple predictors, which every figure stands beside: persistence, extrapolation, nearest neighbours of the last two beams,
+//! of the position, and the commonest answer. What they have to know of the training part is kept beside a checkpoint.
+
+use serde::{Deserialize, Serialize};
+
+use super::data::{DataSet, Example};
+use super::trainer::Part;
+use crate::model::{Input, MODALITIES};
+use crate::time::Span;
+
+/// Neighbours that are asked.
+const NEIGHBOURS: usize = 15;
+/// Training examples that are kept at most, evenly taken.
+const KEPT: usize = 4000;
+
+/// What is known of one training example.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Known {
+    /// The best beams of the last two reports, the older one first.
+    past: Option<[u32; 2]>,
+    /// x, y of its position, in the network's unit.
+    place: Option<[f32; 2]>,
+    /// The best beam at each instant.
+    beams: Vec<Option<u32>>,
+    /// Whether the link is blocked within each horizon.
+    blocked: Vec<Option<bool>>,
+}
+
+/// What simple predictors know of the training part.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Simple {
+    known: Vec<Known>,
+    /// The commonest beam at each instant.
+    beams: Vec<Option<u32>>,
+    /// Share of the examples that are blocked within each horizon.
+    blocked: Vec<Option<f64>>,
+    /// The commonest activity.
+    activity: Option<u32>,
+    /// The mean pose.
+    pose: Option<Vec<[f32; 3]>>,
+}
+
+fn commonest(labels: impl Iterator<Item = u32>) -> Option<u32> {
+    let mut counts = std::collections::BTreeMap::<u32, usize>::new();
+    labels.for_each(|label| *counts.entry(label).or_default() += 1);
+    let most = *counts.values().max()?;
+    counts.into_iter().find(|(_, count)| *count == most).map(|(label, _)| label)
+}
+
+fn share(labels: impl Iterator<Item = bool>) -> Option<f64> {
+    let (mut yes, mut all) = (0usize, 0usize);
+    for label in labels {
+        yes += usize::from(label);
+        all += 1;
+    }
+    (all > 0).then(|| yes as f64 / all as f64)
+}
+
+/// The best beams of the last two reports before an example.
+fn past(data: &DataSet, example: &Example) -> Option<[u32; 2]> {
+    match example.past.as_slice() {
+        [.., a, b] => Some([data.reports.get(*a as usize)?.best, data.reports.get(*b as usize)?.best]),
+        _ => None,
+    }
+}
+
+/// Where its user says it is: x, y in the network's unit.
+fn place(data: &DataSet, example: &Example) -> Option<[f32; 2]> {
+    let last = example.places.len().checked_sub(MODALITIES)? + Input::Position.place();
+    let place = (*example.places.get(last)?)?;
+    match data.sources.get(place.reading as usize)? {
+        super::data::Source::Position([x, y, ..]) => Some([*x, *y]),
+        _ => None,
+    }
+}
+
+impl Simple {
+    /// Learns from the training part of data sets.
+    #[must_use]
+    pub fn learn(parts: &[Part]) -> Self {
+        let examples: Vec<(&DataSet, &Example)> = parts
+            .iter()
+            .flat_map(|part| {
+                let train = part.split.train.iter();
+                train.filter_map(|&number| Some((&part.data, part.data.examples.get(number as usize)?)))
+            })
+            .collect();
+        let best = |data: &DataSet, example: &Example| -> Vec<Option<u32>> {
+            let instants = 0..data.shape.sizes.instants;
+            instants.map(|instant| data.measured(example, instant).map(|report| report.best)).collect()
+        };
+        let of_ue: Vec<Known> = examples
+            .iter()
+            .filter(|(_, example)| !example.truth.beams.is_empty() || !example.truth.blocked.is_empty())
+            .map(|(data, example)| Known {
+                past: past(data, example),
+                place: place(data, example),
+                beams: best(data, example),
+                blocked: example.truth.blocked.clone(),
+            })
+            .collect();
+        let instants = of_ue.iter().map(|known| known.beams.len()).max().unwrap_or(0);
+        let horizons = of_ue.iter().map(|known| known.blocked.len()).max().unwrap_or(0);
+        let beams = (0..instants)
+            .map(|at| commonest(of_ue.iter().filter_map(|known| known.beams.get(at).copied().flatten())));
+        let blocked = (0..horizons)
+            .map(|at| share(of_ue.iter().filter_map(|known| known.blocked.get(at).copied().flatten())));
+        let (beams, blocked) = (beams.collect(), blocked.collect());
+        let poses: Vec<&Vec<[f32; 3]>> =
+            examples.iter().filter_map(|(_, example)| example.truth.pose.as_ref()).collect();
+        let joints = poses.first().map_or(0, |pose| pose.len());
+        let mean = |joint: usize| {
+            let mut sum = [0f64; 3];
+            for place in poses.iter().filter_map(|pose| pose.get(joint)) {
+                sum.iter_mut().zip(place).for_each(|(sum, place)| *sum += f64::from(*place));
+            }
+            sum.map(|sum| (sum / poses.len() as f64) as f32)
+        };
+        let step = of_ue.len().div_ceil(KEPT).max(1);
+        Self {
+            known: of_ue.into_iter().step_by(step).collect(),
+            beams,
+            blocked,
+            activity: commonest(examples.iter().filter_map(|(_, example)| example.truth.activity)),
+            pose: (joints > 0).then(|| (0..joints).map(mean).collect()),
+        }
+    }
+
+    /// The commonest beam at an instant.
+    #[must_use]
+    pub fn commonest_beam(&self, instant: usize) -> Option<u32> {
+        self.beams.get(instant).copied().flatten()
+    }
+
+    /// Share of the training examples that are blocked within a horizon.
+    #[must_use]
+    pub fn prevalence(&self, horizon: usize) -> Option<f64> {
+        self.blocked.get(horizon).copied().flatten()
+    }
+
+    /// The commonest activity.
+    #[must_use]
+    pub const fn activity(&self) -> Option<u32> {
+        self.activity
+    }
+
+    /// The mean pose.
+    #[must_use]
+    pub fn pose(&self) -> Option<&[[f32; 3]]> {
+        self.pose.as_deref()
+    }
+
+    /// The commonest beam of the training examples whose last two beams are nearest (sum of differences).
+    #[must_use]
+    pub fn by_past(&self, data: &DataSet, example: &Example, instant: usize) -> Option<u32> {
+        let [a, b] = past(data, example)?;
+        let distance = |known: &Known| known.past.map(|[x, y]| f64::from(a.abs_diff(x) + b.abs_diff(y)));
+        commonest(self.nearest(distance).filter_map(|known| known.beams.get(instant).copied().flatten()))
+    }
+
+    /// The commonest beam of the training examples whose positions are nearest.
+    #[must_use]
+    pub fn by_place(&self, data: &DataSet, example: &Example, instant: usize) -> Option<u32> {
+        let near = self.near(place(data, example)?);
+        commonest(near.filter_map(|known| known.beams.get(instant).copied().flatten()))
+    }
+
+    /// Share of the training examples whose positions are nearest that are blocked within a horizon.
+    #[must_use]
+    pub fn blocked_by_place(&self, data: &DataSet, example: &Example, horizon: usize) -> Option<f64> {
+        let near = self.near(place(data, example)?);
+        share(near.filter_map(|known| known.blocked.get(horizon).copied().flatten()))
+    }
+
+    fn near(&self, [x, y]: [f32; 2]) -> impl Iterator<Item = &Known> {
+        self.nearest(move |known: &Known| known.place.map(|[a, b]| f64::from((a - x).hypot(b - y))))
+    }
+
+    fn nearest(&self, distance: impl Fn(&Known) -> Option<f64>) -> impl Iterator<Item = &Known> {
+        let mut all: Vec<(f64, usize)> =
+            self.known.iter().enumerate().filter_map(|(at, known)| Some((distance(known)?, at))).collect();
+        let count = NEIGHBOURS.min(all.len());
+        if count > 0 {
+            all.select_nth_unstable_by(count - 1, |a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        }
+        all.truncate(count);
+        all.into_iter().filter_map(|(_, at)| self.known.get(at))
+    }
+}
+
+/// The best beam of the last report.
+#[must_use]
+pub fn persistence(data: &DataSet, example: &Example) -> Option<u32> {
+    let last = example.past.last()?;
+    data.reports.get(*last as usize).map(|report| report.best)
+}
+
+/// The line through the best beams of the last two reports, at an instant `ahead` of the example's.
+#[must_use]
+pub fn extrapolation(data: &DataSet, example: &Example, ahead: Span) -> Option<u32> {
+    let [.., a, b] = example.past.as_slice() else { return persistence(data, example) };
+    let (a, b) = (data.reports.get(*a as usize)?, data.reports.get(*b as usize)?);
+    let seconds = (b.capture - a.capture).as_secs_f64();
+    if seconds <= 0.0 {
+        return Some(b.best);
+    }
+    let steps = f64::from(b.best) - f64::from(a.best);
+    let wait = (example.time + ahead - b.capture).as_secs_f64();
+    let last = data.shape.sizes.beams.saturating_sub(1) as f64;
+    Some((f64::from(b.best) + steps * wait / seconds).round().clamp(0.0, last) as u32)
+}

@@ -1,0 +1,779 @@
+//! The trainer: stages of a recipe one after the other, each from where the last one ended.
+//!
+//! ```text
+//!  OUTPUT/recipe.toml            the recipe as it was read
+//!  OUTPUT/log.jsonl              a line every few steps and at each validation
+//!  OUTPUT/last/, OUTPUT/best/    weights, running mean of weights, optimiser, where it stands
+//!  OUTPUT/model.safetensors      what a unit runs: the best weights, calibrated on validation
+//! ```
+//!
+//! A run that was stopped goes on from `last`, and what comes of it is the same to the last bit: batches and dropout follow
+//! from seed and step, weights, moments and running statistics are kept as they are.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use candle_core::backprop::GradStore;
+use candle_core::{DType, Device, Tensor, Var};
+use candle_nn::VarBuilder;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use super::batch::{Batch, Making, Order};
+use super::data::DataSet;
+use super::data::split::Split;
+use super::evaluate::{self, Answers, Asking};
+use super::measures::argmax;
+use super::measures::calibration::temperature_of_classes;
+use super::optimiser::{AdamW, AdamWConfig, Factors};
+use super::recipe::{Recipe, Stage};
+use super::schedule::WarmupCosine;
+use super::simple::Simple;
+use super::uncertainty::{self, Uncertainty};
+use super::{TrainError, clip, step};
+use crate::model::checkpoint::{self, Checkpoint};
+use crate::model::config::{CoreConfig, NetworkConfig};
+use crate::model::deployed::{self, Fit};
+use crate::model::layers::{Mode, Statistics};
+use crate::model::parameters::Parameters;
+use crate::model::tasks::{Sizes, Task};
+use crate::model::{BuildError, MODALITIES, Network, Purpose, seeded};
+
+/// Batches that are ready before they are wanted.
+const AHEAD: usize = 2;
+/// Time between two lines of progress, and between two savings.
+const TELL_EVERY: Duration = Duration::from_secs(5);
+const SAVE_EVERY: Duration = Duration::from_secs(120);
+
+/// A data set and what its examples are for.
+#[derive(Debug)]
+pub struct Part {
+    /// Its examples.
+    pub data: DataSet,
+    /// What they are for.
+    pub split: Split,
+    /// What is learned from it.
+    pub tasks: Vec<Task>,
+}
+
+/// How it stands.
+#[derive(Clone, Debug, Serialize)]
+pub struct Standing {
+    /// Name of the stage.
+    pub stage: String,
+    /// Steps done in the stage, and of how many.
+    pub step: u64,
+    /// Steps of the stage.
+    pub steps: u64,
+    /// Mean loss of each task since the last time that was told.
+    pub losses: BTreeMap<Task, f64>,
+    /// σ of each task (Eq. 14).
+    pub sigma: BTreeMap<Task, f64>,
+    /// Norm of the last gradient.
+    pub gradient: f64,
+    /// Rows learned from per second.
+    pub rows_per_s: f64,
+    /// Share of the time in which the network waited for a batch.
+    pub waiting: f64,
+    /// Seconds that are left of the stage.
+    pub left_s: f64,
+}
+
+/// What a validation found.
+#[derive(Clone, Debug, Serialize)]
+pub struct Validated {
+    /// Name of the stage.
+    pub stage: String,
+    /// Steps done.
+    pub step: u64,
+    /// Mean loss of each task.
+    pub losses: BTreeMap<Task, f64>,
+    /// Share of the rows in which the first choice is right, of tasks that choose.
+    pub top1: BTreeMap<Task, f64>,
+    /// Whether it is the best one so far.
+    pub best: bool,
+}
+
+/// What is told while it goes on.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// It goes on.
+    Standing(Standing),
+    /// It was validated.
+    Validated(Validated),
+}
+
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// All stages are done.
+    Done,
+    /// It was stopped, and goes on from there.
+    Stopped,
+}
+
+/// Where a run stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct State {
+    /// Of the recipe.
+    recipe: String,
+    stage: usize,
+    step: u64,
+    /// Least validation loss of the stage.
+    best: Option<f64>,
+    /// Validations since then.
+    since_best: usize,
+    done: bool,
+}
+
+/// The trainer.
+pub struct Trainer<'a> {
+    recipe: &'a Recipe,
+    config: &'a NetworkConfig,
+    parts: &'a [Part],
+    sizes: Sizes,
+    tasks: Vec<Task>,
+    device: Device,
+    recipe_hash: String,
+}
+
+/// What moves.
+struct Moving {
+    network: Network,
+    parameters: Parameters,
+    uncertainty: Uncertainty,
+    optimiser: AdamW,
+    /// Running mean of the weights.
+    mean: Option<HashMap<String, Tensor>>,
+}
+
+impl<'a> Trainer<'a> {
+    /// A trainer of a recipe's network on these data sets.
+    ///
+    /// # Errors
+    /// [`TrainError::Data`] when the data sets do not fit each other, or there is nothing to learn from.
+    pub fn new(
+        recipe: &'a Recipe,
+        config: &'a NetworkConfig,
+        parts: &'a [Part],
+        device: Device,
+    ) -> Result<Self, TrainError> {
+        let Some(first) = parts.first() else {
+            return Err(TrainError::Data("there is no data set".to_owned()));
+        };
+        for part in parts {
+            if part.data.shape != first.data.shape {
+                return Err(TrainError::Data(format!(
+                    "`{}` has {:?}, `{}` has {:?}: allowed is the same window, beams and horizons for all",
+                    first.data.name, first.data.shape, part.data.name, part.data.shape
+                )));
+            }
+            let shared = part.split.shared_groups(&part.data);
+            if let Some(group) = shared.first().and_then(|&group| part.data.groups.get(group as usize)) {
+                return Err(TrainError::Data(format!("`{group}` stands on two sides of the split")));
+            }
+        }
+        if parts.iter().all(|part| part.split.train.is_empty()) {
+            return Err(TrainError::Data("no example is left to learn from".to_owned()));
+        }
+        let text = toml::to_string(recipe).unwrap_or_default();
+        let hash = Sha256::digest(format!("{text}{config:?}").as_bytes());
+        Ok(Self {
+            recipe,
+            config,
+            parts,
+            sizes: first.data.shape.sizes,
+            tasks: recipe.tasks(config),
+            device,
+            recipe_hash: hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect(),
+        })
+    }
+
+    fn output(&self, name: &str) -> PathBuf {
+        self.recipe.output.join(name)
+    }
+
+    /// Whether a parameter is left alone in a stage.
+    fn is_frozen(config: &NetworkConfig, stage: &Stage, name: &str) -> bool {
+        let with_adapters = config.backbone.as_ref().is_some_and(|backbone| backbone.lora.is_some());
+        let of_llm4wm = match (&config.core, stage.llm4wm, name.strip_prefix("core.")) {
+            (CoreConfig::Llm4wm(_), Some(stage), Some(name)) => !stage.trains(name),
+            (CoreConfig::Llm4wm(_), None, Some(name)) => name.starts_with("gpt2."),
+            _ => false,
+        };
+        of_llm4wm
+            || (with_adapters && name.starts_with("backbone."))
+            || stage.freeze.iter().any(|prefix| name.starts_with(prefix.as_str()))
+    }
+
+    /// Builds what a stage moves, of the weights that `tensors` has; of fresh ones where there are none.
+    fn build(&self, stage: &Stage, tensors: Option<&HashMap<String, Tensor>>) -> Result<Moving, TrainError> {
+        let source = match tensors {
+            Some(tensors) => VarBuilder::from_tensors(tensors.clone(), DType::F32, &self.device),
+            None => seeded::fresh_weights(self.config.seed, &self.device),
+        };
+        let (config, stage) = (self.config.clone(), stage.clone());
+        let (vb, parameters) = Parameters::watch(source, move |name| !Self::is_frozen(&config, &stage, name));
+        let network = Network::build(self.config, self.sizes, Purpose::Training, &vb)?;
+        let uncertainty = Uncertainty::load(&self.tasks, &vb.pp(uncertainty::PREFIX))?;
+        let rates = self.recipe.optimiser.rates();
+        let optimiser =
+            AdamW::new(parameters.trained(), AdamWConfig::default(), |name, var| rates.group(name, var));
+        Ok(Moving { network, parameters, uncertainty, optimiser, mean: None })
+    }
+
+    /// Steps of a stage.
+    fn steps(&self, stage: &Stage, orders: &[Order]) -> u64 {
+        let runs = self.runs_per_batch();
+        let longest = orders.iter().map(|order| order.runs().div_ceil(runs)).max().unwrap_or(0);
+        (stage.epochs * longest as f64).ceil() as u64
+    }
+
+    fn runs_per_batch(&self) -> usize {
+        (self.recipe.batch.rows / self.recipe.batch.run).max(1)
+    }
+
+    fn orders(&self, stage: usize) -> Vec<Order> {
+        let order = |part: &Part| {
+            Order::new(&part.data, &part.split.train, self.recipe.batch.run, self.recipe.seed, stage)
+        };
+        self.parts.iter().map(order).collect()
+    }
+
+    /// The batches of a step, one of each data set that has any.
+    fn batches(&self, stage: usize, step: u64, orders: &mut [Order]) -> Result<Vec<Batch>, TrainError> {
+        let Some(of_stage) = self.recipe.stage.get(stage) else { return Ok(Vec::new()) };
+        let mut batches = Vec::new();
+        for (part, order) in self.parts.iter().zip(orders) {
+            let runs = self.runs_per_batch().min(order.runs()) as u64;
+            let runs: Vec<Vec<u32>> = (0..runs).map(|run| order.run(step * runs + run)).collect();
+            let making = Making {
+                see: of_stage.see,
+                slots: of_stage.slots.unwrap_or(usize::MAX),
+                augment: Some(&self.recipe.augment),
+                without: [false; MODALITIES],
+                losses: &self.recipe.loss,
+                tasks: &part.tasks,
+            };
+            let name = format!("batch {stage} {step} {}", part.data.name);
+            let mut random = seeded::stream(self.recipe.seed, &name);
+            let batch = Batch::make(&part.data, &runs, &making, &mut random)?;
+            if batch.rows() > 0 {
+                batches.push(batch);
+            }
+        }
+        Ok(batches)
+    }
+
+    /// Trains to the end, or until `tell` says no; goes on where a run in the same folder was stopped.
+    ///
+    /// # Errors
+    /// [`TrainError`] when the folder belongs to another recipe, a file cannot be written, the device fails or a gradient
+    /// is not finite.
+    pub fn run(&self, tell: &mut dyn FnMut(&Event) -> bool) -> Result<Ended, TrainError> {
+        let io = |path: &Path| {
+            let file = path.to_owned();
+            move |source| TrainError::Io { file, source }
+        };
+        fs::create_dir_all(&self.recipe.output).map_err(io(&self.recipe.output))?;
+        let text = toml::to_string(self.recipe).unwrap_or_default();
+        let file = self.output(RECIPE);
+        fs::write(&file, text).map_err(io(&file))?;
+        let mut state = self.resume()?;
+        let mut log = Log::open(&self.output("log.jsonl"), &state)?;
+        let mut tensors = None;
+        while let Some(stage) = self.recipe.stage.get(state.stage).filter(|_| !state.done) {
+            let last = self.output("last");
+            let saved = last.join(WEIGHTS).is_file();
+            if saved {
+                tensors = Some(load(&last.join(WEIGHTS), &self.device)?);
+            }
+            let mut moving = self.build(stage, tensors.as_ref())?;
+            if saved && state.step > 0 {
+                moving.optimiser.load(&last.join(OPTIMISER))?;
+                if self.recipe.optimiser.ema > 0.0 {
+                    moving.mean = Some(load(&last.join(MEAN), &self.device)?);
+                }
+            }
+            if !self.stage(stage, &mut state, &mut moving, &mut log, tell)? {
+                return Ok(Ended::Stopped);
+            }
+            // The next stage begins with the best weights of this one.
+            let best = self.output("best").join(WEIGHTS);
+            let weights = if best.is_file() { load(&best, &self.device)? } else { moving.weights() };
+            state = State { stage: state.stage + 1, step: 0, best: None, since_best: 0, ..state };
+            state.done = state.stage == self.recipe.stage.len();
+            self.save("last", &state, &weights, None)?;
+            tensors = Some(weights);
+        }
+        Ok(Ended::Done)
+    }
+
+    /// Goes through a stage; false when it was stopped.
+    fn stage(
+        &self,
+        stage: &Stage,
+        state: &mut State,
+        moving: &mut Moving,
+        log: &mut Log,
+        tell: &mut dyn FnMut(&Event) -> bool,
+    ) -> Result<bool, TrainError> {
+        let number = state.stage;
+        let first = state.step;
+        let mut orders = self.orders(number);
+        let steps = self.steps(stage, &orders);
+        let longest = orders.iter().map(|order| order.runs().div_ceil(self.runs_per_batch())).max();
+        let every = (longest.unwrap_or(1) as u64 * u64::from(self.recipe.batch.validate_every)).max(1);
+        let warmup = (self.recipe.optimiser.warmup * steps as f64).round() as u64;
+        let schedule = WarmupCosine { warmup, total: steps, floor: self.recipe.optimiser.floor };
+        std::thread::scope(|scope| {
+            let (ready, batches) = crossbeam_channel::bounded(AHEAD);
+            scope.spawn(move || {
+                for step in first..steps {
+                    let made = self.batches(number, step, &mut orders);
+                    let failed = made.is_err();
+                    if ready.send(made).is_err() || failed {
+                        return;
+                    }
+                }
+            });
+            let mut since = Since::new();
+            let mut saved = Instant::now();
+            while state.step < steps {
+                let waited = Instant::now();
+                let Ok(made) = batches.recv() else {
+                    return Err(TrainError::Data("the thread that makes batches broke".to_owned()));
+                };
+                since.waited += waited.elapsed();
+                let made = made?;
+                let factor = stage.rate * schedule.factor(state.step);
+                let seed = self.recipe.seed ^ (number as u64) << 48 ^ state.step;
+                let took = self.step(moving, &made, factor, seed)?;
+                state.step += 1;
+                since.add(&took, made.iter().map(Batch::rows).sum());
+                let mut going = true;
+                if since.begun.elapsed() >= TELL_EVERY || state.step == steps {
+                    let standing = since.standing(stage, state.step, steps, moving)?;
+                    log.write(number, state.step, "train", &standing)?;
+                    going = tell(&Event::Standing(standing));
+                    since = Since::new();
+                }
+                if going && (state.step.is_multiple_of(every) || state.step == steps) {
+                    let validated = self.validate(stage, state, moving)?;
+                    log.write(number, state.step, "validation", &validated)?;
+                    going = tell(&Event::Validated(validated));
+                    since = Since::new();
+                    if stage.patience.is_some_and(|patience| state.since_best >= patience) {
+                        return Ok(true);
+                    }
+                }
+                if !going || saved.elapsed() >= SAVE_EVERY {
+                    self.save("last", state, &moving.weights(), Some(moving))?;
+                    saved = Instant::now();
+                }
+                if !going {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        })
+    }
+
+    /// One step of the optimiser: gradients of one batch of each data set.
+    fn step(&self, moving: &mut Moving, batches: &[Batch], rate: f64, seed: u64) -> Result<Took, TrainError> {
+        let mut total: Option<GradStore> = None;
+        let mut losses: BTreeMap<Task, (f64, usize)> = BTreeMap::new();
+        let parameters = moving.optimiser.parameters();
+        for batch in batches {
+            let mode = Mode::Train { seed, statistics: Statistics::Batch };
+            let said = step::forward(&moving.network, batch, mode)?;
+            let of_tasks = step::losses(&said, &batch.targets, self.sizes, &self.recipe.loss)?;
+            for (&task, loss) in &of_tasks {
+                let sum = losses.entry(task).or_default();
+                sum.0 += f64::from(loss.to_dtype(DType::F32)?.to_scalar::<f32>()?);
+                sum.1 += 1;
+            }
+            let Some(joint) = moving.uncertainty.joint_loss(&of_tasks)? else { continue };
+            let gradients = joint.backward()?;
+            total = Some(match total {
+                None => gradients,
+                Some(total) => sum(total, gradients, &parameters)?,
+            });
+        }
+        let mut norm = 0.0;
+        if let Some(gradients) = total {
+            norm = clip::grad_norm(&parameters, &gradients)?;
+            let gradient = clip::factor(norm, self.recipe.optimiser.clip);
+            moving.optimiser.step(&gradients, Factors { rate, gradient })?;
+            moving.uncertainty.limit()?;
+            moving.follow(self.recipe.optimiser.ema)?;
+        }
+        let losses = losses.into_iter().map(|(task, (sum, count))| (task, sum / count as f64)).collect();
+        Ok(Took { losses, norm })
+    }
+
+    /// Asks all validation examples; keeps the weights when they are the best so far.
+    fn validate(&self, stage: &Stage, state: &mut State, moving: &Moving) -> Result<Validated, TrainError> {
+        let weights = moving.deployed();
+        let vb = VarBuilder::from_tensors(weights.clone(), DType::F32, &self.device);
+        let network = Network::build(self.config, self.sizes, Purpose::Inference, &vb)?;
+        let mut losses: BTreeMap<Task, Vec<f64>> = BTreeMap::new();
+        let mut right: BTreeMap<Task, (f64, f64)> = BTreeMap::new();
+        for part in self.parts.iter().filter(|part| !part.split.validation.is_empty()) {
+            let answers = self.ask(&network, part, &part.split.validation)?;
+            for (&task, &loss) in &answers.losses {
+                losses.entry(task).or_default().push(loss);
+            }
+            for (&task, rows) in &answers.tasks {
+                for row in rows {
+                    let Some(example) = part.data.examples.get(row.example as usize) else { continue };
+                    let classes = if task == Task::Beam { self.sizes.beams } else { row.scores.len() };
+                    let (Some(truth), Some(scores)) =
+                        (part.data.class(example, task), row.scores.get(..classes))
+                    else {
+                        continue;
+                    };
+                    let scores: Vec<f64> = scores.iter().map(|&score| f64::from(score)).collect();
+                    let counts = right.entry(task).or_default();
+                    counts.0 += f64::from(u8::from(argmax(&scores) == Some(truth)));
+                    counts.1 += 1.0;
+                }
+            }
+        }
+        let losses: BTreeMap<Task, f64> = losses
+            .into_iter()
+            .map(|(task, all)| (task, all.iter().sum::<f64>() / all.len() as f64))
+            .collect();
+        let total: f64 = losses.values().sum();
+        let best = losses.is_empty() || state.best.is_none_or(|best| total < best);
+        if best {
+            state.best = Some(total);
+            state.since_best = 0;
+            self.save("best", state, &weights, None)?;
+        } else {
+            state.since_best += 1;
+        }
+        let top1 = right.into_iter().map(|(task, (right, all))| (task, right / all)).collect();
+        Ok(Validated { stage: stage.name.clone(), step: state.step, losses, top1, best })
+    }
+
+    /// Writes the best weights as a unit runs them: the file.
+    ///
+    /// # Errors
+    /// [`TrainError`] when nothing has been trained yet, or the disk refuses.
+    pub fn deploy(&self) -> Result<PathBuf, TrainError> {
+        let mut weights = load(&self.output("last").join(WEIGHTS), &self.device)?;
+        self.calibrate(&mut weights)?;
+        let Some(part) = self.parts.first() else { unreachable!("a trainer has data") };
+        let fit = Fit {
+            sizes: self.sizes,
+            codebook: part.data.shape.codebook.clone(),
+            horizons_ms: part.data.shape.horizons_ms.clone(),
+            instants_ms: part.data.shape.instants_ms.clone(),
+            stride_ms: part.data.shape.stride_ms,
+            trained: true,
+        };
+        let file = self.output("model.safetensors");
+        let vb = VarBuilder::from_tensors(weights, DType::F32, &self.device);
+        deployed::save(&file, self.config, &fit, &vb)?;
+        let simple = self.output(SIMPLE);
+        let text = serde_json::to_vec(&Simple::learn(self.parts)).unwrap_or_default();
+        fs::write(&simple, text).map_err(|source| TrainError::Io { file: simple, source })?;
+        Ok(file)
+    }
+
+    /// Divides the scores of beams and activities by the temperature that makes validation likeliest (Guo et al., On
+    /// calibration of modern neural networks, ICML 2017): the last layer of the head takes it in.
+    fn calibrate(&self, weights: &mut HashMap<String, Tensor>) -> Result<(), TrainError> {
+        let vb = VarBuilder::from_tensors(weights.clone(), DType::F32, &self.device);
+        let network = Network::build(self.config, self.sizes, Purpose::Inference, &vb)?;
+        let mut scores: BTreeMap<Task, (Vec<f64>, Vec<usize>)> = BTreeMap::new();
+        for part in self.parts.iter().filter(|part| !part.split.validation.is_empty()) {
+            let answers = self.ask(&network, part, &part.split.validation)?;
+            for (&task, rows) in &answers.tasks {
+                let classes = match task {
+                    Task::Beam => self.sizes.beams,
+                    Task::Activity => self.sizes.activities,
+                    Task::Blockage | Task::Pose => continue,
+                };
+                for row in rows {
+                    let truth = part.data.examples.get(row.example as usize);
+                    let truth = truth.and_then(|example| part.data.class(example, task));
+                    if let (Some(truth), Some(own)) = (truth, row.scores.get(..classes)) {
+                        let (all, labels) = scores.entry(task).or_default();
+                        all.extend(own.iter().map(|&score| f64::from(score)));
+                        labels.push(truth);
+                    }
+                }
+            }
+        }
+        for (task, (scores, labels)) in scores {
+            let shape = (labels.len(), scores.len() / labels.len());
+            let Ok(scores) = ndarray::Array2::from_shape_vec(shape, scores) else { continue };
+            let Ok(temperature) = temperature_of_classes(scores.view(), &labels) else { continue };
+            for (name, tensor) in weights.iter_mut() {
+                let of_task = name.contains(&format!("tasks.{task}.head.mlp.2."));
+                if of_task {
+                    *tensor = (&*tensor / temperature)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn ask(&self, network: &Network, part: &Part, examples: &[u32]) -> Result<Answers, TrainError> {
+        let asking = Asking {
+            tasks: &part.tasks,
+            batch: self.recipe.batch,
+            losses: &self.recipe.loss,
+            without: [false; MODALITIES],
+        };
+        evaluate::ask(network, &part.data, examples, &asking)
+    }
+
+    /// Where an earlier run in the folder stands, or the beginning.
+    fn resume(&self) -> Result<State, TrainError> {
+        let file = self.output("last").join(STATE);
+        if !file.is_file() {
+            let recipe = self.recipe_hash.clone();
+            return Ok(State { recipe, stage: 0, step: 0, best: None, since_best: 0, done: false });
+        }
+        let text = fs::read(&file).map_err(|source| TrainError::Io { file: file.clone(), source })?;
+        let state: State = serde_json::from_slice(&text)
+            .map_err(|error| TrainError::State { file: Some(file.clone()), reason: error.to_string() })?;
+        if state.recipe != self.recipe_hash {
+            let reason = format!(
+                "found a run of recipe {}, allowed is one of this recipe, {}: name another `output`, or remove the folder",
+                state.recipe, self.recipe_hash
+            );
+            return Err(TrainError::State { file: Some(file), reason });
+        }
+        Ok(state)
+    }
+
+    /// Writes a folder beside the old one, which it then takes the place of.
+    fn save(
+        &self,
+        name: &str,
+        state: &State,
+        weights: &HashMap<String, Tensor>,
+        moving: Option<&Moving>,
+    ) -> Result<(), TrainError> {
+        let io = |path: &Path| {
+            let file = path.to_owned();
+            move |source| TrainError::Io { file, source }
+        };
+        let folder = self.output(name);
+        let partial = self.output(&format!(".{name}.partial"));
+        let _ = fs::remove_dir_all(&partial);
+        fs::create_dir_all(&partial).map_err(io(&partial))?;
+        save_tensors(&partial.join(WEIGHTS), weights)?;
+        if let Some(moving) = moving {
+            moving.optimiser.save(&partial.join(OPTIMISER))?;
+            if let Some(mean) = &moving.mean {
+                save_tensors(&partial.join(MEAN), mean)?;
+            }
+        }
+        let text = serde_json::to_vec_pretty(state).unwrap_or_default();
+        let file = partial.join(STATE);
+        fs::write(&file, text).map_err(io(&file))?;
+        if folder.exists() {
+            fs::remove_dir_all(&folder).map_err(io(&folder))?;
+        }
+        fs::rename(&partial, &folder).map_err(io(&folder))
+    }
+}
+
+/// What simple predictors know of the training part, beside a checkpoint.
+pub const SIMPLE: &str = "simple.json";
+/// The recipe, beside a checkpoint.
+pub const RECIPE: &str = "recipe.toml";
+const WEIGHTS: &str = "weights.safetensors";
+const MEAN: &str = "mean.safetensors";
+const OPTIMISER: &str = "optimiser.safetensors";
+const STATE: &str = "state.json";
+
+fn save_tensors(file: &Path, tensors: &HashMap<String, Tensor>) -> Result<(), TrainError> {
+    let named: BTreeMap<&str, &Tensor> =
+        tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+    checkpoint::save(file, named, &BTreeMap::new()).map_err(BuildError::from)?;
+    Ok(())
+}
+
+fn load(file: &Path, device: &Device) -> Result<HashMap<String, Tensor>, TrainError> {
+    let checkpoint = Checkpoint::open(file).map_err(BuildError::from)?;
+    Ok(checkpoint.load_all(device)?.into_iter().collect())
+}
+
+/// The gradients of two batches.
+fn sum(
+    mut total: GradStore,
+    other: GradStore,
+    parameters: &[(String, Var)],
+) -> candle_core::Result<GradStore> {
+    for (_, var) in parameters {
+        let both = match (total.get(var), other.get(var)) {
+            (Some(a), Some(b)) => (a + b)?,
+            (None, Some(b)) => b.clone(),
+            (_, None) => continue,
+        };
+        total.insert(var, both);
+    }
+    Ok(total)
+}
+
+impl Moving {
+    /// All weights as they are.
+    fn weights(&self) -> HashMap<String, Tensor> {
+        let detached = |(name, tensor): (String, Tensor)| (name, tensor.detach());
+        self.parameters.all().into_iter().map(detached).collect()
+    }
+
+    /// The weights that are judged: their running mean, where there is one.
+    fn deployed(&self) -> HashMap<String, Tensor> {
+        let mut weights = self.weights();
+        if let Some(mean) = &self.mean {
+            weights.extend(mean.iter().map(|(name, tensor)| (name.clone(), tensor.clone())));
+        }
+        // A copy: the next step moves the weights in place.
+        weights.values_mut().for_each(|tensor| {
+            if let Ok(copy) = tensor.copy() {
+                *tensor = copy;
+            }
+        });
+        weights
+    }
+
+    /// Moves the running mean of the weights: m ← k·m + (1 − k)·w.
+    fn follow(&mut self, keep: f64) -> Result<(), TrainError> {
+        if keep <= 0.0 {
+            return Ok(());
+        }
+        let now = self.parameters.trained();
+        match &mut self.mean {
+            None => {
+                let copies = now.into_iter().map(|(name, var)| Ok((name, var.as_detached_tensor().copy()?)));
+                self.mean = Some(copies.collect::<candle_core::Result<_>>()?);
+            }
+            Some(mean) => {
+                for (name, var) in now {
+                    if let Some(mean) = mean.get_mut(&name) {
+                        *mean = ((&*mean * keep)? + (var.as_detached_tensor() * (1.0 - keep))?)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a step found.
+struct Took {
+    losses: BTreeMap<Task, f64>,
+    norm: f64,
+}
+
+/// What has happened since it was told last.
+struct Since {
+    begun: Instant,
+    waited: Duration,
+    rows: usize,
+    steps: u64,
+    losses: BTreeMap<Task, (f64, usize)>,
+    norm: f64,
+}
+
+impl Since {
+    fn new() -> Self {
+        Self {
+            begun: Instant::now(),
+            waited: Duration::ZERO,
+            rows: 0,
+            steps: 0,
+            losses: BTreeMap::new(),
+            norm: 0.0,
+        }
+    }
+
+    fn add(&mut self, took: &Took, rows: usize) {
+        self.rows += rows;
+        self.steps += 1;
+        self.norm = took.norm;
+        for (&task, loss) in &took.losses {
+            let sum = self.losses.entry(task).or_default();
+            sum.0 += loss;
+            sum.1 += 1;
+        }
+    }
+
+    fn standing(
+        &self,
+        stage: &Stage,
+        step: u64,
+        steps: u64,
+        moving: &Moving,
+    ) -> Result<Standing, TrainError> {
+        let seconds = self.begun.elapsed().as_secs_f64();
+        let mean = |(&task, &(sum, count)): (&Task, &(f64, usize))| (task, sum / count as f64);
+        let v = moving.uncertainty.log_variances()?;
+        Ok(Standing {
+            stage: stage.name.clone(),
+            step,
+            steps,
+            losses: self.losses.iter().map(mean).collect(),
+            sigma: v.into_iter().map(|(task, v)| (task, (0.5 * v).exp())).collect(),
+            gradient: self.norm,
+            rows_per_s: self.rows as f64 / seconds,
+            waiting: self.waited.as_secs_f64() / seconds,
+            left_s: (steps - step) as f64 * seconds / self.steps.max(1) as f64,
+        })
+    }
+}
+
+/// The log: JSON lines.
+struct Log {
+    path: PathBuf,
+    file: fs::File,
+}
+
+impl Log {
+    /// Opens the log of a run; lines from behind where it stands are dropped: they come again.
+    fn open(path: &Path, state: &State) -> Result<Self, TrainError> {
+        let io = |source| TrainError::Io { file: path.to_owned(), source };
+        let before = fs::read_to_string(path).unwrap_or_default();
+        let is_before = |line: &&str| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
+            let number = |key: &str| line.get(key).and_then(serde_json::Value::as_u64);
+            let at = (number("stage_number"), number("step"));
+            matches!(at, (Some(stage), Some(step)) if (stage, step) <= (state.stage as u64, state.step))
+        };
+        let kept: Vec<&str> = before.lines().filter(is_before).collect();
+        let mut file = fs::File::create(path).map_err(io)?;
+        for line in kept {
+            writeln!(file, "{line}").map_err(io)?;
+        }
+        Ok(Self { path: path.to_owned(), file })
+    }
+
+    fn write(
+        &mut self,
+        stage: usize,
+        step: u64,
+        kind: &str,
+        what: &impl Serialize,
+    ) -> Result<(), TrainError> {
+        let mut line = json!({ "type": kind, "stage_number": stage, "step": step });
+        if let (Some(line), Ok(serde_json::Value::Object(what))) =
+            (line.as_object_mut(), serde_json::to_value(what))
+        {
+            line.extend(what);
+        }
+        let io = |source| TrainError::Io { file: self.path.clone(), source };
+        writeln!(self.file, "{line}").map_err(io)
+    }
+}
