@@ -59,13 +59,13 @@ pub enum TrainError {
     Data(String),
     /// A reading that cannot be looked up.
     #[error(transparent)]
-    Reading(#[from] data::store::StoreError),
+    Reading(#[from] Box<data::store::StoreError>),
     /// The network cannot be built.
     #[error(transparent)]
-    Build(#[from] crate::model::BuildError),
+    Build(#[from] Box<crate::model::BuildError>),
     /// The network cannot be written.
     #[error(transparent)]
-    Deploy(#[from] crate::model::deployed::DeployError),
+    Deploy(#[from] Box<crate::model::deployed::DeployError>),
     /// A file.
     #[error("{}: {source}", file.display())]
     Io {
@@ -77,4 +77,28 @@ pub enum TrainError {
     /// The tensor library failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
+}
+
+impl From<crate::model::BuildError> for TrainError {
+    fn from(error: crate::model::BuildError) -> Self {
+        Self::Build(Box::new(error))
+    }
+}
+
+impl From<crate::model::checkpoint::CheckpointError> for TrainError {
+    fn from(error: crate::model::checkpoint::CheckpointError) -> Self {
+        Self::from(crate::model::BuildError::from(error))
+    }
+}
+
+impl From<data::store::StoreError> for TrainError {
+    fn from(error: data::store::StoreError) -> Self {
+        Self::Reading(Box::new(error))
+    }
+}
+
+impl From<crate::model::deployed::DeployError> for TrainError {
+    fn from(error: crate::model::deployed::DeployError) -> Self {
+        Self::Deploy(Box::new(error))
+    }
 }

@@ -70,7 +70,13 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
         recipe.output.clone_from(output);
     }
     replace(&mut recipe, &arguments.data)?;
-    let config = config::load_network(&recipe.network).map_err(Failure::usage)?;
+    let mut config = config::load_network(&recipe.network).map_err(Failure::usage)?;
+    if let Some(task) = recipe.tasks.iter().find(|task| !config.tasks.contains(task)) {
+        let (file, allowed) = (recipe.network.display(), &config.tasks);
+        return Err(Failure::Usage(format!("tasks: found `{task}`, allowed are those of {file}: {allowed:?}")));
+    }
+    // A unit must not ask for what was not learned.
+    config.tasks = recipe.tasks(&config);
     let stopped = Arc::new(AtomicBool::new(false));
     let stop = Arc::clone(&stopped);
     shutdown::on_signal(move || stop.store(true, Ordering::Relaxed)).map_err(Failure::failed)?;

@@ -5,10 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use ndarray::{Array2, Array3};
+use ndarray::{Array2, Array3, ArrayView2};
 use serde::{Deserialize, Serialize};
 
-use super::data::{DataSet, Example};
+use super::data::{DataSet, Example, Report};
 use super::evaluate::{Answers, Row};
 use super::measures::{self, beam, binary, calibration, classes, pose};
 use super::simple::{self, Simple};
@@ -65,6 +65,9 @@ pub struct Question {
 
 /// A measure: over positions of rows, drawn or all; `None` where it has no value.
 type Measure<'a> = (&'a str, Box<dyn Fn(&[usize]) -> Option<f64> + 'a>);
+
+/// A measure of one row: its scores `[1, beams]`, the true beam, what was measured.
+type OfRow<'a> = dyn Fn(ArrayView2<'_, f64>, usize, &Report) -> Option<f64> + 'a;
 
 /// Rows by group.
 struct Grouped {
@@ -166,7 +169,7 @@ fn beam_question(
     network: &str,
 ) -> Option<Question> {
     let beams = data.shape.sizes.beams;
-    let labelled: Vec<(&Row, &Example, &super::data::Report)> = rows
+    let labelled: Vec<(&Row, &Example, &Report)> = rows
         .iter()
         .filter_map(|&(row, example)| Some((row, example, data.measured(example, instant)?)))
         .collect();
@@ -181,20 +184,19 @@ fn beam_question(
         beam::Codebook::Linear
     };
     let worth = |name: &str, scores: &[Option<Vec<f64>>]| {
-        let one = |scores: &Vec<f64>, what: &dyn Fn(ndarray::ArrayView2<'_, f64>) -> Option<f64>| {
+        let one = |scores: &Vec<f64>, what: &dyn Fn(ArrayView2<'_, f64>) -> Option<f64>| {
             Array2::from_shape_vec((1, scores.len()), scores.clone())
                 .ok()
                 .and_then(|scores| what(scores.view()))
         };
-        let per_row =
-            |what: &dyn Fn(ndarray::ArrayView2<'_, f64>, usize, &super::data::Report) -> Option<f64>| {
-                let rows = scores.iter().zip(&truth).zip(&labelled);
-                rows.map(|((scores, &truth), (.., report))| {
-                    // No guess is a wrong one; of what it costs nothing is known.
-                    scores.as_ref().and_then(|scores| one(scores, &|scores| what(scores, truth, report)))
-                })
-                .collect::<Vec<Option<f64>>>()
-            };
+        let per_row = |what: &OfRow<'_>| {
+            let rows = scores.iter().zip(&truth).zip(&labelled);
+            rows.map(|((scores, &truth), (.., report))| {
+                // No guess is a wrong one; of what it costs nothing is known.
+                scores.as_ref().and_then(|scores| one(scores, &|scores| what(scores, truth, report)))
+            })
+            .collect::<Vec<Option<f64>>>()
+        };
         let zero = |values: Vec<Option<f64>>| -> Vec<Option<f64>> {
             values.into_iter().map(|value| Some(value.unwrap_or(0.0))).collect()
         };
@@ -403,7 +405,7 @@ fn activity_question(
     let truth: Vec<usize> = labelled.iter().map(|(.., class)| *class).collect();
     let own: Vec<Vec<f64>> =
         labelled.iter().map(|(row, ..)| softmax(&row.scores).into_iter().map(f64::from).collect()).collect();
-    let chosen: Vec<Option<usize>> = own.iter().map(|scores| measures::argmax(scores)).collect();
+    let chosen: Vec<Option<usize>> = own.iter().map(measures::argmax).collect();
     let worth = |name: &str, chosen: Vec<Option<usize>>| {
         let truth = &truth;
         let chosen = std::rc::Rc::new(chosen);

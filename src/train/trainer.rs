@@ -41,7 +41,7 @@ use crate::model::deployed::{self, Fit};
 use crate::model::layers::{Mode, Statistics};
 use crate::model::parameters::Parameters;
 use crate::model::tasks::{Sizes, Task};
-use crate::model::{BuildError, MODALITIES, Network, Purpose, seeded};
+use crate::model::{MODALITIES, Network, Purpose, seeded};
 
 /// Batches that are ready before they are wanted.
 const AHEAD: usize = 2;
@@ -601,12 +601,12 @@ const STATE: &str = "state.json";
 fn save_tensors(file: &Path, tensors: &HashMap<String, Tensor>) -> Result<(), TrainError> {
     let named: BTreeMap<&str, &Tensor> =
         tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
-    checkpoint::save(file, named, &BTreeMap::new()).map_err(BuildError::from)?;
+    checkpoint::save(file, named, &BTreeMap::new())?;
     Ok(())
 }
 
 fn load(file: &Path, device: &Device) -> Result<HashMap<String, Tensor>, TrainError> {
-    let checkpoint = Checkpoint::open(file).map_err(BuildError::from)?;
+    let checkpoint = Checkpoint::open(file)?;
     Ok(checkpoint.load_all(device)?.into_iter().collect())
 }
 

@@ -95,7 +95,7 @@ pub enum CollectError {
     },
 }
 
-/// A reading in a frame: its number in the store, and when it was captured.
+/// A reading in a frame: its number (in the store; of a UE's, among the data set's sources), and when it was captured.
 type Kept = (u32, CaptureTime);
 
 /// What a frame showed of one UE.
@@ -347,7 +347,7 @@ struct Labelled<'a> {
     data: DataSet,
     /// Positions among the data set's sources of a frame's readings: sensors, and link and position per UE.
     sensor_sources: HashMap<(usize, u32), u32>,
-    ue_sources: HashMap<(u32, UeId), [Option<(u32, CaptureTime)>; 2]>,
+    ue_sources: HashMap<(u32, UeId), [Option<Kept>; 2]>,
     poses: BTreeMap<usize, mmfi::Labels>,
 }
 
@@ -556,7 +556,7 @@ impl<'a> Labelled<'a> {
     }
 
     /// Link and position of a UE in a frame.
-    fn of_ue(&mut self, position: u32, frame: &FrameSeen, ue: &UeId) -> [Option<(u32, CaptureTime)>; 2] {
+    fn of_ue(&mut self, position: u32, frame: &FrameSeen, ue: &UeId) -> [Option<Kept>; 2] {
         if let Some(found) = self.ue_sources.get(&(position, ue.clone())) {
             return *found;
         }

@@ -1,0 +1,302 @@
+//! From a recording to a checkpoint.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use candle_core::Device;
+use mmsense::config;
+use mmsense::model::{NetworkConfig, Task, deployed};
+use mmsense::train::data::DataSet;
+use mmsense::train::data::recording::{self, Request, Resolution};
+use mmsense::train::data::split::{Shares, Split};
+use mmsense::train::evaluate::{self, Asking};
+use mmsense::train::recipe::{self, Recipe};
+use mmsense::train::score;
+use mmsense::train::simple::Simple;
+use mmsense::train::trainer::{Ended, Event, Part, Trainer};
+
+const BEAMS: usize = 8;
+const SEQUENCES: usize = 12;
+const ROWS: usize = 10;
+
+/// The beam of a row: it walks over the codebook and back.
+fn best(sequence: usize, row: usize) -> usize {
+    let at = (sequence + row) % (2 * BEAMS - 2);
+    if at < BEAMS { at } else { 2 * BEAMS - 2 - at }
+}
+
+fn power(best: usize) -> String {
+    let line = |beam: usize| format!("{:.5}\n", 0.5f64.powi(beam.abs_diff(best) as i32));
+    (0..BEAMS).map(line).collect()
+}
+
+/// A recording of powers, positions and blockage, and a pipeline and a recipe for it.
+fn prepare(folder: &Path) -> (PathBuf, PathBuf) {
+    let recording = folder.join("scenario");
+    for part in ["power", "blocked", "place"] {
+        fs::create_dir_all(recording.join(part)).unwrap();
+    }
+    let mut index = "index,unit1_pwr_60ghz,unit1_blockage,unit1_loc,unit2_loc,seq_index\n".to_owned();
+    fs::write(recording.join("place/unit1.txt"), "33.42\n-111.93\n").unwrap();
+    for sequence in 0..SEQUENCES {
+        for row in 0..ROWS {
+            let number = sequence * ROWS + row;
+            fs::write(recording.join(format!("power/{number}.txt")), power(best(sequence, row))).unwrap();
+            let blocked = u8::from(row == 6 || row == 7);
+            fs::write(recording.join(format!("blocked/{number}.txt")), format!("{blocked}\n")).unwrap();
+            let longitude = -111.93 + 1e-5 * best(sequence, row) as f64;
+            fs::write(recording.join(format!("place/{number}.txt")), format!("33.4202\n{longitude}\n"))
+                .unwrap();
+            index += &format!(
+                "{},./power/{number}.txt,./blocked/{number}.txt,./place/unit1.txt,./place/{number}.txt,{}\n",
+                number + 1,
+                sequence + 1
+            );
+        }
+    }
+    fs::write(recording.join("scenario.csv"), index).unwrap();
+    let pipeline = folder.join("pipeline.toml");
+    fs::write(
+        &pipeline,
+        "[input]\nzenoh = false\n[align]\nreference = [\"link\", \"position\"]\nwindow = 2\n[decide]\nhorizons_ms = [0, 200]\n",
+    )
+    .unwrap();
+    (recording, pipeline)
+}
+
+fn tiny() -> NetworkConfig {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/networks/tiny.toml");
+    config::load_network(&file).unwrap()
+}
+
+fn open(folder: &Path, recording: &Path, pipeline: &Path) -> DataSet {
+    recording::open(&Request {
+        name: "walk",
+        path: recording,
+        pipeline,
+        tasks: &[Task::Beam, Task::Blockage],
+        resolution: Resolution::of(&tiny()),
+        instants_ms: &[0, 100],
+        cache: &folder.join("cache"),
+    })
+    .unwrap()
+}
+
+#[test]
+fn labels_are_those_of_the_recording() {
+    let folder = tempfile::tempdir().unwrap();
+    let (recording, pipeline) = prepare(folder.path());
+    let data = open(folder.path(), &recording, &pipeline);
+    assert_eq!(data.groups.len(), SEQUENCES);
+    assert_eq!(data.examples.len(), SEQUENCES * ROWS);
+    for sequence in 0..SEQUENCES {
+        // Groups go by name: walk/1, walk/10, walk/11, …
+        let group = data.groups.iter().position(|name| *name == format!("walk/{}", sequence + 1)).unwrap();
+        let own: Vec<_> = data.examples.iter().filter(|example| example.group as usize == group).collect();
+        assert_eq!(own.len(), ROWS);
+        for (row, example) in own.into_iter().enumerate() {
+            assert_eq!(data.measured(example, 0).unwrap().best as usize, best(sequence, row));
+            let later = data.measured(example, 1).map(|report| report.best as usize);
+            assert_eq!(later, (row + 1 < ROWS).then(|| best(sequence, row + 1)), "row {row}");
+            let blocked = |row: usize| row == 6 || row == 7;
+            assert_eq!(example.truth.blocked[0], Some(blocked(row)));
+            let soon = (row..=row + 2).any(blocked);
+            let told = if soon || row + 2 < ROWS { Some(soon) } else { None };
+            assert_eq!(example.truth.blocked[1], told, "row {row}");
+        }
+    }
+    // Kept, and read again, it is the same.
+    let again = open(folder.path(), &recording, &pipeline);
+    assert_eq!(data.examples, again.examples);
+}
+
+#[test]
+fn no_report_of_the_instant_or_later_is_an_input() {
+    let folder = tempfile::tempdir().unwrap();
+    let (recording, pipeline) = prepare(folder.path());
+    let before = open(folder.path(), &recording, &pipeline);
+    for example in &before.examples {
+        for &report in &example.past {
+            assert!(before.reports[report as usize].capture < example.time);
+        }
+    }
+    // The truth of one row is another one: its own inputs do not know.
+    let number = 3 * ROWS + 5;
+    fs::write(recording.join(format!("power/{number}.txt")), power((best(3, 5) + 4) % BEAMS)).unwrap();
+    let index = recording.join("scenario.csv");
+    fs::write(&index, fs::read(&index).unwrap()).unwrap();
+    let after = open(folder.path(), &recording, &pipeline);
+    let inputs = |data: &DataSet, at: usize| {
+        let example = &data.examples[at];
+        let places = example.places.iter().flatten();
+        places.map(|place| format!("{:?}", data.reading(place.reading).unwrap())).collect::<Vec<_>>()
+    };
+    let time = before.reports[number].capture;
+    let mut seen_later = false;
+    for at in 0..before.examples.len() {
+        let same = inputs(&before, at) == inputs(&after, at);
+        if before.examples[at].time <= time {
+            assert!(same, "example {at} knows of what was measured at its instant or later");
+        }
+        seen_later |= !same;
+    }
+    assert!(seen_later, "the report is nobody's input: the test tests nothing");
+}
+
+#[test]
+fn a_split_goes_through_no_group() {
+    let folder = tempfile::tempdir().unwrap();
+    let (recording, pipeline) = prepare(folder.path());
+    let data = open(folder.path(), &recording, &pipeline);
+    let shares = Shares { validation: 0.25, test: 0.25 };
+    let split = Split::by_group(&data, shares, 7);
+    assert!(split.shared_groups(&data).is_empty());
+    assert_eq!([split.train.len(), split.validation.len(), split.test.len()], [60, 30, 30]);
+    assert_eq!(split, Split::by_group(&data, shares, 7));
+    assert_ne!(split, Split::by_group(&data, shares, 8));
+    // One row on the wrong side is found.
+    let mut leaking = split.clone();
+    let row = leaking.test.pop().unwrap();
+    leaking.train.push(row);
+    assert_eq!(leaking.shared_groups(&data).len(), 1);
+}
+
+fn recipe(folder: &Path, output: &str) -> Recipe {
+    let file = folder.join(format!("{output}.toml"));
+    let text = format!(
+        r#"
+        name = "walk"
+        network = "tiny.toml"
+        tasks = ["beam", "blockage"]
+        output = "{output}"
+        cache = "cache"
+        instants_ms = [0, 100]
+        device = "cpu"
+        [[data]]
+        name = "walk"
+        recording = "scenario"
+        pipeline = "pipeline.toml"
+        shares = {{ validation = 0.25, test = 0.25 }}
+        [[stage]]
+        name = "alone"
+        epochs = 2
+        see = "one"
+        slots = 1
+        [[stage]]
+        name = "joint"
+        epochs = 6
+        [batch]
+        rows = 12
+        run = 3
+        [augment]
+        drop = {{ position = 0.3 }}
+        link_noise_db = 0.2
+        time_jitter_ms = 5.0
+        [optimiser]
+        rate = 0.003
+        ema = 0.8
+        "#
+    );
+    fs::write(&file, text).unwrap();
+    recipe::load(&file).unwrap()
+}
+
+/// Trains, stopped at each of the first `stops` validations and started again.
+fn train(recipe: &Recipe, part: &[Part], stops: usize) -> PathBuf {
+    let config = tiny();
+    let mut stops_left = stops;
+    loop {
+        let trainer = Trainer::new(recipe, &config, part, Device::Cpu).unwrap();
+        let mut tell = |event: &Event| match event {
+            Event::Validated(_) if stops_left > 0 => {
+                stops_left -= 1;
+                false
+            }
+            _ => true,
+        };
+        match trainer.run(&mut tell).unwrap() {
+            Ended::Done => return trainer.deploy().unwrap(),
+            Ended::Stopped => {}
+        }
+    }
+}
+
+/// Gradients are followed back by recursion.
+fn with_stack(body: impl FnOnce() + Send + 'static) {
+    let thread = std::thread::Builder::new().stack_size(256 << 20).spawn(body).unwrap();
+    if let Err(panic) = thread.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+#[test]
+fn a_run_that_was_stopped_comes_to_the_same_bytes_and_learns() {
+    with_stack(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let (recording, pipeline) = prepare(folder);
+        let data = open(folder, &recording, &pipeline);
+        let split = Split::by_group(&data, Shares { validation: 0.25, test: 0.25 }, 1);
+        let parts = [Part { data, split, tasks: vec![Task::Beam, Task::Blockage] }];
+        let whole = recipe(folder, "whole");
+        let model = train(&whole, &parts, 0);
+        let stopped = recipe(folder, "stopped");
+        let again = train(&stopped, &parts, 3);
+        assert_eq!(fs::read(&model).unwrap(), fs::read(again).unwrap());
+        let validations = |recipe: &Recipe| {
+            let log = fs::read_to_string(recipe.output.join("log.jsonl")).unwrap();
+            let lines: Vec<serde_json::Value> =
+                log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            lines.into_iter().filter(|line| line["type"] == "validation").collect::<Vec<_>>()
+        };
+        assert_eq!(validations(&whole), validations(&stopped));
+        let losses: Vec<f64> =
+            validations(&whole).iter().map(|line| line["losses"]["beam"].as_f64().unwrap()).collect();
+        assert!(losses.last().unwrap() < &(0.9 * (BEAMS as f64).ln()), "it has learned nothing: {losses:?}");
+
+        // What a unit would run, beside the simple predictors.
+        let (network, fit) = deployed::load(&model, &Device::Cpu).unwrap();
+        assert!(fit.trained);
+        assert_eq!(fit.instants_ms, [0, 100]);
+        let [part] = &parts;
+        let asking = Asking {
+            tasks: &part.tasks,
+            batch: whole.batch,
+            losses: &whole.loss,
+            without: [false; mmsense::model::MODALITIES],
+        };
+        let answers = evaluate::ask(&network, &part.data, &part.split.test, &asking).unwrap();
+        let simple = Simple::learn(&parts);
+        let questions = score::score(&part.data, &answers, Some(&simple), "network");
+        let asked: Vec<(Task, &str)> =
+            questions.iter().map(|question| (question.task, question.what.as_str())).collect();
+        assert_eq!(
+            asked,
+            [
+                (Task::Beam, "now"),
+                (Task::Beam, "in 100 ms"),
+                (Task::Blockage, "now"),
+                (Task::Blockage, "within 200 ms"),
+                (Task::Blockage, "within 200 ms, of those clear now"),
+            ]
+        );
+        let now = &questions[0];
+        let figure = |name: &str| {
+            let worth = now.worth.iter().find(|worth| worth.predictor == name).unwrap();
+            worth.figures["top-1"]
+        };
+        // The beam walks one step a row: the last one is never the present one, the line through two is but at the turns.
+        assert_eq!(figure("persistence").value, 0.0);
+        assert!(figure("extrapolation").value > 0.5);
+        for name in ["network", "persistence", "extrapolation"] {
+            let figure = figure(name);
+            assert!(figure.low <= figure.value && figure.value <= figure.high, "{name}: {figure:?}");
+        }
+        // A folder of another recipe is left alone.
+        let mut other = whole.clone();
+        other.seed = 2;
+        let config = tiny();
+        let refused = Trainer::new(&other, &config, &parts, Device::Cpu).unwrap().run(&mut |_| true);
+        assert!(refused.unwrap_err().to_string().contains("another `output`"));
+    });
+}
