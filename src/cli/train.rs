@@ -73,7 +73,9 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
     let mut config = config::load_network(&recipe.network).map_err(Failure::usage)?;
     if let Some(task) = recipe.tasks.iter().find(|task| !config.tasks.contains(task)) {
         let (file, allowed) = (recipe.network.display(), &config.tasks);
-        return Err(Failure::Usage(format!("tasks: found `{task}`, allowed are those of {file}: {allowed:?}")));
+        return Err(Failure::Usage(format!(
+            "tasks: found `{task}`, allowed are those of {file}: {allowed:?}"
+        )));
     }
     // A unit must not ask for what was not learned.
     config.tasks = recipe.tasks(&config);
