@@ -1,5 +1,5 @@
 //! Examples of a recording, taken off the road of a unit: its samples are decoded and aligned as a pipeline file says,
-//! and where the network would stand, [`Collector`] writes down what each window holds. What is true comes from the
+//! and where the network would stand, a collector writes down what each window holds. What is true comes from the
 //! recording itself.
 //!
 //! Decoding is done once. What came of it (small images, thinned clouds, and which of them stand in which frame) is kept
