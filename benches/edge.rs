@@ -165,8 +165,7 @@ struct Edge {
     image: Tensor,
     radar: Scan,
     lidar: Scan,
-    /// Elements and mask.
-    link: (Tensor, Tensor),
+    link: Tensor,
     position: Tensor,
     /// Of the slots before this one, `[W − 1, D, n_f, d]`.
     kept: Tensor,
@@ -196,8 +195,8 @@ impl Edge {
         let (radar, lidar) = clouds_of(&frame, &network);
         let view = frame.ues.get(&UeId::new("0").unwrap()).unwrap();
         let reports: Vec<&LinkReport> = view.link.iter().map(Arc::as_ref).collect();
-        let directions = features::beam_directions(&Codebook::default(), SIZES.beams);
-        let link = features::link(&reports, frame.time, &directions);
+        let grid = features::BeamGrid::new(&features::beam_directions(&Codebook::default(), SIZES.beams));
+        let link = features::link(&reports, frame.time, &grid);
         let Data::Position(position) = view.position.as_ref().unwrap().sample.data else { unreachable!() };
         let age = |place: usize| {
             // Reports are as old as the last slot but one.
@@ -210,7 +209,7 @@ impl Edge {
             image,
             radar: Scan::new(&radar_encoder, &radar),
             lidar: Scan::new(&lidar_encoder, &lidar),
-            link: features::sets(&[link], &Device::Cpu).unwrap(),
+            link: features::links(&[link], &Device::Cpu).unwrap(),
             position: features::positions(
                 &[features::position(&position, position.local.unwrap())],
                 &Device::Cpu,
@@ -247,7 +246,7 @@ impl Edge {
             first(encoders.images(&self.image, Mode::Infer)?),
             self.radar_encoder.forward(&self.radar)?,
             self.lidar_encoder.forward(&self.lidar)?,
-            first(encoders.links(&self.link.0, &self.link.1)?),
+            first(encoders.links(&self.link, Mode::Infer)?),
             first(encoders.positions(&self.position)?),
         ];
         Tensor::stack(&parts, 0)
@@ -293,8 +292,7 @@ impl Edge {
             ("raw.radar", points(radar)),
             ("raw.lidar", points(lidar)),
             ("image", self.image.clone()),
-            ("link.elements", self.link.0.clone()),
-            ("link.mask", self.link.1.clone()),
+            ("link", self.link.clone()),
             ("position", self.position.clone()),
             ("kept", self.kept.clone()),
             ("mask", self.mask.clone()),
@@ -375,7 +373,7 @@ fn whole(criterion: &mut Criterion) {
     ours(criterion, "edge-image", || edge.network.encoders().images(&edge.image, Mode::Infer).unwrap());
     ours(criterion, "edge-radar", || edge.radar_encoder.forward(&edge.radar).unwrap());
     ours(criterion, "edge-lidar", || edge.lidar_encoder.forward(&edge.lidar).unwrap());
-    ours(criterion, "edge-link", || edge.network.encoders().links(&edge.link.0, &edge.link.1).unwrap());
+    ours(criterion, "edge-link", || edge.network.encoders().links(&edge.link, Mode::Infer).unwrap());
     ours(criterion, "edge-position", || edge.network.encoders().positions(&edge.position).unwrap());
     let tokens = LazyCell::new(|| edge.tokens(&edge.encode().unwrap()).unwrap());
     ours(criterion, "edge-core", || edge.network.forward(&tokens, &edge.asked).unwrap());

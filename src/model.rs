@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Each sample is encoded once, to n_f tokens of width d ([`Encoded`]), which its owner keeps; [`Network::forward`] takes
-//! the tokens of a window for every row and gives scores. [`encoders`]: [`resnet`], [`point_transformer`], [`sets`]
+//! the tokens of a window for every row and gives scores. [`encoders`]: [`resnet`], [`point_transformer`], [`ue`]
 //! (Eq. 7). Behind them stands a [`tasks::Core`]: [`mmsense`], made of [`gate`] (Eq. 8), [`fusion`] (Eq. 9–11),
 //! [`backbone`] with [`lora`], [`task_attention`] (Eq. 12–13) and [`heads`]; or one of its baselines.
 //!
@@ -27,6 +27,7 @@ pub mod checkpoint;
 pub mod config;
 pub mod deployed;
 pub mod describe;
+mod dropout;
 pub mod encoders;
 pub mod fusion;
 pub mod gate;
@@ -41,11 +42,11 @@ pub mod parameters;
 pub mod point_transformer;
 pub mod resnet;
 pub mod seeded;
-pub mod sets;
 pub(crate) mod simd;
 pub mod task_attention;
 pub mod tasks;
 pub mod tokenizer;
+pub mod ue;
 
 pub use build::{BuildError, Purpose};
 pub use config::NetworkConfig;

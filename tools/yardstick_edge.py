@@ -74,17 +74,17 @@ class PointEncoder(yardstick_points.Encoder):
 
 
 class LinkEncoder(nn.Module):
-    def __init__(self, features, tokens, width):
+    def __init__(self, tokens, width, features=2064, hidden=320, share=32):
         super().__init__()
-        self.element = mlp(features, width, width)
-        self.queries = nn.Parameter(torch.empty(tokens, width))
-        self.key = nn.Linear(width, width, bias=False)
-        self.value = nn.Linear(width, width, bias=False)
+        self.first = nn.Linear(features, hidden)
+        self.second = nn.Linear(hidden, tokens * share)
+        self.tokens = nn.ParameterDict({"weight": torch.empty(tokens, share, width),
+                                        "bias": torch.empty(tokens, 1, width)})
 
-    def forward(self, elements, mask):
-        x = torch.relu(self.element(elements[0]))
-        scores = self.queries @ self.key(x).T / self.queries.shape[1] ** 0.5
-        return (scores + (mask - 1.0) * -MASKED).softmax(-1) @ self.value(x)
+    def forward(self, reports):
+        x = F.gelu(self.second(F.gelu(self.first(reports))))
+        tokens, share, _ = self.tokens["weight"].shape
+        return (x.view(tokens, 1, share) @ self.tokens["weight"] + self.tokens["bias"])[:, 0]
 
 
 class Fusion(nn.Module):
@@ -313,7 +313,7 @@ class Edge(nn.Module):
         self.image = ImageEncoder(encoders["image"], width, grid)
         self.radar = PointEncoder(encoders["radar"], FEATURES["radar"], width)
         self.lidar = PointEncoder(encoders["lidar"], FEATURES["lidar"], width)
-        self.link = LinkEncoder(5, grid * grid, width)
+        self.link = LinkEncoder(grid * grid, width)
         self.position = mlp(8, width, grid * grid * width)
         self.norm = nn.ModuleDict({name: nn.LayerNorm(width) for name in MODALITIES})
         self.gate = mlp(len(MODALITIES) * (width + 2), width, len(MODALITIES))
@@ -323,8 +323,8 @@ class Edge(nn.Module):
         self.tasks = nn.ModuleDict({task: Reader(4, size["hidden_size"], config["core"]["task_width"], outputs)
                                     for task, outputs in OUTPUTS.items()})
 
-    def encode(self, image, radar, lidar, elements, mask, position):
-        parts = (self.image(image), self.radar(*radar), self.lidar(*lidar), self.link(elements, mask),
+    def encode(self, image, radar, lidar, reports, position):
+        parts = (self.image(image), self.radar(*radar), self.lidar(*lidar), self.link(reports),
                  self.position(position).view(-1, self.gate[0].out_features))
         return torch.stack([self.norm[name](part) for name, part in zip(MODALITIES, parts)])
 
@@ -365,9 +365,8 @@ class Part(nn.Module):
             return edge.conclude(*inputs)
         image, rest = inputs[0], inputs[1:]
         (radar, lidar), rest = (rest[:9], rest[9:21]), rest[21:]
-        elements, link_mask, position, kept, mask, ages = rest
-        new = edge.encode(image, (radar[0], levels(radar[1:])), (lidar[0], levels(lidar[1:])), elements, link_mask,
-                          position)
+        reports, position, kept, mask, ages = rest
+        new = edge.encode(image, (radar[0], levels(radar[1:])), (lidar[0], levels(lidar[1:])), reports, position)
         return edge.conclude(torch.cat([kept, new[None]])[None], mask, ages)
 
 
@@ -576,7 +575,7 @@ def edge(folder, options):
     network, plain = pair[0], with_plain_norms(pair[1])
     tokens = given["out.tokens"]
     scans = {name: flat_scan(given, name) for name in FEATURES}
-    rest = [given[name] for name in ("link.elements", "link.mask", "position", "kept", "mask", "ages")]
+    rest = [given[name] for name in ("link", "position", "kept", "mask", "ages")]
     said = [given[name] for name in ("out.beam", "out.blockage", "out.gate")]
     new = dict(zip(MODALITIES, tokens[0, -1]))
     inputs = {
@@ -584,7 +583,7 @@ def edge(folder, options):
         "image": ([given["image"]], [new["camera"]]),
         "radar": (scans["radar"], [new["radar"]]),
         "lidar": (scans["lidar"], [new["lidar"]]),
-        "link": ([given["link.elements"], given["link.mask"]], [new["link"]]),
+        "link": ([given["link"]], [new["link"]]),
         "position": ([given["position"]], [new["position"]]),
         "core": ([tokens, given["mask"], given["ages"]], said),
     }

@@ -23,6 +23,8 @@ use crate::time::CaptureTime;
 
 pub mod features;
 
+use features::BeamGrid;
+
 /// What the network's tokens were made from; it is kept with them, so that its address stays its own.
 #[derive(Clone, Debug)]
 enum Origin {
@@ -109,7 +111,7 @@ pub struct NetworkPredictor {
     choice: DeviceChoice,
     tasks: Vec<Task>,
     rebuilt: bool,
-    directions: Vec<[f32; 2]>,
+    grid: BeamGrid,
     units: BTreeMap<UnitId, BTreeMap<Key, Kept>>,
     work: Work,
 }
@@ -225,7 +227,7 @@ impl NetworkPredictor {
     ) -> Self {
         Self {
             info,
-            directions: features::beam_directions(codebook, network.sizes().beams),
+            grid: BeamGrid::new(&features::beam_directions(codebook, network.sizes().beams)),
             network,
             weights,
             opened,
@@ -368,7 +370,7 @@ impl NetworkPredictor {
 
     /// The reports that are about our beams.
     fn ours<'a>(&self, reports: &'a [Arc<LinkReport>]) -> impl DoubleEndedIterator<Item = &'a LinkReport> {
-        let beams = self.directions.len();
+        let beams = self.grid.beams();
         reports.iter().map(Arc::as_ref).filter(move |report| report.power.linear.len() == beams)
     }
 
@@ -430,19 +432,18 @@ impl NetworkPredictor {
                 encoders.positions(&features::positions(&positions, device)?)
             }
             Input::Link => {
-                let sets: Vec<Vec<f32>> = origins
+                let heard: Vec<Vec<f32>> = origins
                     .iter()
                     .filter_map(|origin| match origin {
                         Origin::Link(frame, ue) => {
                             let view = frame.ues.get(ue)?;
                             let reports: Vec<&LinkReport> = self.ours(&view.link).collect();
-                            Some(features::link(&reports, frame.time, &self.directions))
+                            Some(features::link(&reports, frame.time, &self.grid))
                         }
                         Origin::Sample(_) => None,
                     })
                     .collect();
-                let (elements, mask) = features::sets(&sets, device)?;
-                encoders.links(&elements, &mask)
+                encoders.links(&features::links(&heard, device)?, Mode::Infer)
             }
         }
     }

@@ -23,7 +23,6 @@ use super::tasks::{Asked, Said, Task, TokenShape};
 
 pub mod cnn;
 mod conv;
-mod dropout;
 pub mod encoders;
 pub mod gpt2;
 pub mod llm4wm;

@@ -23,12 +23,10 @@ use super::lora::{LoraConfig, modules};
 use super::mmsense::{HiddenShape, MmsenseConfig};
 use super::point_transformer::PointTransformerConfig;
 use super::resnet::ResNetConfig;
-use super::sets::{LINK_FEATURES, POSITION_FEATURES};
 use super::tasks::{Sizes, Task, TokenShape};
+use super::ue::{LINK_FEATURES, LINK_HIDDEN, LINK_SHARE, POSITION_FEATURES};
 use super::{LIDAR_FEATURES, MODALITIES, RADAR_FEATURES, grid};
 
-/// Beam-power reports that a UE's history holds.
-const REPORTS: usize = 16;
 /// Tokens of a prompt, about.
 const PROMPT: usize = 12;
 
@@ -379,10 +377,12 @@ impl NetworkConfig {
                 }
             }
         }
-        let set = REPORTS * sizes.beams;
-        let link = [Work::dense(set, LINK_FEATURES, d), Work::dense(3 * set, d, d)];
-        let link = link.into_iter().chain([Work { products: 2 * set * n_f * d, made: 2 * set * n_f }]).sum();
-        add("link", format!("[{set}, {LINK_FEATURES}] → [{n_f}, {d}]"), link);
+        let link = [
+            Work::dense(1, LINK_FEATURES, LINK_HIDDEN),
+            Work::dense(1, LINK_HIDDEN, n_f * LINK_SHARE),
+            Work::dense(n_f, LINK_SHARE, d),
+        ];
+        add("link", format!("[{LINK_FEATURES}] → [{n_f}, {d}]"), link.into_iter().sum());
         let position = [Work::dense(1, POSITION_FEATURES, d), Work::dense(1, d, n_f * d)].into_iter().sum();
         add("position", format!("[{POSITION_FEATURES}] → [{n_f}, {d}]"), position);
         add("norm", format!("[{n_f}, {d}] per modality"), Work::default());

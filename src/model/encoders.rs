@@ -9,7 +9,7 @@ use super::layers::{Dense, LayerNorm, Mode};
 use super::neighbours;
 use super::point_transformer::{Hierarchy, PointTransformer, PointTransformerConfig};
 use super::resnet::{ResNet, pool_to_tokens};
-use super::sets::{LINK_FEATURES, POSITION_FEATURES, SetEncoder, VectorEncoder};
+use super::ue::{POSITION_FEATURES, ReportEncoder, VectorEncoder};
 use super::{Cloud, Encoded, Input, LIDAR_FEATURES, RADAR_FEATURES, grid};
 
 /// A point encoder with its projection to the common width and the token of an empty cloud.
@@ -110,7 +110,7 @@ pub struct Encoders {
     tokens: usize,
     device: Device,
     sensors: Sensors,
-    link: SetEncoder,
+    link: ReportEncoder,
     position: VectorEncoder,
     norms: Vec<LayerNorm>,
 }
@@ -155,7 +155,7 @@ impl Encoders {
             tokens,
             device: vb.device().clone(),
             sensors,
-            link: SetEncoder::load(LINK_FEATURES, tokens, width, &vb.pp("link"))?,
+            link: ReportEncoder::load(tokens, width, &vb.pp("link"))?,
             position: VectorEncoder::load(POSITION_FEATURES, tokens, width, &vb.pp("position"))?,
             norms: norms.collect::<Result<_>>()?,
         })
@@ -205,12 +205,12 @@ impl Encoders {
         encoded.collect()
     }
 
-    /// Sets of beam powers: elements `[B, S, LINK_FEATURES]`, those counting where `mask` `[B, S]` is 1.
+    /// Past reports `[B, LINK_FEATURES]`.
     ///
     /// # Errors
     /// [`candle_core::Error`] of the device or of a wrong shape.
-    pub fn links(&self, elements: &Tensor, mask: &Tensor) -> Result<Vec<Encoded>> {
-        self.finish(Input::Link, &self.link.forward(elements, mask)?)
+    pub fn links(&self, reports: &Tensor, mode: Mode) -> Result<Vec<Encoded>> {
+        self.finish(Input::Link, &self.link.forward(reports, mode)?)
     }
 
     /// Positions `[B, POSITION_FEATURES]`.

@@ -12,12 +12,12 @@ use rand_pcg::Pcg64;
 use super::data::store::StoreError;
 use super::data::{DataSet, Example, Reading};
 use super::recipe::{Augment, Losses, See};
-use crate::infer::network::features;
+use crate::infer::network::features::{self, BeamGrid, Heard};
 use crate::model::fusion::Tokens;
 use crate::model::layers::Mode;
 use crate::model::seeded;
-use crate::model::sets::{LINK_FEATURES, POSITION_FEATURES};
 use crate::model::tasks::{Asked, Task};
+use crate::model::ue::POSITION_FEATURES;
 use crate::model::{Cloud, Encoded, Input, MODALITIES, Network};
 
 /// The order in which the examples of one data set are shown.
@@ -196,6 +196,15 @@ impl Mirror {
         let &(other, off) = self.beams.get(beam as usize)?;
         (off <= Self::OFF_DEG).then_some(other)
     }
+
+    /// Powers as the mirrored street would give them; beams that none mirrors are not measured.
+    fn turn(&self, report: &mut Heard) {
+        let turned = (0u32..).zip(&report.db).map(|(beam, _)| {
+            let from = self.beam(beam).and_then(|from| report.db.get(from as usize));
+            from.copied().unwrap_or(f32::NAN)
+        });
+        report.db = turned.collect();
+    }
 }
 
 impl Batch {
@@ -253,7 +262,7 @@ impl Batch {
                 Some(seen) => *seen,
                 None => {
                     let reading = data.reading(place.reading)?;
-                    let seen = self.keep(reading, input, making.augment, mirror.is_some(), random);
+                    let seen = self.keep(reading, input, &data.grid, making.augment, mirror, random);
                     known.insert(place.reading, seen);
                     seen
                 }
@@ -293,10 +302,12 @@ impl Batch {
         &mut self,
         reading: Reading,
         input: Input,
+        grid: &BeamGrid,
         augment: Option<&Augment>,
-        mirrored: bool,
+        mirror: Option<&Mirror>,
         random: &mut Pcg64,
     ) -> Option<Seen> {
+        let mirrored = mirror.is_some();
         let at = match reading {
             Reading::Image(mut pixels) => {
                 if mirrored {
@@ -315,22 +326,17 @@ impl Batch {
                 clouds.push(cloud);
                 clouds.len()
             }
-            Reading::Link(mut elements) => {
-                if elements.is_empty() {
+            Reading::Link(mut heard) => {
+                if let Some(mirror) = mirror {
+                    heard.iter_mut().for_each(|report| mirror.turn(report));
+                }
+                if let Some(augment) = augment {
+                    forget(&mut heard, augment, random);
+                }
+                if heard.is_empty() {
                     return None;
                 }
-                let noise = augment.map_or(0.0, |augment| augment.link_noise_db);
-                for element in elements.chunks_exact_mut(LINK_FEATURES) {
-                    if let [sin, _, below, _, measured] = element {
-                        if mirrored {
-                            *sin = -*sin;
-                        }
-                        if noise > 0.0 && *measured > 0.0 {
-                            *below += noise as f32 / features::LINK_DB as f32 * normal(random);
-                        }
-                    }
-                }
-                self.links.push(elements);
+                self.links.push(grid.features(&heard));
                 self.links.len()
             }
             Reading::Position(mut position) => {
@@ -371,8 +377,7 @@ impl Batch {
                 Input::Radar if !self.radar.is_empty() => encoders.clouds(input, &self.radar, mode)?,
                 Input::Lidar if !self.lidar.is_empty() => encoders.clouds(input, &self.lidar, mode)?,
                 Input::Link if !self.links.is_empty() => {
-                    let (elements, mask) = features::sets(&self.links, device)?;
-                    encoders.links(&elements, &mask)?
+                    encoders.links(&features::links(&self.links, device)?, mode)?
                 }
                 Input::Position if !self.positions.is_empty() => {
                     encoders.positions(&features::positions(&self.positions, device)?)?
@@ -478,6 +483,29 @@ fn beam_target(
         shares.iter_mut().for_each(|share| *share /= sum);
     }
     Some(BeamTarget { best, shares })
+}
+
+/// Loses beams of each report, and whole reports but for the newest.
+fn forget(heard: &mut Vec<Heard>, augment: &Augment, random: &mut Pcg64) {
+    let Augment { beam_drop, report_drop, .. } = *augment;
+    if beam_drop > 0.0 {
+        for report in heard.iter_mut() {
+            for db in &mut report.db {
+                if seeded::uniform(random) < beam_drop {
+                    *db = f32::NAN;
+                }
+            }
+        }
+    }
+    if report_drop > 0.0 {
+        let newest = heard.len().saturating_sub(1);
+        let mut at = 0;
+        heard.retain(|_| {
+            let kept = at == newest || seeded::uniform(random) >= report_drop;
+            at += 1;
+            kept
+        });
+    }
 }
 
 /// Left becomes right; a square of RGB.

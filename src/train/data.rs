@@ -11,9 +11,9 @@
 use std::sync::Arc;
 
 use crate::config::Codebook;
-use crate::infer::network::features;
-use crate::model::sets::POSITION_FEATURES;
+use crate::infer::network::features::{BeamGrid, Heard};
 use crate::model::tasks::{Sizes, Task};
+use crate::model::ue::POSITION_FEATURES;
 use crate::model::{Cloud, MODALITIES};
 use crate::time::CaptureTime;
 
@@ -92,8 +92,8 @@ pub enum Reading {
     Image(Vec<u8>),
     /// Radar or LiDAR.
     Cloud(Cloud),
-    /// [`crate::model::sets::LINK_FEATURES`] numbers per element.
-    Link(Vec<f32>),
+    /// Past reports.
+    Link(Vec<Heard>),
     /// A position.
     Position([f32; POSITION_FEATURES]),
 }
@@ -154,8 +154,8 @@ pub struct DataSet {
     pub sources: Vec<Source>,
     /// Images and clouds.
     pub store: Option<Store>,
-    /// Direction of each beam, (sin, cos).
-    pub directions: Vec<[f32; 2]>,
+    /// The bins that beam powers are laid on.
+    pub grid: BeamGrid,
 }
 
 impl DataSet {
@@ -173,18 +173,10 @@ impl DataSet {
             Source::Lidar(at) => Reading::Cloud(stored()?.lidar(*at).ok_or_else(missing)?),
             Source::Cloud(cloud) => Reading::Cloud(cloud.as_ref().clone()),
             Source::Link { reports, seen } => {
-                let mut elements = Vec::new();
-                for report in reports.iter().filter_map(|&report| self.reports.get(report as usize)) {
-                    let age = (*seen - report.capture).as_secs_f64() as f32;
-                    features::extend_with_report(
-                        &mut elements,
-                        &report.linear,
-                        report.best_db,
-                        age,
-                        &self.directions,
-                    );
-                }
-                Reading::Link(elements)
+                let reports = reports.iter().filter_map(|&report| self.reports.get(report as usize));
+                let heard = reports
+                    .map(|report| Heard::new((*seen - report.capture).as_secs_f64() as f32, &report.linear));
+                Reading::Link(heard.collect())
             }
             Source::Position(position) => Reading::Position(*position),
         })

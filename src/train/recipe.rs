@@ -197,8 +197,10 @@ pub struct Augment {
     pub point_jitter_m: f64,
     /// Largest change of a reading's age, ms.
     pub time_jitter_ms: f64,
-    /// Standard deviation of noise on past beam powers, dB.
-    pub link_noise_db: f64,
+    /// Share of the beams of past reports that are taken for not measured.
+    pub beam_drop: f64,
+    /// Share of the past reports, but for the newest, that are lost.
+    pub report_drop: f64,
 }
 
 /// Probability that each modality is dropped.
@@ -363,13 +365,15 @@ fn check(recipe: &Recipe, problems: &mut Vec<Problem>) {
         within(problems, &format!("stage[{number}].epochs"), stage.epochs, 0.0, 1e6);
         within(problems, &format!("stage[{number}].rate"), stage.rate, 0.0, 1e3);
     }
-    let Augment { drop, mirror, colour, point_jitter_m, time_jitter_ms, link_noise_db } = recipe.augment;
+    let Augment { drop, mirror, colour, point_jitter_m, time_jitter_ms, beam_drop, report_drop } =
+        recipe.augment;
     for (key, value, most) in [
         ("augment.mirror", mirror, 1.0),
         ("augment.colour", colour, 1.0),
         ("augment.point_jitter_m", point_jitter_m, 10.0),
         ("augment.time_jitter_ms", time_jitter_ms, 1e3),
-        ("augment.link_noise_db", link_noise_db, 100.0),
+        ("augment.beam_drop", beam_drop, 1.0),
+        ("augment.report_drop", report_drop, 1.0),
         ("loss.beam_softness_db", recipe.loss.beam_softness_db, 100.0),
         ("loss.blockage_weight", recipe.loss.blockage_weight, 1e4),
         ("optimiser.rate", recipe.optimiser.rate, 1.0),

@@ -9,9 +9,9 @@ use mmsense::model::fusion::Tokens;
 use mmsense::model::layers::{Mode, Statistics};
 use mmsense::model::parameters::Parameters;
 use mmsense::model::seeded::fresh_weights;
-use mmsense::model::sets::{LINK_FEATURES, POSITION_FEATURES};
 use mmsense::model::task_attention::TaskAttention;
 use mmsense::model::tasks::Asked;
+use mmsense::model::ue::{LINK_FEATURES, POSITION_FEATURES};
 use mmsense::model::{MODALITIES, Network, NetworkConfig, Purpose, Task};
 
 use crate::scenes::{sizes, tiny};
@@ -221,12 +221,10 @@ fn every_trained_tensor_of_the_encoders_of_what_a_ue_tells_gets_a_gradient() {
     };
     let (watched, parameters) = Parameters::watch(fresh_weights(7, &Device::Cpu), own);
     let network = Network::build(&tiny(), sizes(), Purpose::Training, &watched).unwrap();
-    let elements = random("elements", &[2, 6, LINK_FEATURES], &vb);
-    let mask = Tensor::new(&[[1f32, 1.0, 1.0, 1.0, 1.0, 0.0], [1.0, 1.0, 0.0, 0.0, 0.0, 0.0]], &Device::Cpu)
-        .unwrap();
+    let reports = random("reports", &[2, LINK_FEATURES], &vb);
     let positions = random("positions", &[2, POSITION_FEATURES], &vb);
     let encoded = [
-        network.encoders().links(&elements, &mask).unwrap(),
+        network.encoders().links(&reports, Mode::Infer).unwrap(),
         network.encoders().positions(&positions).unwrap(),
     ];
     let probed = encoded.concat().into_iter().enumerate().map(|(number, encoded)| {

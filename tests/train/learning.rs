@@ -190,7 +190,8 @@ fn recipe(folder: &Path, output: &str) -> Recipe {
         run = 3
         [augment]
         drop = {{ position = 0.3 }}
-        link_noise_db = 0.2
+        beam_drop = 0.1
+        report_drop = 0.1
         time_jitter_ms = 5.0
         [optimiser]
         rate = 0.01

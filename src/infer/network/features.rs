@@ -7,7 +7,7 @@ use crate::frame::LinkReport;
 use crate::model::Cloud;
 use crate::model::encoders::thin;
 use crate::model::resnet::IMAGENET;
-use crate::model::sets::{LINK_FEATURES, POSITION_FEATURES};
+use crate::model::ue::{LINK_BINS, LINK_CHANNELS, LINK_FEATURES, LINK_SLOT_S, LINK_SLOTS, POSITION_FEATURES};
 use crate::sample::{PointCloud, Position, RadarReading};
 use crate::time::CaptureTime;
 
@@ -19,10 +19,8 @@ const SPEED_MPS: f32 = 10.0;
 const MOST_UNITS: f32 = 20.0;
 /// Radar power is given in units of this, dB.
 const RADAR_DB: f32 = 100.0;
-/// Beam power is given in units of this, dB, ...
-pub(crate) const LINK_DB: f64 = 10.0;
-/// ... and no lower than this.
-const LINK_FLOOR_DB: f64 = -60.0;
+/// Beam power below a report's strongest beam is no lower than this, dB.
+const LINK_FLOOR_DB: f32 = -60.0;
 
 /// An image resized to a square, which keeps left and right, up and down in order: side × side × RGB.
 #[must_use]
@@ -132,54 +130,128 @@ pub fn beam_directions(codebook: &Codebook, beams: usize) -> Vec<[f32; 2]> {
     degrees.map(|angle| angle.to_radians().sin_cos()).map(|(sin, cos)| [sin as f32, cos as f32]).collect()
 }
 
-/// The last reports of a UE, seen at t, as a set of [`LINK_FEATURES`] numbers per beam and report. Reports on another
-/// number of beams say nothing.
-pub fn link(reports: &[&LinkReport], t: CaptureTime, directions: &[[f32; 2]]) -> Vec<f32> {
-    let mut elements = Vec::with_capacity(reports.len() * directions.len() * LINK_FEATURES);
-    for report in reports {
-        let age = (t - report.capture).as_secs_f64() as f32;
-        extend_with_report(&mut elements, &report.power.linear, report.best_db, age, directions);
-    }
-    elements
+/// One past report, as it is seen at an instant.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Heard {
+    /// How old it is, seconds.
+    pub age_s: f32,
+    /// Power per beam, dB; NaN where not measured.
+    pub db: Vec<f32>,
 }
 
-/// One report of linear powers per beam, of which the strongest is `best_db`, `age` seconds old.
-pub fn extend_with_report(
-    elements: &mut Vec<f32>,
-    linear: &[f64],
-    best_db: f64,
-    age: f32,
-    directions: &[[f32; 2]],
-) {
-    for ([sin, cos], &power) in directions.iter().zip(linear) {
-        let measured = !power.is_nan();
-        let below = (10.0 * power.max(0.0).log10() - best_db).clamp(LINK_FLOOR_DB, 0.0);
-        let below = if measured { (below / LINK_DB) as f32 } else { 0.0 };
-        elements.extend([*sin, *cos, below, age, f32::from(u8::from(measured))]);
+impl Heard {
+    /// Of linear powers.
+    #[must_use]
+    pub fn new(age_s: f32, linear: &[f64]) -> Self {
+        Self { age_s, db: linear.iter().map(|power| (10.0 * power.max(0.0).log10()) as f32).collect() }
     }
 }
 
-/// Sets of different sizes as one batch `[B, S, LINK_FEATURES]` and its mask `[B, S]`.
-pub fn sets(sets: &[Vec<f32>], device: &Device) -> Result<(Tensor, Tensor)> {
-    let longest = sets.iter().map(Vec::len).max().unwrap_or_default();
-    let size = longest / LINK_FEATURES;
-    let (mut elements, mut mask) = (Vec::with_capacity(sets.len() * longest), Vec::new());
-    for set in sets {
-        elements.extend(set);
-        elements.resize(elements.len() + longest - set.len(), 0.0);
-        let own = set.len() / LINK_FEATURES;
-        mask.extend((0..size).map(|element| f32::from(u8::from(element < own))));
+/// Lays the powers of any number of beams on a fixed number of bins, in two views: by the beam's index, and by the sine of
+/// its peak angle.
+///
+/// A bin's number is the mean over the measured beams, weighed by kernels of their distance: a narrow one, which is all
+/// that counts where a beam is near, and two wide and weak ones, which fill gaps.
+#[derive(Clone, Debug)]
+pub struct BeamGrid {
+    beams: usize,
+    /// `[2 · LINK_BINS][beams]`
+    weights: Vec<Vec<f32>>,
+}
+
+impl BeamGrid {
+    /// Of beams that look in these directions, (sin, cos) of their peak angles.
+    #[must_use]
+    pub fn new(directions: &[[f32; 2]]) -> Self {
+        let beams = directions.len();
+        let kernel = |distance: f64, [near, far, farther]: [f64; 3]| {
+            let bell = |width: f64| (-0.5 * (distance / width).powi(2)).exp();
+            (bell(near) + 1e-4 * bell(far) + 1e-7 * bell(farther)) as f32
+        };
+        let step = 1.0 / (LINK_BINS - 1) as f64;
+        let of_beams = 1.0 / (beams.max(2) - 1) as f64;
+        let widest = directions.iter().map(|[sin, _]| f64::from(sin.abs())).fold(0.75, f64::max);
+        let by_index = (0..LINK_BINS).map(|bin| {
+            let place = bin as f64 * step;
+            let distances = (0..beams).map(|beam| (place - beam as f64 * of_beams) / step.max(of_beams));
+            distances.map(|distance| kernel(distance, [0.25, 2.0, 8.0])).collect()
+        });
+        let by_angle = (0..LINK_BINS).map(|bin| {
+            let place = widest * (2.0 * bin as f64 * step - 1.0);
+            let scale = widest / 0.75;
+            let distances = directions.iter().map(|[sin, _]| (place - f64::from(*sin)) / scale);
+            distances.map(|distance| kernel(distance, [0.012, 0.06, 0.3])).collect()
+        });
+        Self { beams, weights: by_index.chain(by_angle).collect() }
     }
-    let elements = Tensor::from_vec(elements, (sets.len(), size, LINK_FEATURES), device)?;
-    Ok((elements, Tensor::from_vec(mask, (sets.len(), size), device)?))
+
+    /// Number of beams.
+    #[must_use]
+    pub const fn beams(&self) -> usize {
+        self.beams
+    }
+
+    /// The [`LINK_FEATURES`] numbers of past reports. Each slot of [`LINK_SLOT_S`] takes the report that is nearest to
+    /// its age, half a slot away at most (the first slot also what is newer); a report of which no beam was measured is
+    /// none.
+    #[must_use]
+    pub fn features(&self, reports: &[Heard]) -> Vec<f32> {
+        let bins = self.weights.len();
+        let mut features = vec![0.0; LINK_FEATURES];
+        let (of_bins, of_slots) = features.split_at_mut(LINK_SLOTS * LINK_CHANNELS * bins);
+        let (there, ages) = of_slots.split_at_mut(LINK_SLOTS);
+        let slots = of_bins.chunks_exact_mut(LINK_CHANNELS * bins).zip(there).zip(ages);
+        for (slot, ((of_bins, there), age)) in slots.enumerate() {
+            let due = (slot + 1) as f32 * LINK_SLOT_S;
+            let off = |report: &Heard| report.age_s - due;
+            let belongs = |report: &&Heard| {
+                let nearest = (report.age_s / LINK_SLOT_S).round().max(1.0) as usize;
+                nearest == slot + 1 && report.db.len() == self.beams
+            };
+            let found = reports.iter().filter(belongs).filter_map(|report| {
+                let most = report.db.iter().copied().fold(f32::NAN, f32::max);
+                most.is_finite().then_some((report, most))
+            });
+            let Some((report, most)) = found.min_by(|(a, _), (b, _)| off(a).abs().total_cmp(&off(b).abs()))
+            else {
+                continue;
+            };
+            *there = 1.0;
+            *age = (report.age_s - due) / 0.2;
+            let (linear, exponential) = of_bins.split_at_mut(bins);
+            for ((linear, exponential), weights) in linear.iter_mut().zip(exponential).zip(&self.weights) {
+                let (mut sums, mut total) = ([0f32; LINK_CHANNELS], 1e-9);
+                for (weight, db) in weights.iter().zip(&report.db).filter(|(_, db)| !db.is_nan()) {
+                    let below = (db - most).clamp(LINK_FLOOR_DB, 0.0);
+                    sums[0] += weight * (below / 5.0 + 0.5).max(-3.0);
+                    sums[1] += weight * below.exp();
+                    total += weight;
+                }
+                (*linear, *exponential) = (sums[0] / total, sums[1] / total);
+            }
+        }
+        features
+    }
+}
+
+/// The last reports of a UE, seen at t, as [`LINK_FEATURES`] numbers. Reports on another number of beams say nothing.
+#[must_use]
+pub fn link(reports: &[&LinkReport], t: CaptureTime, grid: &BeamGrid) -> Vec<f32> {
+    let heard = reports
+        .iter()
+        .map(|report| Heard::new((t - report.capture).as_secs_f64() as f32, &report.power.linear));
+    grid.features(&heard.collect::<Vec<_>>())
+}
+
+/// `[B, LINK_FEATURES]`
+pub fn links(reports: &[impl AsRef<[f32]>], device: &Device) -> Result<Tensor> {
+    let numbers: Vec<f32> = reports.iter().flat_map(|report| report.as_ref().iter().copied()).collect();
+    Tensor::from_vec(numbers, (reports.len(), LINK_FEATURES), device)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::sample::{BeamIndex, BeamPower};
 
     #[test]
     fn beams_without_angles_stand_evenly() {
@@ -193,21 +265,54 @@ mod tests {
         assert!((beam_directions(&told, 2)[0][0] - 1.0).abs() < 1e-6);
     }
 
+    fn bins(features: &[f32], slot: usize, channel: usize) -> &[f32] {
+        let from = (slot * LINK_CHANNELS + channel) * 2 * LINK_BINS;
+        &features[from..from + 2 * LINK_BINS]
+    }
+
     #[test]
-    fn a_report_becomes_one_element_per_beam() {
-        let report = LinkReport {
-            capture: CaptureTime::from_nanos(500_000_000),
-            power: Arc::new(BeamPower { linear: vec![0.1, f64::NAN, 0.0] }),
-            best: BeamIndex(0),
-            best_db: -10.0,
-            reference_db: -10.0,
+    fn powers_of_any_number_of_beams_are_laid_on_bins() {
+        let book = Codebook::default();
+        for beams in [16usize, 64, 100] {
+            let grid = BeamGrid::new(&beam_directions(&book, beams));
+            // Falls by 0.1 dB of the whole codebook's width per beam of 64.
+            let fall = |share: f64| 10f64.powf(-0.63 * share);
+            let linear: Vec<f64> = (0..beams).map(|beam| fall(beam as f64 / (beams - 1) as f64)).collect();
+            let mut holed = linear.clone();
+            holed[beams / 2] = f64::NAN;
+            for powers in [linear, holed] {
+                let features = grid.features(&[Heard::new(0.1, &powers)]);
+                assert_eq!(features.len(), LINK_FEATURES);
+                for (bin, &found) in bins(&features, 0, 0)[..LINK_BINS].iter().enumerate() {
+                    let wanted = 0.5 - 6.3 / 5.0 * bin as f32 / (LINK_BINS - 1) as f32;
+                    assert!(
+                        (found - wanted).abs() < 0.06,
+                        "{beams} beams, bin {bin}: {found}, wanted {wanted}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn each_slot_takes_the_report_nearest_to_its_age() {
+        let grid = BeamGrid::new(&beam_directions(&Codebook::default(), 4));
+        let heard = |age_s: f32, best: usize| {
+            let mut linear = [0.1; 4];
+            linear[best] = 1.0;
+            Heard::new(age_s, &linear)
         };
-        let directions = [[0.0, 1.0]; 3];
-        let elements = link(&[&report], CaptureTime::from_nanos(750_000_000), &directions);
-        let wanted = [[0.0, 1.0, 0.0, 0.25, 1.0], [0.0, 1.0, 0.0, 0.25, 0.0], [0.0, 1.0, -6.0, 0.25, 1.0]];
-        assert_eq!(elements, wanted.concat());
-        let (batch, mask) = sets(&[elements, Vec::new()], &Device::Cpu).unwrap();
-        assert_eq!(batch.dims(), [2, 3, LINK_FEATURES]);
-        assert_eq!(mask.to_vec2::<f32>().unwrap(), [[1.0; 3], [0.0; 3]]);
+        let none = Heard::new(0.4, &[f64::NAN; 4]);
+        let features = grid.features(&[heard(0.32, 3), heard(0.29, 2), heard(0.01, 1), heard(2.0, 0), none]);
+        let there = &features[LINK_SLOTS * LINK_CHANNELS * 2 * LINK_BINS..][..LINK_SLOTS];
+        assert_eq!(there, [1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+        let ages = &features[LINK_FEATURES - LINK_SLOTS..];
+        assert!((ages[0] + 0.45).abs() < 1e-6 && (ages[2] + 0.05).abs() < 1e-6, "{ages:?}");
+        let strongest = |slot: usize| {
+            let own = &bins(&features, slot, 1)[..LINK_BINS];
+            (0..LINK_BINS).max_by(|&a, &b| own[a].total_cmp(&own[b])).unwrap()
+        };
+        assert_eq!([strongest(0) / 21, strongest(2) / 21], [1, 2]);
+        assert!(bins(&features, 1, 0).iter().all(|&number| number == 0.0));
     }
 }

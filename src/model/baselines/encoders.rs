@@ -1,6 +1,6 @@
 //! Encoders of image-like inputs for the baselines: an image, or points seen from above
 //! ([`crate::model::grid`]), to n_f tokens of width d. Link reports and positions have the encoders of
-//! [`crate::model::sets`] in every model.
+//! [`crate::model::ue`] in every model.
 //!
 //! An input `[B, C, H, W]` of any size is brought to a square first ([`shrink`]).
 

@@ -7,7 +7,7 @@ use candle_nn::{Init, VarBuilder, init};
 use serde::{Deserialize, Serialize};
 
 use super::Problems;
-use super::dropout::dropout;
+use crate::model::dropout::dropout;
 use crate::model::layers::{Dense, Mode};
 use crate::model::tasks::Task;
 

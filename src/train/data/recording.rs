@@ -17,10 +17,11 @@ use super::store::{Store, StoreError, Writer};
 use super::{DataSet, Example, Place, Report, Shape, Source, Truth};
 use crate::config::{self, Codebook, ConfigError, Pipeline};
 use crate::frame::{Placed, Window};
-use crate::infer::network::features;
+use crate::infer::network::features::{self, BeamGrid};
 use crate::infer::{ModelError, ModelInfo, Prediction, Predictor};
-use crate::model::sets::POSITION_FEATURES;
+
 use crate::model::tasks::{Sizes, Task};
+use crate::model::ue::POSITION_FEATURES;
 use crate::model::{Input, MODALITIES, NetworkConfig};
 use crate::observe::Metrics;
 use crate::recording::{Feed, LoadError, Options, Recording, RecordingError, fill_in, mmfi};
@@ -389,7 +390,7 @@ impl<'a> Labelled<'a> {
             data: DataSet {
                 name: request.name.to_owned(),
                 tasks: request.tasks.to_vec(),
-                directions: features::beam_directions(&codebook, beams),
+                grid: BeamGrid::new(&features::beam_directions(&codebook, beams)),
                 shape: Shape {
                     sizes,
                     stride_ms: pipeline.align.stride_ms,

@@ -10,7 +10,7 @@ use crate::model::seeded::{stream, uniform};
 ///
 /// # Errors
 /// When the device refuses memory.
-pub(super) fn dropout(x: &Tensor, share: f64, mode: Mode, name: &str) -> Result<Tensor> {
+pub(crate) fn dropout(x: &Tensor, share: f64, mode: Mode, name: &str) -> Result<Tensor> {
     let Mode::Train { seed, .. } = mode else { return Ok(x.clone()) };
     if share == 0.0 {
         return Ok(x.clone());
