@@ -39,6 +39,7 @@ mod random;
 pub mod room;
 pub mod scene;
 pub mod solid;
+mod staging;
 mod texture;
 mod traffic;
 pub mod truth;
@@ -57,7 +58,7 @@ use world::World;
 use writer::{Files, IndexRow, Layout, Names, Stamps, UeFiles, Writer};
 
 /// Counts up when the same scene gives other bytes than before.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Why a recording could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -243,7 +244,7 @@ const LINES: usize = 256;
 ///
 /// # Errors
 /// When the scene cannot be written as TOML, which does not happen for one that was read.
-pub fn identity(scene: &Scene) -> Result<String, SimulateError> {
+pub fn identity(scene: &impl Serialize) -> Result<String, SimulateError> {
     let text = toml::to_string(scene).map_err(|error| SimulateError::Io {
         path: "scene.toml".into(),
         source: std::io::Error::other(error),
@@ -524,4 +525,24 @@ fn direction(mount: &Isometry3<f64>, azimuth: f64, elevation: f64) -> Vector {
     let level = elevation.cos();
     let turned = mount.rotation * Vector3::new(level * azimuth.sin(), level * azimuth.cos(), elevation.sin());
     Vector::new(turned.x as f32, turned.y as f32, turned.z as f32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scene_has_one_name() {
+        let name = |text: &str| {
+            let scene = scene::parse(Path::new("scene.toml"), text).unwrap();
+            hex(&identity(&scene).unwrap())
+        };
+        let one = name("seed = 3\nrate_hz = 5.0\n[[sequence]]\nseconds = 1.0\n");
+        assert_eq!((one.len(), one.bytes().all(|byte| byte.is_ascii_hexdigit())), (64, true));
+        assert_eq!(one, name("# the same\nrate_hz = 5.0\nseed = 3\n[camera]\n[[sequence]]\nseconds = 1.0\n"));
+        assert_ne!(one, name("seed = 4\nrate_hz = 5.0\n[[sequence]]\nseconds = 1.0\n"));
+        assert_ne!(one, name("seed = 3\nrate_hz = 5.0\n[[sequence]]\nseconds = 1.5\n"));
+        // SHA-256 of "abc" (FIPS 180-2, appendix B.1).
+        assert_eq!(hex("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    }
 }

@@ -84,6 +84,10 @@ fn rooms(arguments: &Arguments, format: Format, stopped: &AtomicBool) -> Result<
                 "frames        {} of {} sequences and {} subjects, {} files, {megabytes:.0} MB",
                 report.frames, report.sequences, report.subjects, report.files
             ));
+            if report.found > 0 {
+                text::result(format!("made before   {} of them", report.found));
+            }
+            text::result(format!("scene         {}", report.scene));
             text::result(format!(
                 "points        radar {:.1} per frame ({} frames without any), LiDAR {:.0}",
                 report.radar_points, report.empty_radar_frames, report.lidar_points

@@ -26,11 +26,8 @@ use serde::Serialize;
 use super::motion::{Activity, FRAMES, RATE_HZ};
 use super::room::view::{Lens, View};
 use super::room::{Environment, Performer, Room, RoomScene, cloud, points};
-use super::{Progress, SimulateError, pool};
-
-mod staging;
-
-use staging::Staging;
+use super::staging::{IDENTITY, Staging};
+use super::{Progress, SimulateError, hex, identity, pool};
 
 /// What was made.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -41,10 +38,14 @@ pub struct Report {
     pub sequences: usize,
     /// Frames, over all sequences.
     pub frames: usize,
+    /// Of them, how many an earlier run had made.
+    pub found: usize,
     /// Files, the scene included.
     pub files: usize,
     /// Their size.
     pub bytes: u64,
+    /// SHA-256 of what it was made from, hexadecimal: the same scene by the same version gives the same bytes.
+    pub scene: String,
     /// Radar points of a frame, on average.
     pub radar_points: f64,
     /// Radar frames without a point.
@@ -89,6 +90,8 @@ pub fn sequences(scene: &RoomScene) -> Vec<Sequence> {
 /// Counts of what one sequence has.
 #[derive(Clone, Copy, Default)]
 struct Counts {
+    /// Frames that were there.
+    found: usize,
     files: usize,
     bytes: u64,
     radar_points: usize,
@@ -97,8 +100,23 @@ struct Counts {
 }
 
 impl Counts {
+    /// Those of one file.
+    fn of(modality: &str, bytes: u64) -> Self {
+        let points = |width: u64| (bytes / (8 * width)) as usize;
+        let is_radar = modality == "mmwave";
+        Self {
+            found: 0,
+            files: 1,
+            bytes,
+            radar_points: if is_radar { points(5) } else { 0 },
+            empty_radar_frames: usize::from(is_radar && bytes == 0),
+            lidar_points: if modality == "lidar" { points(3) } else { 0 },
+        }
+    }
+
     const fn and(self, other: Self) -> Self {
         Self {
+            found: self.found + other.found,
             files: self.files + other.files,
             bytes: self.bytes + other.bytes,
             radar_points: self.radar_points + other.radar_points,
@@ -111,8 +129,10 @@ impl Counts {
 /// Makes the recording of a scene in a new or empty folder; `progress` counts frames, `threads` = `None` takes as many
 /// as there are cores. The same scene gives the same bytes, whatever the number of threads.
 ///
+/// What a run that was stopped has made is kept beside the folder, and the next run of the same scene goes on from there.
+///
 /// # Errors
-/// [`SimulateError`]; nothing is left behind then.
+/// [`SimulateError`].
 pub fn make(
     scene: &RoomScene,
     folder: &Path,
@@ -120,13 +140,9 @@ pub fn make(
     threads: Option<usize>,
 ) -> Result<Report, SimulateError> {
     let begun = Instant::now();
-    let staging = Staging::new(folder)?;
-    let text = toml::to_string(scene).map_err(|error| SimulateError::Io {
-        path: folder.join("scene.toml"),
-        source: std::io::Error::other(error),
-    })?;
-    let mut counts =
-        Counts { files: 1, bytes: staging.put("scene.toml", text.as_bytes())?, ..Counts::default() };
+    let identity = identity(scene)?;
+    let staging = Staging::new(folder, &identity)?;
+    let mut counts = Counts::of(IDENTITY, identity.len() as u64);
     let (sequences, numbers) = (sequences(scene), scene.mmfi.frames());
     let (done, all) = (AtomicUsize::new(0), sequences.len() * numbers.len());
     let made: Result<Vec<Counts>, SimulateError> = pool(threads)?.install(|| {
@@ -149,7 +165,10 @@ pub fn make(
                         return Err(SimulateError::Stopped);
                     }
                     let frame = Frame { scene, stage, performer: &performer, sequence, number };
-                    let counts = frame.write(&staging, &folder)?;
+                    let counts = match frame.found(&staging, &folder) {
+                        Some(counts) => counts,
+                        None => frame.write(&staging, &folder)?,
+                    };
                     done.fetch_add(1, Ordering::Relaxed);
                     Ok(counts)
                 })
@@ -169,8 +188,10 @@ pub fn make(
         subjects: scene.mmfi.subjects().len(),
         sequences: sequences.len(),
         frames: all,
+        found: counts.found,
         files: counts.files,
         bytes: counts.bytes,
+        scene: hex(&identity),
         radar_points: counts.radar_points as f64 / all.max(1) as f64,
         empty_radar_frames: counts.empty_radar_frames,
         lidar_points: counts.lidar_points as f64 / all.max(1) as f64,
@@ -211,7 +232,7 @@ fn write_truth(
         }
     }
     let bytes = staging.put(&format!("{folder}/ground_truth.npy"), &npy(&[FRAMES, 17, 3], &truth)?)?;
-    Ok(Counts { files: 1, bytes, ..Counts::default() })
+    Ok(Counts::of("ground_truth", bytes))
 }
 
 /// One instant of a sequence.
@@ -225,6 +246,28 @@ struct Frame<'a> {
 }
 
 impl Frame<'_> {
+    fn file(&self, folder: &str, modality: &str, kind: &str) -> String {
+        format!("{folder}/{modality}/frame{:03}.{kind}", self.number)
+    }
+
+    /// Counts of its files, where they are all there already.
+    fn found(&self, staging: &Staging, folder: &str) -> Option<Counts> {
+        let wanted = &self.scene.mmfi;
+        let files = [
+            ("rgb_img", "png", wanted.image.0),
+            ("depth", "png", wanted.depth.0),
+            ("rgb", "npy", true),
+            ("lidar", "bin", wanted.lidar.0),
+            ("mmwave", "bin", wanted.mmwave.0),
+        ];
+        let mut counts = Counts { found: 1, ..Counts::default() };
+        for (modality, kind, _) in files.into_iter().filter(|(.., is_wanted)| *is_wanted) {
+            let bytes = staging.size(&self.file(folder, modality, kind))?;
+            counts = counts.and(Counts::of(modality, bytes));
+        }
+        Some(counts)
+    }
+
     fn write(&self, staging: &Staging, folder: &str) -> Result<Counts, SimulateError> {
         let Self { scene, stage, performer, number, .. } = self;
         let (sequence, wanted) = (self.sequence.number(), &scene.mmfi);
@@ -232,8 +275,8 @@ impl Frame<'_> {
         let caster = performer.caster(&stage.room, seconds);
         let mut counts = Counts::default();
         let put = |counts: &mut Counts, modality: &str, kind: &str, bytes: &[u8]| {
-            counts.files += 1;
-            counts.bytes += staging.put(&format!("{folder}/{modality}/frame{number:03}.{kind}"), bytes)?;
+            let bytes = staging.put(&self.file(folder, modality, kind), bytes)?;
+            *counts = counts.and(Counts::of(modality, bytes));
             Ok::<(), SimulateError>(())
         };
         if let Some(view) = &stage.view {
@@ -252,13 +295,10 @@ impl Frame<'_> {
         put(&mut counts, "rgb", "npy", &npy(&[17, 2], &keypoints)?)?;
         if wanted.lidar.0 {
             let points = cloud::observe(scene, &caster, sequence, *number);
-            counts.lidar_points += points.len();
             put(&mut counts, "lidar", "bin", &doubles(points.iter().flatten()))?;
         }
         if wanted.mmwave.0 {
             let points = points::observe(scene, &caster, sequence, *number);
-            counts.radar_points += points.len();
-            counts.empty_radar_frames += usize::from(points.is_empty());
             let rows: Vec<f64> = points
                 .iter()
                 .flat_map(|point| {

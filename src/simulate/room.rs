@@ -243,10 +243,12 @@ pub struct PointRadar {
     pub doppler_bin_mps: f64,
     /// Doppler bins: speeds beyond half of them wrap around.
     pub doppler_bins: usize,
-    /// Transmitted power less the losses of the receiver's way and of its detection, dBm.
+    /// Transmitted power, dBm.
     pub transmit_dbm: f64,
-    /// Detections are this far above the noise and what is beside them, dB.
+    /// Detections are this far above the noise and what is beside them in range, dB.
     pub threshold_db: f64,
+    /// The same in speed, dB.
+    pub speed_threshold_db: f64,
     /// Whether what stands still is taken away.
     pub removes_still: bool,
     /// Most points of a frame.
@@ -254,17 +256,16 @@ pub struct PointRadar {
 }
 
 impl Default for PointRadar {
-    /// 3.2 GHz of sweep at 60 GHz: 4.7 cm and, over 19 ms, 0.13 m/s. Of the chip's 12 dBm, 15 dB are taken as losses:
-    /// then there are as many points per frame as the radar of MARS gives of a person (mean 30 to 36, 5th percentile
-    /// 6 to 10, 95th 55 to 60).
+    /// 3.2 GHz of sweep at 60 GHz: 4.7 cm and, over 19 ms, 0.13 m/s.
     fn default() -> Self {
         Self {
             range_bin_m: 0.047,
             range_bins: 160,
             doppler_bin_mps: 0.13,
             doppler_bins: 64,
-            transmit_dbm: -3.0,
-            threshold_db: 18.0,
+            transmit_dbm: 12.0,
+            threshold_db: 15.0,
+            speed_threshold_db: 6.0,
             removes_still: true,
             most: 64,
         }
@@ -337,6 +338,7 @@ fn check(scene: &RoomScene, problems: &mut Vec<Problem>) {
     within(problems, "radar.range_bins", radar.range_bins, 2, 1024);
     within(problems, "radar.transmit_dbm", radar.transmit_dbm, -60.0, 60.0);
     within(problems, "radar.threshold_db", radar.threshold_db, 0.0, 60.0);
+    within(problems, "radar.speed_threshold_db", radar.speed_threshold_db, 0.0, 60.0);
     within(problems, "radar.most", radar.most, 1, 4096);
 }
 

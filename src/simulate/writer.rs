@@ -13,24 +13,16 @@
 //!
 //! A file whose capture is not the row's instant carries its time of day: `image_1_09-00-00.012500.jpg`. Where a stream
 //! has no sample the cell is blank.
-//!
-//! Everything is written into a folder beside the target that gets its name at the end: a run that was cut off never
-//! looks like a recording, and the same command goes on where it stopped.
 
 use std::fmt::Write as _;
-use std::fs::{self, File, TryLockError};
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::SimulateError;
 use super::scene::CloudFormat;
+use super::staging::{Staging, Stream};
 
 /// The unit's place.
 const SITE: &str = "unit1/GPS_data/gps_location.txt";
-/// What is being written into the folder beside the target.
-const IDENTITY: &str = "scene.toml";
-/// Held while a process writes.
-const LOCK: &str = "lock";
 
 /// What does not change from row to row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,81 +124,25 @@ impl Names {
 /// Writes one recording.
 #[derive(Debug)]
 pub(super) struct Writer {
-    target: PathBuf,
-    /// Where it is written until it is whole.
-    folder: PathBuf,
+    staging: Staging,
     layout: Layout,
-    /// Held as long as this process writes there.
-    _lock: File,
 }
 
 impl Writer {
-    /// Makes the folders, or finds those of a run of the same `identity` that was cut off.
+    /// Begins a recording, or goes on with one of the same `identity` that was cut off.
     pub(super) fn new(target: &Path, identity: &str, layout: Layout) -> Result<Self, SimulateError> {
-        if let Ok(mut entries) = fs::read_dir(target) {
-            if entries.next().is_some() {
-                return Err(SimulateError::NotEmpty { path: target.to_owned() });
-            }
-        } else if target.exists() {
-            return Err(SimulateError::NotEmpty { path: target.to_owned() });
-        }
-        let name = target.file_name().map(|name| name.to_string_lossy().into_owned());
-        let Some(name) = name else { return Err(SimulateError::NoName { path: target.to_owned() }) };
-        let folder = target.with_file_name(format!(".{name}.part"));
-        let io = |path: &Path| {
-            let path = path.to_owned();
-            move |source| SimulateError::Io { path, source }
-        };
-        fs::create_dir_all(&folder).map_err(io(&folder))?;
-        let path = folder.join(LOCK);
-        let lock = File::create(&path).map_err(io(&path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(SimulateError::Busy { path: folder }),
-            Err(TryLockError::Error(source)) => return Err(SimulateError::Io { path, source }),
-        }
-        let known = folder.join(IDENTITY);
-        if fs::read(&known).ok().as_deref() != Some(identity.as_bytes()) {
-            // Of another scene, or of an older version.
-            for entry in fs::read_dir(&folder).map_err(io(&folder))?.flatten() {
-                let path = entry.path();
-                if path.is_dir() {
-                    fs::remove_dir_all(&path).map_err(io(&path))?;
-                }
-            }
-        }
-        let writer = Self { target: target.to_owned(), folder, layout, _lock: lock };
-        let of_unit =
-            ["camera_data", "lidar_data", "radar_data", "mmWave_data", "GPS_data", "blockage_label"];
-        let of_unit = of_unit.iter().map(|sub| format!("unit1/{sub}"));
-        let further = (3..layout.ues + 2)
-            .flat_map(|unit| ["mmWave_data", "blockage_label"].map(|sub| format!("unit{unit}/{sub}")));
-        let positions = (2..layout.ues + 2).map(|unit| format!("unit{unit}/GPS_data"));
-        for sub in of_unit.chain(further).chain(positions) {
-            let path = writer.folder.join(sub);
-            fs::create_dir_all(&path).map_err(|source| SimulateError::Io { path, source })?;
-        }
-        writer.put(IDENTITY, identity.as_bytes())?;
-        Ok(writer)
-    }
-
-    /// Writes a file, all of it or nothing.
-    pub(super) fn put(&self, name: &str, bytes: &[u8]) -> Result<u64, SimulateError> {
-        let (path, part) = (self.folder.join(name), self.folder.join(format!("{name}.part")));
-        let written = fs::write(&part, bytes).and_then(|()| fs::rename(&part, &path));
-        written.map_err(|source| SimulateError::Io { path, source })?;
-        Ok(bytes.len() as u64)
+        Ok(Self { staging: Staging::new(target, identity)?, layout })
     }
 
     pub(super) fn put_site(&self, text: &str) -> Result<u64, SimulateError> {
-        self.put(SITE, text.as_bytes())
+        self.staging.put(SITE, text.as_bytes())
     }
 
     /// The size of a row's files, where they are all there already.
     pub(super) fn found(&self, names: &Names) -> Option<u64> {
         let size = |name: &str| match name {
             "" => Some(0),
-            name => fs::metadata(self.folder.join(name)).ok().map(|found| found.len()),
+            name => self.staging.size(name),
         };
         let sensors = size(names.mark()).filter(|_| !names.mark().is_empty())?
             + size(&names.camera)?
@@ -219,7 +155,7 @@ impl Writer {
     /// Writes the files of a row; returns their bytes.
     pub(super) fn put_row(&self, names: &Names, files: &Files) -> Result<u64, SimulateError> {
         let put = |name: &str, payload: &Option<Vec<u8>>| match payload {
-            Some(bytes) if !name.is_empty() => self.put(name, bytes),
+            Some(bytes) if !name.is_empty() => self.staging.put(name, bytes),
             _ => Ok(0),
         };
         let mut bytes = put(&names.camera, &files.camera)?
@@ -228,16 +164,14 @@ impl Writer {
         // The first UE's label comes last: it marks the row as whole.
         for ([power, position, label], ue) in names.ues.iter().zip(&files.ues).rev() {
             bytes += put(power, &ue.power)? + put(position, &ue.position)?;
-            bytes += self.put(label, if ue.is_blocked { b"1\n" } else { b"0\n" })?;
+            bytes += self.staging.put(label, if ue.is_blocked { b"1\n" } else { b"0\n" })?;
         }
         Ok(bytes)
     }
 
     /// Begins a file that is written piece by piece.
     pub(super) fn stream(&self, name: &str) -> Result<Stream, SimulateError> {
-        let path = self.folder.join(name);
-        let file = File::create(&path).map_err(|source| SimulateError::Io { path: path.clone(), source })?;
-        Ok(Stream { path, file: std::io::BufWriter::new(file), bytes: 0 })
+        self.staging.stream(name)
     }
 
     /// Writes the index and gives the folder its name.
@@ -268,18 +202,8 @@ impl Writer {
                 cell(first_label),
             );
         }
-        let bytes = self.put(&format!("{name}.csv"), index.as_bytes())?;
-        let io = |path: &Path| {
-            let path = path.to_owned();
-            move |source| SimulateError::Io { path, source }
-        };
-        let lock = self.folder.join(LOCK);
-        fs::remove_file(&lock).map_err(io(&lock))?;
-        // An empty folder may stand where the recording goes.
-        if self.target.exists() {
-            fs::remove_dir(&self.target).map_err(io(&self.target))?;
-        }
-        fs::rename(&self.folder, &self.target).map_err(io(&self.target))?;
+        let bytes = self.staging.put(&format!("{name}.csv"), index.as_bytes())?;
+        self.staging.finish()?;
         Ok(bytes)
     }
 
@@ -291,28 +215,6 @@ impl Writer {
             "index,unit1_rgb,unit1_pwr_60ghz,unit1_lidar,unit1_radar,unit1_loc,unit2_loc,unit1_beam,unit1_max_pwr,\
              time_stamp,seq_index,unit1_blockage{further}\n"
         )
-    }
-}
-
-/// A file that grows.
-#[derive(Debug)]
-pub(super) struct Stream {
-    path: PathBuf,
-    file: std::io::BufWriter<File>,
-    bytes: u64,
-}
-
-impl Stream {
-    /// Adds to it.
-    pub(super) fn put(&mut self, bytes: &[u8]) -> Result<(), SimulateError> {
-        self.bytes += bytes.len() as u64;
-        self.file.write_all(bytes).map_err(|source| SimulateError::Io { path: self.path.clone(), source })
-    }
-
-    /// Ends it; returns its size.
-    pub(super) fn finish(mut self) -> Result<u64, SimulateError> {
-        self.file.flush().map_err(|source| SimulateError::Io { path: self.path.clone(), source })?;
-        Ok(self.bytes)
     }
 }
 
@@ -403,12 +305,12 @@ mod tests {
         writer.put_row(&names[0], &files()).unwrap();
         let row = IndexRow { sequence: 0, time_us: 0, best: Some((3, 0.5)), names: names[0].clone() };
         writer.finish("street", &[row]).unwrap();
-        let index = fs::read_to_string(target.join("street.csv")).unwrap();
+        let index = std::fs::read_to_string(target.join("street.csv")).unwrap();
         let line = index.lines().nth(1).unwrap();
         assert!(line.starts_with("1,./unit1/camera_data/image_1_10-01-01.200000.jpg,"), "{line}");
         assert!(line.contains(",,./unit1/GPS_data/gps_location.txt,"), "no radar: {line}");
         assert_eq!(line.split(',').count(), index.lines().next().unwrap().split(',').count());
         assert!(matches!(Writer::new(&target, "b", LAYOUT), Err(SimulateError::NotEmpty { .. })));
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

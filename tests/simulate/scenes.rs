@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use mmsense::simulate::Scene;
 use mmsense::simulate::scene::{VehicleKind, load};
 use mmsense::simulate::world::{ObjectState, World};
+use mmsense::simulate::{Scene, identity, room};
 use parry3d::math::Vector;
+use sha2::Digest as _;
 
 fn shipped() -> Vec<(PathBuf, Scene)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("recordings");
@@ -89,5 +90,23 @@ fn every_user_is_there_and_passes_many_beams_with_and_without_a_line_of_sight() 
         assert!((0.005..0.3).contains(&share), "{}: {share} blocked", path.display());
         let sweep = angles[angles.len() * 19 / 20] - angles[angles.len() / 20];
         assert!(sweep > 40.0, "{}: {sweep}°", path.display());
+    }
+}
+
+#[test]
+fn shipped_scenes_are_those_whose_realism_was_measured() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("recordings");
+    let measured = std::fs::read_to_string(root.join("REALISM.md")).unwrap();
+    let of_rooms = root.join("scenes/room.toml");
+    let rooms = identity(&room::load(&of_rooms).unwrap()).unwrap();
+    let streets = shipped().into_iter().map(|(path, scene)| (path, identity(&scene).unwrap()));
+    for (path, text) in streets.chain([(of_rooms, rooms)]) {
+        let digest = sha2::Sha256::digest(text.as_bytes());
+        let name: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert!(
+            measured.contains(&name),
+            "{}: measure {name} again, and say so in REALISM.md",
+            path.display()
+        );
     }
 }

@@ -103,11 +103,27 @@ fn files_that_are_not_wanted_are_not_written() {
 }
 
 #[test]
-fn what_is_stopped_or_in_the_way_leaves_nothing() {
+fn what_was_stopped_goes_on_and_gives_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("people");
-    assert!(matches!(make(&scene(""), &path, &|_, _| false, None), Err(SimulateError::Stopped)));
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
-    std::fs::write(&path, b"").unwrap();
+    assert!(matches!(make(&scene(""), &path, &|done, _| done < 5, Some(1)), Err(SimulateError::Stopped)));
+    assert!(!path.exists());
+    let report = make(&scene(""), &path, &|_, _| true, None).unwrap();
+    assert_eq!((report.found, report.frames), (5, 12));
+    let whole = folder.path().join("whole");
+    let at_once = make(&scene(""), &whole, &|_, _| true, None).unwrap();
+    assert!(files(&whole) == files(&path));
+    assert_eq!(at_once, Report { found: 0, seconds: at_once.seconds, ..report });
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
     assert!(matches!(make(&scene(""), &path, &|_, _| true, None), Err(SimulateError::NotEmpty { .. })));
+}
+
+#[test]
+fn a_scene_is_named_by_what_its_recording_was_made_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let scene = scene("");
+    let path = folder.path().join("people");
+    let report = make(&scene, &path, &|_, _| true, None).unwrap();
+    let text = std::fs::read_to_string(path.join("scene.toml")).unwrap();
+    assert_eq!((identity(&scene).unwrap(), hex(&text)), (text, report.scene));
 }

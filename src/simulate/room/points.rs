@@ -34,6 +34,7 @@ pub fn observe(scene: &RoomScene, caster: &Caster, sequence: usize, frame: usize
         chirps: keys.doppler_bins,
         transmit_dbm: keys.transmit_dbm,
         threshold_db: keys.threshold_db,
+        speed_threshold_db: keys.speed_threshold_db,
         removes_still: keys.removes_still,
         ..RoomRadar::default()
     };
