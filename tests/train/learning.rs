@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use candle_core::Device;
 use mmsense::config;
 use mmsense::model::{NetworkConfig, Task, deployed};
-use mmsense::train::data::DataSet;
 use mmsense::train::data::recording::{self, Request, Resolution};
 use mmsense::train::data::split::{Shares, Split};
+use mmsense::train::data::{DataSet, Reading};
 use mmsense::train::evaluate::{self, Asking};
 use mmsense::train::recipe::{self, Recipe};
 use mmsense::train::score;
@@ -111,6 +111,33 @@ fn labels_are_those_of_the_recording() {
 }
 
 #[test]
+fn sensors_of_a_simulated_recording_stand_as_its_scene_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let (recording, pipeline) = prepare(folder.path());
+    let place = |data: &DataSet| {
+        let positions =
+            data.examples[0].places.iter().flatten().map(|place| data.reading(place.reading).unwrap());
+        positions
+            .filter_map(|reading| match reading {
+                Reading::Position([x, y, ..]) => Some([50.0 * x, 50.0 * y]),
+                _ => None,
+            })
+            .next_back()
+            .unwrap()
+    };
+    let before = place(&open(folder.path(), &recording, &pipeline));
+    // 0.0002 degrees north of the unit: 22 m ahead of one that looks north, 22 m to the right of one that looks west.
+    assert!((before[1] - 22.2).abs() < 0.2, "{before:?}");
+    let scene = "[site]\nlatitude = 33.42\nlongitude = -111.93\nheading_deg = 270.0\n";
+    fs::write(recording.join("scene.toml"), scene).unwrap();
+    let after = place(&open(folder.path(), &recording, &pipeline));
+    assert!(
+        (after[0] - before[1]).abs() < 0.01 && (after[1] + before[0]).abs() < 0.01,
+        "{before:?} {after:?}"
+    );
+}
+
+#[test]
 fn no_report_of_the_instant_or_later_is_an_input() {
     let folder = tempfile::tempdir().unwrap();
     let (recording, pipeline) = prepare(folder.path());
@@ -159,6 +186,24 @@ fn a_split_goes_through_no_group() {
     let row = leaking.test.pop().unwrap();
     leaking.train.push(row);
     assert_eq!(leaking.shared_groups(&data).len(), 1);
+}
+
+#[test]
+fn shipped_recipes_name_what_is_there() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/recipes");
+    let mut count = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let recipe = recipe::load(&path).unwrap_or_else(|error| panic!("{error}"));
+        let network = config::load_network(&recipe.network).unwrap();
+        assert!(recipe.tasks.iter().all(|task| network.tasks.contains(task)), "{}", path.display());
+        for entry in &recipe.data {
+            config::load(&entry.pipeline).unwrap_or_else(|error| panic!("{error}"));
+            assert!(entry.scene.as_ref().is_none_or(|scene| scene.is_file()), "{}", entry.name);
+        }
+        count += 1;
+    }
+    assert!(count > 0);
 }
 
 fn recipe(folder: &Path, output: &str) -> Recipe {

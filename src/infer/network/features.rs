@@ -143,7 +143,9 @@ impl Heard {
     /// Of linear powers.
     #[must_use]
     pub fn new(age_s: f32, linear: &[f64]) -> Self {
-        Self { age_s, db: linear.iter().map(|power| (10.0 * power.max(0.0).log10()) as f32).collect() }
+        // No maximum with 0: it would make a number of what was not measured.
+        let db = |power: &f64| if *power <= 0.0 { f32::NEG_INFINITY } else { (10.0 * power.log10()) as f32 };
+        Self { age_s, db: linear.iter().map(db).collect() }
     }
 }
 

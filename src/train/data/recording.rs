@@ -86,6 +86,14 @@ pub enum CollectError {
         /// Why.
         source: serde_json::Error,
     },
+    /// The scene beside a simulated recording.
+    #[error("{}: {reason}", path.display())]
+    Scene {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// There is nothing to learn.
     #[error("{}: no frame has a label for any of {tasks:?}", path.display())]
     NoLabels {
@@ -212,6 +220,27 @@ impl Predictor for Collector {
     }
 }
 
+/// What a scene beside a simulated recording says of the unit.
+#[derive(Deserialize)]
+struct Standing {
+    site: config::Site,
+    #[serde(default)]
+    pose: config::Poses,
+    #[serde(default)]
+    radar: config::Radar,
+}
+
+/// A simulated recording has its scene beside it, and the scene knows where the sensors stood: not the pipeline file, which
+/// many scenes share.
+fn stand_as_in_scene(pipeline: &mut Pipeline, recording: &Path) -> Result<(), CollectError> {
+    let path = recording.join("scene.toml");
+    let Ok(text) = fs::read_to_string(&path) else { return Ok(()) };
+    let Standing { site, pose, radar } = toml::from_str(&text)
+        .map_err(|error| CollectError::Scene { path, reason: error.message().to_owned() })?;
+    (pipeline.site, pipeline.pose, pipeline.radar) = (Some(site), pose, radar);
+    Ok(())
+}
+
 /// Everything that decides what is kept of a recording.
 fn identity(recording: &Recording, pipeline: &Pipeline, resolution: Resolution) -> String {
     let mut hash = Sha256::new();
@@ -300,6 +329,7 @@ pub struct Request<'a> {
 /// [`CollectError`] when it cannot be read, or nothing in it can be learned.
 pub fn open(request: &Request<'_>) -> Result<DataSet, CollectError> {
     let mut pipeline = config::load(request.pipeline)?;
+    stand_as_in_scene(&mut pipeline, request.path)?;
     let options = Options::of(&pipeline.input.recording);
     let recording = Recording::open(request.path, &options)?;
     fill_in(&mut pipeline, &recording);
