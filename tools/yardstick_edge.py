@@ -74,7 +74,7 @@ class PointEncoder(yardstick_points.Encoder):
 
 
 class LinkEncoder(nn.Module):
-    def __init__(self, tokens, width, features=2064, hidden=320, share=32):
+    def __init__(self, tokens, width, features=2064, hidden=224, share=32):
         super().__init__()
         self.first = nn.Linear(features, hidden)
         self.second = nn.Linear(hidden, tokens * share)

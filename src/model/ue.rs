@@ -36,7 +36,7 @@ pub struct ReportEncoder {
 }
 
 /// Width of the first layer.
-pub(super) const LINK_HIDDEN: usize = 320;
+pub(super) const LINK_HIDDEN: usize = 224;
 /// Numbers of the second layer that each token is made of.
 pub(super) const LINK_SHARE: usize = 32;
 /// Dropout behind both layers.

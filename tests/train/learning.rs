@@ -299,7 +299,7 @@ fn a_run_that_was_stopped_comes_to_the_same_bytes_and_learns() {
         let losses: Vec<f64> =
             validations(&whole).iter().map(|line| line["losses"]["beam"].as_f64().unwrap()).collect();
         // A network of a few thousand numbers and two dozen passes over 60 examples: some of it.
-        assert!(losses.last().unwrap() + 0.05 < losses[0], "it has learned nothing: {losses:?}");
+        assert!(losses.last().unwrap() + 0.02 < losses[0], "it has learned nothing: {losses:?}");
 
         // What a unit would run, beside the simple predictors.
         let (network, fit) = deployed::load(&model, &Device::Cpu).unwrap();

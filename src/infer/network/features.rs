@@ -282,6 +282,8 @@ mod tests {
             let linear: Vec<f64> = (0..beams).map(|beam| fall(beam as f64 / (beams - 1) as f64)).collect();
             let mut holed = linear.clone();
             holed[beams / 2] = f64::NAN;
+            // A bin goes by the nearest beam, beside the hole by the next one.
+            let near = 0.03 + 1.3 / (beams - 1) as f32;
             for powers in [linear, holed] {
                 let features = grid.features(&[Heard::new(0.1, &powers)]);
                 assert_eq!(features.len(), LINK_FEATURES);
