@@ -290,7 +290,7 @@ mod tests {
                 for (bin, &found) in bins(&features, 0, 0)[..LINK_BINS].iter().enumerate() {
                     let wanted = 0.5 - 6.3 / 5.0 * bin as f32 / (LINK_BINS - 1) as f32;
                     assert!(
-                        (found - wanted).abs() < 0.06,
+                        (found - wanted).abs() < near,
                         "{beams} beams, bin {bin}: {found}, wanted {wanted}"
                     );
                 }
