@@ -5,7 +5,7 @@ use candle_nn::VarBuilder;
 
 use super::layers::{LayerNorm, Mlp};
 
-/// Mean of the tokens `[R, T, d]` that count in `mask` `[R, T]`, to `[R, d]`. The backbone will stand in its place.
+/// Mean of the tokens `[R, T, d]` that count in `mask` `[R, T]`, to `[R, d]`.
 ///
 /// # Errors
 /// When shapes disagree.

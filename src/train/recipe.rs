@@ -262,12 +262,14 @@ impl Optimiser {
     }
 }
 
-/// Reads a recipe with all that it extends. Paths in it are taken relative to the file that states them.
+/// Reads a recipe with all that it extends. Paths in it are taken relative to the file that states them, and are whole
+/// paths then: the recipe that a run writes beside its results reads the same from there.
 ///
 /// # Errors
 /// [`ConfigError`] with every problem.
 pub fn load(path: &Path) -> Result<Recipe, ConfigError> {
-    let table = read(path, DEPTH)?;
+    let whole = std::path::absolute(path).map_err(|error| fail(path, "", error.to_string()))?;
+    let table = read(&whole, DEPTH)?;
     let text = toml::to_string(&table).map_err(|error| fail(path, "", error.to_string()))?;
     parse_checked(path, &text, check)
 }

@@ -277,7 +277,7 @@ mod tests {
         let book = Codebook::default();
         for beams in [16usize, 64, 100] {
             let grid = BeamGrid::new(&beam_directions(&book, beams));
-            // Falls by 0.1 dB of the whole codebook's width per beam of 64.
+            // Falls by 6.3 dB from the first beam to the last, however many there are.
             let fall = |share: f64| 10f64.powf(-0.63 * share);
             let linear: Vec<f64> = (0..beams).map(|beam| fall(beam as f64 / (beams - 1) as f64)).collect();
             let mut holed = linear.clone();
