@@ -51,7 +51,7 @@ pub(super) fn replace(recipe: &mut Recipe, data: &[(String, PathBuf)]) -> Result
                 "--data: found `{name}`, the recipe's data sets are {known}"
             )));
         };
-        entry.recording = Some(path.clone());
+        entry.recording = Some(std::path::absolute(path).map_err(Failure::usage)?);
         entry.scene = None;
     }
     match recipe.data.iter().find(|entry| entry.recording.is_none() && entry.scene.is_none()) {
