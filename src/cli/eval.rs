@@ -11,7 +11,7 @@ use super::{Failure, Format, Outcome, shutdown, text, train};
 use crate::infer::device::{self, DeviceChoice};
 use crate::model::deployed;
 use crate::model::{Input, MODALITIES, Network};
-use crate::train::data::{DataSet, recording};
+use crate::train::data::DataSet;
 use crate::train::evaluate::{self, Asking};
 use crate::train::recipe::{self, Recipe};
 use crate::train::score::{self, Question};
@@ -65,7 +65,7 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
     let (network, fit) = deployed::load(&arguments.checkpoint, &opened.device).map_err(Failure::usage)?;
     let mut recipe = recipe::load(&folder.join(RECIPE)).map_err(Failure::usage)?;
     let simple = simple(&folder.join(SIMPLE))?;
-    let mut without = [false; MODALITIES];
+    let mut without = recipe.hidden();
     for input in &arguments.without {
         if let Some(hidden) = without.get_mut(input.place()) {
             *hidden = true;
@@ -142,10 +142,12 @@ fn foreign(
     let mut entry = entry.clone();
     entry.name = path.file_name().map_or_else(|| "recording".into(), |name| name.to_string_lossy().into());
     if let Some(pipeline) = pipeline {
-        pipeline.clone_into(&mut entry.pipeline);
+        entry.pipeline = Some(pipeline.to_owned());
     }
+    // It is another one, all of which is asked.
+    entry.files.clear();
     let tasks = recipe.tasks(network.config());
-    recording::open(&train::request(recipe, network.config(), &entry, path, &tasks)).map_err(Failure::usage)
+    train::open(recipe, network.config(), &entry, path, &tasks)
 }
 
 fn measure(

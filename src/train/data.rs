@@ -17,6 +17,7 @@ use crate::model::ue::POSITION_FEATURES;
 use crate::model::{Cloud, MODALITIES};
 use crate::time::CaptureTime;
 
+pub mod archive;
 pub mod recording;
 pub mod split;
 pub mod store;

@@ -3,6 +3,7 @@
 //! ```text
 //!  OUTPUT/recipe.toml            the recipe as it was read
 //!  OUTPUT/log.jsonl              a line every few steps and at each validation
+//!  OUTPUT/events.out.tfevents.*  the same for TensorBoard
 //!  OUTPUT/last/, OUTPUT/best/    weights, running mean of weights, optimiser, where it stands
 //!  OUTPUT/model.safetensors      what a unit runs: the best weights, calibrated on validation
 //! ```
@@ -12,7 +13,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -20,13 +20,13 @@ use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::VarBuilder;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::batch::{Batch, Making, Order};
 use super::data::DataSet;
 use super::data::split::Split;
 use super::evaluate::{self, Answers, Asking};
+use super::log::{At, Log};
 use super::measures::argmax;
 use super::measures::calibration::temperature_of_classes;
 use super::optimiser::{AdamW, AdamWConfig, Factors};
@@ -41,7 +41,7 @@ use crate::model::deployed::{self, Fit};
 use crate::model::layers::{Mode, Statistics};
 use crate::model::parameters::Parameters;
 use crate::model::tasks::{Sizes, Task};
-use crate::model::{MODALITIES, Network, Purpose, seeded};
+use crate::model::{Network, Purpose, seeded};
 
 /// Batches that are ready before they are wanted.
 const AHEAD: usize = 2;
@@ -234,6 +234,12 @@ impl<'a> Trainer<'a> {
         (stage.epochs * longest as f64).ceil() as u64
     }
 
+    /// Steps done in all stages.
+    fn total(&self, state: &State) -> u64 {
+        let before = self.recipe.stage.iter().enumerate().take(state.stage);
+        before.map(|(number, stage)| self.steps(stage, &self.orders(number))).sum::<u64>() + state.step
+    }
+
     fn runs_per_batch(&self) -> usize {
         (self.recipe.batch.rows / self.recipe.batch.run).max(1)
     }
@@ -256,7 +262,7 @@ impl<'a> Trainer<'a> {
                 see: of_stage.see,
                 slots: of_stage.slots.unwrap_or(usize::MAX),
                 augment: Some(&self.recipe.augment),
-                without: [false; MODALITIES],
+                without: self.recipe.hidden(),
                 losses: &self.recipe.loss,
                 tasks: &part.tasks,
             };
@@ -285,7 +291,8 @@ impl<'a> Trainer<'a> {
         let file = self.output(RECIPE);
         fs::write(&file, text).map_err(io(&file))?;
         let mut state = self.resume()?;
-        let mut log = Log::open(&self.output("log.jsonl"), &state)?;
+        let at = At { stage: state.stage, step: state.step, total: self.total(&state) };
+        let mut log = Log::open(&self.recipe.output, at)?;
         let mut tensors = None;
         while let Some(stage) = self.recipe.stage.get(state.stage).filter(|_| !state.done) {
             let last = self.output("last");
@@ -359,13 +366,15 @@ impl<'a> Trainer<'a> {
                 let mut going = true;
                 if since.begun.elapsed() >= TELL_EVERY || state.step == steps {
                     let standing = since.standing(stage, state.step, steps, moving)?;
-                    log.write(number, state.step, "train", &standing)?;
+                    let at = At { stage: number, step: state.step, total: self.total(state) };
+                    log.standing(at, &standing)?;
                     going = tell(&Event::Standing(standing));
                     since = Since::new();
                 }
                 if going && (state.step.is_multiple_of(every) || state.step == steps) {
                     let validated = self.validate(stage, state, moving)?;
-                    log.write(number, state.step, "validation", &validated)?;
+                    let at = At { stage: number, step: state.step, total: self.total(state) };
+                    log.validated(at, &validated)?;
                     going = tell(&Event::Validated(validated));
                     since = Since::new();
                     if stage.patience.is_some_and(|patience| state.since_best >= patience) {
@@ -531,7 +540,7 @@ impl<'a> Trainer<'a> {
             tasks: &part.tasks,
             batch: self.recipe.batch,
             losses: &self.recipe.loss,
-            without: [false; MODALITIES],
+            without: self.recipe.hidden(),
         };
         evaluate::ask(network, &part.data, examples, &asking)
     }
@@ -732,48 +741,5 @@ impl Since {
             waiting: self.waited.as_secs_f64() / seconds,
             left_s: (steps - step) as f64 * seconds / self.steps.max(1) as f64,
         })
-    }
-}
-
-/// The log: JSON lines.
-struct Log {
-    path: PathBuf,
-    file: fs::File,
-}
-
-impl Log {
-    /// Opens the log of a run; lines from behind where it stands are dropped: they come again.
-    fn open(path: &Path, state: &State) -> Result<Self, TrainError> {
-        let io = |source| TrainError::Io { file: path.to_owned(), source };
-        let before = fs::read_to_string(path).unwrap_or_default();
-        let is_before = |line: &&str| {
-            let line: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
-            let number = |key: &str| line.get(key).and_then(serde_json::Value::as_u64);
-            let at = (number("stage_number"), number("step"));
-            matches!(at, (Some(stage), Some(step)) if (stage, step) <= (state.stage as u64, state.step))
-        };
-        let kept: Vec<&str> = before.lines().filter(is_before).collect();
-        let mut file = fs::File::create(path).map_err(io)?;
-        for line in kept {
-            writeln!(file, "{line}").map_err(io)?;
-        }
-        Ok(Self { path: path.to_owned(), file })
-    }
-
-    fn write(
-        &mut self,
-        stage: usize,
-        step: u64,
-        kind: &str,
-        what: &impl Serialize,
-    ) -> Result<(), TrainError> {
-        let mut line = json!({ "type": kind, "stage_number": stage, "step": step });
-        if let (Some(line), Ok(serde_json::Value::Object(what))) =
-            (line.as_object_mut(), serde_json::to_value(what))
-        {
-            line.extend(what);
-        }
-        let io = |source| TrainError::Io { file: self.path.clone(), source };
-        writeln!(self.file, "{line}").map_err(io)
     }
 }

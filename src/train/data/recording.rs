@@ -223,11 +223,12 @@ impl Predictor for Collector {
 /// What a scene beside a simulated recording says of the unit.
 #[derive(Deserialize)]
 struct Standing {
-    site: config::Site,
+    /// Left out in rooms, in which nothing is placed on a map.
+    site: Option<config::Site>,
     #[serde(default)]
     pose: config::Poses,
-    #[serde(default)]
-    radar: config::Radar,
+    /// Of a street, how its radar's cubes are read; of a room, how its radar measures, which points do not need.
+    radar: Option<toml::Value>,
 }
 
 /// A simulated recording has its scene beside it, and the scene knows where the sensors stood: not the pipeline file, which
@@ -235,9 +236,19 @@ struct Standing {
 fn stand_as_in_scene(pipeline: &mut Pipeline, recording: &Path) -> Result<(), CollectError> {
     let path = recording.join("scene.toml");
     let Ok(text) = fs::read_to_string(&path) else { return Ok(()) };
-    let Standing { site, pose, radar } = toml::from_str(&text)
-        .map_err(|error| CollectError::Scene { path, reason: error.message().to_owned() })?;
-    (pipeline.site, pipeline.pose, pipeline.radar) = (Some(site), pose, radar);
+    let wrong = |error: toml::de::Error| CollectError::Scene {
+        path: path.clone(),
+        reason: error.message().to_owned(),
+    };
+    let Standing { site, pose, radar } = toml::from_str(&text).map_err(wrong)?;
+    pipeline.pose = pose;
+    if let Some(site) = site {
+        pipeline.site = Some(site);
+        pipeline.radar = match radar {
+            Some(radar) => radar.try_into().map_err(wrong)?,
+            None => config::Radar::default(),
+        };
+    }
     Ok(())
 }
 
