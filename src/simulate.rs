@@ -202,7 +202,7 @@ impl<'a> Twin<'a> {
         for antenna in self.world.antennas(at.sequence, seconds) {
             let mut noise = channel::noise(self.scene, at.sequence, at.frame, antenna.ue);
             if let Some(link) = links.get_mut(antenna.ue) {
-                let measured = channel::measure(
+                *link = Some(channel::measure(
                     self.scene,
                     &caster,
                     &reflectors,
@@ -210,8 +210,7 @@ impl<'a> Twin<'a> {
                     antenna.object,
                     at.sequence,
                     &mut noise,
-                );
-                *link = Some(measured.state);
+                ));
             }
         }
         links

@@ -12,8 +12,8 @@ use crate::infer::device;
 use crate::model::Task;
 use crate::model::config::NetworkConfig;
 use crate::train::data::recording::{self, Resolution};
-use crate::train::data::{DataSet, archive};
 use crate::train::data::split::Split;
+use crate::train::data::{DataSet, archive};
 use crate::train::recipe::{self, DataEntry, Recipe, Use};
 use crate::train::trainer::{Ended, Event, Part, Trainer};
 
@@ -108,6 +108,7 @@ fn train(
     format: Format,
 ) -> Result<Outcome, Failure> {
     let trainer = Trainer::new(recipe, config, parts, opened.device.clone()).map_err(Failure::usage)?;
+    note_data(recipe, parts)?;
     let mut tell = |event: &Event| {
         match (event, format) {
             (Event::Standing(standing), Format::Text) => text::progress(show_standing(standing)),
@@ -148,6 +149,29 @@ fn train(
         }
     }
     Ok(Outcome::Done)
+}
+
+/// What was learned from, beside a checkpoint.
+const DATA: &str = "data.json";
+
+/// Writes down what is learned from: how many examples, and of which scene a simulated recording was made.
+fn note_data(recipe: &Recipe, parts: &[Part]) -> Result<(), Failure> {
+    let notes: Vec<serde_json::Value> = parts
+        .iter()
+        .map(|part| {
+            json!({
+                "name": part.data.name,
+                "scene_sha256": part.data.scene,
+                "groups": part.data.groups.len(),
+                "examples": { "train": part.split.train.len(), "validation": part.split.validation.len(), "test": part.split.test.len() },
+            })
+        })
+        .collect();
+    let file = recipe.output.join(DATA);
+    let text = serde_json::to_vec_pretty(&notes).map_err(Failure::failed)?;
+    std::fs::create_dir_all(&recipe.output)
+        .and_then(|()| std::fs::write(&file, text))
+        .map_err(|error| Failure::Failed(format!("{}: {error}", file.display())))
 }
 
 fn show_standing(standing: &crate::train::trainer::Standing) -> String {

@@ -79,7 +79,8 @@ pub fn load(path: &Path) -> Result<Pipeline, ConfigError> {
 pub fn load_network(path: &Path) -> Result<NetworkConfig, ConfigError> {
     let text = read_extending(path, "the network's configuration", &|folder, table| {
         let mut of = |section: &[&str], keys: &[&str]| {
-            let inner = section.iter().try_fold(&mut *table, |table, &key| table.get_mut(key)?.as_table_mut());
+            let inner =
+                section.iter().try_fold(&mut *table, |table, &key| table.get_mut(key)?.as_table_mut());
             let Some(inner) = inner else { return };
             keys.iter().for_each(|&key| place(folder, inner.get_mut(key)));
         };

@@ -115,7 +115,9 @@ pub(crate) fn numbers(bytes: &[u8]) -> Result<Numbers, String> {
     let kind = header.dtype().descr();
     let file = npyz::NpyFile::with_header(header, values);
     let read = match kind.as_str() {
-        "'|b1'" => file.into_vec().map(|all| all.into_iter().map(|value: bool| f64::from(u8::from(value))).collect()),
+        "'|b1'" => {
+            file.into_vec().map(|all| all.into_iter().map(|value: bool| f64::from(u8::from(value))).collect())
+        }
         "'|u1'" => file.into_vec().map(|all| all.into_iter().map(|value: u8| f64::from(value)).collect()),
         "'<i2'" => file.into_vec().map(|all| all.into_iter().map(|value: i16| f64::from(value)).collect()),
         "'<i4'" => file.into_vec().map(|all| all.into_iter().map(|value: i32| f64::from(value)).collect()),

@@ -63,16 +63,6 @@ impl LinkState {
     }
 }
 
-/// What the link does at one instant, and why.
-#[derive(Clone, Debug)]
-pub(super) struct Measured {
-    pub(super) state: LinkState,
-    /// Linear power per beam without measurement noise, the floor included.
-    clean: Vec<f64>,
-    /// The ways of the wave, the line of sight first.
-    paths: Vec<Path>,
-}
-
 fn strongest(power: &[f64]) -> (usize, f64) {
     power.iter().copied().enumerate().max_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or((0, 0.0))
 }
@@ -103,19 +93,24 @@ struct Path {
     gain: Complex64,
 }
 
-/// Measures the link between the unit and the antenna at `ue`, in the unit frame, which `object` carries.
-///
-/// `random` is the stream of the measurement noise: see [`noise`].
-pub(super) fn measure(
+/// How the wave reaches an antenna.
+struct Traced {
+    /// Its ways, the line of sight first.
+    paths: Vec<Path>,
+    /// See [`LinkState::excess_db`].
+    excess_db: f64,
+    is_line_of_sight: bool,
+}
+
+/// Follows the wave between the unit and the antenna at `ue`, in the unit frame, which `object` carries.
+fn trace(
     scene: &Scene,
     caster: &Caster,
     reflectors: &[Reflector],
     ue: Vector,
     object: ObjectId,
     sequence: usize,
-    random: &mut Random,
-) -> Measured {
-    let link = &scene.link;
+) -> Traced {
     let tracer = Tracer::new(scene, caster, ue, object, sequence);
     let straight = Leg::new(tracer.unit, ue);
     let excess_db = straight.map_or(0.0, |leg| tracer.obstacles.loss_db(&leg, &[]));
@@ -127,6 +122,24 @@ pub(super) fn measure(
     for first in facing(tracer.unit) {
         paths.extend(last.iter().filter_map(|second| tracer.mirrors(first, second)));
     }
+    Traced { paths, excess_db, is_line_of_sight: straight.is_none_or(|leg| !tracer.obstacles.cut(&leg)) }
+}
+
+/// Measures the link between the unit and the antenna at `ue`, in the unit frame, which `object` carries.
+///
+/// `random` is the stream of the measurement noise: see [`noise`].
+pub(super) fn measure(
+    scene: &Scene,
+    caster: &Caster,
+    reflectors: &[Reflector],
+    ue: Vector,
+    object: ObjectId,
+    sequence: usize,
+    random: &mut Random,
+) -> LinkState {
+    let link = &scene.link;
+    let Traced { paths, excess_db, is_line_of_sight } =
+        trace(scene, caster, reflectors, ue, object, sequence);
     let mut fields = vec![Complex64::ZERO; scene.beams()];
     let beams = Beams::new(scene);
     for path in &paths {
@@ -136,14 +149,13 @@ pub(super) fn measure(
     }
     let signals: Vec<f64> = fields.iter().map(|field| link.power_at_10_m * field.norm_sqr()).collect();
     let clean: Vec<f64> = signals.iter().map(|&signal| receiver::expected(link, signal)).collect();
-    let state = LinkState {
+    LinkState {
         power: signals.iter().map(|&signal| receiver::read(link, signal, random)).collect(),
         best_clean: strongest(&clean),
         is_blocked: excess_db >= link.blocked_db,
         excess_db,
-        is_line_of_sight: straight.is_none_or(|leg| !tracer.obstacles.cut(&leg)),
-    };
-    Measured { state, clean, paths }
+        is_line_of_sight,
+    }
 }
 
 /// The stream of a link's measurement noise.
@@ -334,9 +346,17 @@ mod tests {
         )
     }
 
-    fn state(scene: &Scene, moving: Vec<Solid>, mirrors: &[Reflector], ue: Vector) -> Measured {
+    struct Found {
+        state: LinkState,
+        paths: Vec<Path>,
+    }
+
+    fn state(scene: &Scene, moving: Vec<Solid>, mirrors: &[Reflector], ue: Vector) -> Found {
         let caster = Caster::new(Arc::default(), Solids::new(moving));
-        measure(scene, &caster, mirrors, ue, OWN, 0, &mut noise(scene, 0, 0, 0))
+        Found {
+            state: measure(scene, &caster, mirrors, ue, OWN, 0, &mut noise(scene, 0, 0, 0)),
+            paths: trace(scene, &caster, mirrors, ue, OWN, 0).paths,
+        }
     }
 
     fn db(ratio: f64) -> f64 {
@@ -444,7 +464,8 @@ mod tests {
             "{}",
             near.state.excess_db
         );
-        assert!(cut.state.is_blocked && !cut.state.is_line_of_sight && cut.state.excess_db > 20.0,
+        assert!(
+            cut.state.is_blocked && !cut.state.is_line_of_sight && cut.state.excess_db > 20.0,
             "{}",
             cut.state.excess_db
         );
@@ -481,10 +502,10 @@ mod tests {
             measure(&scene, &caster, &[], ue, OWN, 0, &mut noise(&scene, 0, frame, 0))
         };
         let (one, two) = (at(0), at(1));
-        assert_eq!(one.state, at(0).state);
-        assert_eq!(one.clean, two.clean);
-        assert!(one.state.power.iter().zip(&two.state.power).all(|(a, b)| a != b && db(a / b).abs() < 1.5));
-        assert!(one.clean.iter().all(|&power| power >= scene.link.floor));
+        assert_eq!(one, at(0));
+        assert_eq!(one.best_clean, two.best_clean);
+        assert!(one.power.iter().zip(&two.power).all(|(a, b)| a != b && db(a / b).abs() < 1.5));
+        assert!(one.best_clean.1 >= scene.link.floor);
     }
 
     #[test]

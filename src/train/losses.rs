@@ -148,11 +148,8 @@ pub fn hazard_loss(scores: &Tensor, rows: &[Vec<Interval>], positive_weight: f64
     let blocked = of(|interval| interval == Interval::Blocked)?;
     let counts = of(|interval| matches!(interval, Interval::Clear | Interval::Blocked))?;
     let mut total = (binary_terms(scores, &blocked, positive_weight)? * counts)?.sum_all()?;
-    let open: Vec<u32> = (0u32..)
-        .zip(rows)
-        .filter(|(_, row)| row.contains(&Interval::Among))
-        .map(|(row, _)| row)
-        .collect();
+    let open: Vec<u32> =
+        (0u32..).zip(rows).filter(|(_, row)| row.contains(&Interval::Among)).map(|(row, _)| row).collect();
     if !open.is_empty() {
         /// Keeps the logarithm finite where the network is sure that nothing comes.
         const EPS: f64 = 1e-6;

@@ -11,9 +11,9 @@ use super::optimiser::Rates;
 use crate::config::load::{parse_checked, place, read_extending, within};
 use crate::config::{ConfigError, Problem};
 use crate::infer::device::DeviceChoice;
-use crate::model::{Input, MODALITIES, Task};
 use crate::model::baselines::Stage as Llm4WmStage;
 use crate::model::config::NetworkConfig;
+use crate::model::{Input, MODALITIES, Task};
 
 /// A recipe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -319,12 +319,18 @@ fn check(recipe: &Recipe, problems: &mut Vec<Problem>) {
         }
         if !archive && entry.files.len() > 1 {
             let found = entry.files.len();
-            add(&format!("data[{number}].files"), format!("found {found}, allowed is one index of a recording"));
+            add(
+                &format!("data[{number}].files"),
+                format!("found {found}, allowed is one index of a recording"),
+            );
         }
         let Windowing { slots, frames, every } = entry.windowing;
         for (key, value) in [("slots", slots), ("frames", frames), ("every", every)] {
             if !(1..=1000).contains(&value) {
-                add(&format!("data[{number}].windowing.{key}"), format!("found {value}, allowed is 1 to 1000"));
+                add(
+                    &format!("data[{number}].windowing.{key}"),
+                    format!("found {value}, allowed is 1 to 1000"),
+                );
             }
         }
         if !(0.0..=1.0).contains(&(entry.shares.validation + entry.shares.test))

@@ -217,9 +217,21 @@ impl<'a> Trainer<'a> {
             Some(tensors) => VarBuilder::from_tensors(tensors.clone(), DType::F32, &self.device),
             None => seeded::fresh_weights(self.config.seed, &self.device),
         };
+        let frozen = &stage.freeze;
         let (config, stage) = (self.config.clone(), stage.clone());
         let (vb, parameters) = Parameters::watch(source, move |name| !Self::is_frozen(&config, &stage, name));
         let network = Network::build(self.config, self.sizes, Purpose::Training, &vb)?;
+        let all = parameters.all();
+        let of_none = |prefix: &&String| !all.iter().any(|(name, _)| name.starts_with(prefix.as_str()));
+        if let Some(prefix) = frozen.iter().find(of_none) {
+            let mut known: Vec<&str> = all.iter().filter_map(|(name, _)| name.split('.').next()).collect();
+            known.sort_unstable();
+            known.dedup();
+            return Err(TrainError::Data(format!(
+                "freeze: found `{prefix}`, no parameter begins like that; they begin with {}",
+                known.join(", ")
+            )));
+        }
         let uncertainty = Uncertainty::load(&self.tasks, &vb.pp(uncertainty::PREFIX))?;
         let rates = self.recipe.optimiser.rates();
         let optimiser =

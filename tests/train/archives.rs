@@ -56,7 +56,8 @@ fn heights(data: &DataSet, example: usize, slot: usize) -> Vec<f32> {
     let place = data.examples[example].places[slot * MODALITIES + Input::Radar.place()];
     let Some(place) = place else { return Vec::new() };
     let Reading::Cloud(cloud) = data.reading(place.reading).unwrap() else { panic!("no cloud") };
-    let mut heights: Vec<f32> = cloud.positions.iter().map(|place| (place[2] * 50.0 * 8.0).round() / 8.0).collect();
+    let mut heights: Vec<f32> =
+        cloud.positions.iter().map(|place| (place[2] * 50.0 * 8.0).round() / 8.0).collect();
     heights.sort_by(f32::total_cmp);
     heights
 }
@@ -70,8 +71,8 @@ fn frames_of_mars_are_merged_within_a_run_and_keep_their_joints() {
     });
     fs::write(folder.path().join("notes.txt"), "no archive").unwrap();
     let windowing = Windowing { slots: 1, frames: 3, every: 1 };
-    let data =
-        archive::open(&request(folder.path(), Layout::Mars, &[Task::Pose, Task::Activity], windowing)).unwrap();
+    let data = archive::open(&request(folder.path(), Layout::Mars, &[Task::Pose, Task::Activity], windowing))
+        .unwrap();
     assert_eq!(data.examples.len(), 5);
     assert_eq!(data.groups, ["set/subject9/movement 1", "set/subject9/movement 2"]);
     assert_eq!((data.shape.sizes.joints, data.shape.sizes.activities), (25, 10));
@@ -124,15 +125,13 @@ fn windows_of_radhar_are_whole_and_share_their_readings() {
 
 /// Windows of frames that are known by a number each.
 fn windows(path: &Path, windows: &[[u32; 3]], labels: &[f64]) {
-    let power = |frame: u32, beam: usize| f64::from(frame) + if beam == 30 { 1e4 } else { beam as f64 / 100.0 };
+    let power =
+        |frame: u32, beam: usize| f64::from(frame) + if beam == 30 { 1e4 } else { beam as f64 / 100.0 };
     let features = windows.iter().flatten().flat_map(|&frame| (0..54).map(move |beam| power(frame, beam)));
     let count = windows.len() as u64;
     write(
         path,
-        &[
-            Array("features", &[count, 3, 54], features.collect()),
-            Array("labels", &[count], labels.to_vec()),
-        ],
+        &[Array("features", &[count, 3, 54], features.collect()), Array("labels", &[count], labels.to_vec())],
     );
 }
 

@@ -352,7 +352,8 @@ fn people(request: &Request<'_>, files: &[PathBuf]) -> Result<DataSet, ArchiveEr
             let group = *groups.entry(frame.group.clone()).or_insert(next);
             let mut places = vec![None; slots * MODALITIES];
             for slot in 0..slots {
-                let Some(last) = at.checked_sub((slots - 1 - slot) * merged).filter(|&last| last >= begin) else {
+                let Some(last) = at.checked_sub((slots - 1 - slot) * merged).filter(|&last| last >= begin)
+                else {
                     continue;
                 };
                 let first = (last + 1).saturating_sub(merged).max(begin);
@@ -394,6 +395,7 @@ fn empty(request: &Request<'_>, sizes: Sizes, horizons_ms: Vec<u32>) -> DataSet 
     let codebook = Codebook { id: id.to_owned(), beams: Some(sizes.beams), ..Codebook::default() };
     DataSet {
         name: request.name.to_owned(),
+        scene: None,
         tasks: request.tasks.to_vec(),
         grid: BeamGrid::new(&features::beam_directions(&codebook, sizes.beams)),
         shape: Shape {
@@ -406,6 +408,7 @@ fn empty(request: &Request<'_>, sizes: Sizes, horizons_ms: Vec<u32>) -> DataSet 
         groups: Vec::new(),
         examples: Vec::new(),
         reports: Vec::new(),
+        noise_free: Vec::new(),
         sources: Vec::new(),
         store: None,
     }
@@ -486,15 +489,18 @@ fn blockages(request: &Request<'_>, files: &[PathBuf]) -> Result<DataSet, Archiv
                 *own = Some(*label != 0.0);
             }
             let places = link_places(&mut data, &reports, captured, slots);
-            windows.push((member, Example {
-                group: 0,
-                time: captured,
-                places,
-                past: reports,
-                // Between its frames, nobody says.
-                was_blocked: None,
-                truth: Truth { blocked, ..Truth::default() },
-            }));
+            windows.push((
+                member,
+                Example {
+                    group: 0,
+                    time: captured,
+                    places,
+                    past: reports,
+                    // Between its frames, nobody says.
+                    was_blocked: None,
+                    truth: Truth { blocked, ..Truth::default() },
+                },
+            ));
         }
     }
     let mut groups: HashMap<String, u32> = HashMap::new();
