@@ -141,6 +141,9 @@ pub struct Stage {
     pub see: See,
     /// Slots of the window that are looked at, the newest ones; left out, all.
     pub slots: Option<usize>,
+    /// Inputs that it does not see.
+    #[serde(default)]
+    pub without: Vec<Input>,
     /// Factor of the learning rates.
     #[serde(default = "whole")]
     pub rate: f64,
@@ -389,6 +392,12 @@ impl Recipe {
     #[must_use]
     pub fn hidden(&self) -> [bool; MODALITIES] {
         Input::ALL.map(|input| self.without.contains(&input))
+    }
+
+    /// The inputs that are not seen in a stage.
+    #[must_use]
+    pub fn hidden_in(&self, stage: &Stage) -> [bool; MODALITIES] {
+        Input::ALL.map(|input| self.without.contains(&input) || stage.without.contains(&input))
     }
 
     /// The tasks that are learned.

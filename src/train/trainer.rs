@@ -274,7 +274,7 @@ impl<'a> Trainer<'a> {
                 see: of_stage.see,
                 slots: of_stage.slots.unwrap_or(usize::MAX),
                 augment: Some(&self.recipe.augment),
-                without: self.recipe.hidden(),
+                without: self.recipe.hidden_in(of_stage),
                 losses: &self.recipe.loss,
                 tasks: &part.tasks,
             };

@@ -234,6 +234,9 @@ struct Frame {
     group: String,
 }
 
+/// Of one person, metres, in the unit frame.
+type Joints = Vec<[f32; 3]>;
+
 /// Frames of one archive, in its order.
 fn frames(layout: Layout, path: &Path) -> Result<Vec<Frame>, ArchiveError> {
     let archive = Archive::open(path)?;
@@ -258,7 +261,7 @@ fn frames(layout: Layout, path: &Path) -> Result<Vec<Frame>, ArchiveError> {
         };
         RadarPoint { position, doppler_mps, power_db, has_doppler: true, is_static: false }
     };
-    let (joints, classes, runs): (Vec<Option<Vec<[f32; 3]>>>, Vec<u32>, Vec<String>) = match layout {
+    let (joints, classes, runs): (Vec<Option<Joints>>, Vec<u32>, Vec<String>) = match layout {
         Layout::Mars => {
             let joints = archive.get("joints", count, &[Sizes::KINECT_JOINTS, 3])?.values;
             let joints = joints.chunks_exact(3 * Sizes::KINECT_JOINTS).map(|pose| {
@@ -337,7 +340,7 @@ fn people(request: &Request<'_>, files: &[PathBuf]) -> Result<DataSet, ArchiveEr
             let before = at.checked_sub(1).and_then(|before| frames.get(before));
             if before.is_none_or(|before| {
                 let passed = frame.time - before.time;
-                before.run != frame.run || passed > GAP_S || passed < 0.0
+                before.run != frame.run || !(0.0..=GAP_S).contains(&passed)
             }) {
                 begin = at;
             }
