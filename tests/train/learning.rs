@@ -1,11 +1,13 @@
 //! From a recording to a checkpoint.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use mmsense::config;
-use mmsense::model::{NetworkConfig, Task, deployed};
+use mmsense::model::{Input, MODALITIES, NetworkConfig, Task, deployed};
+use mmsense::simulate::room;
 use mmsense::train::data::recording::{self, Request, Resolution};
 use mmsense::train::data::split::{Shares, Split};
 use mmsense::train::data::{DataSet, Reading};
@@ -211,6 +213,51 @@ fn shipped_recipes_name_what_is_there() {
         count += 1;
     }
     assert!(count > 0);
+}
+
+/// The road of the paper's second data set, on four sequences of three frames.
+#[test]
+fn people_of_a_simulated_room_stand_where_its_scene_says() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = tempfile::tempdir().unwrap();
+    let mut scene = room::load(&root.join("config/recipes/paper/room.toml")).unwrap();
+    (scene.mmfi.subjects, scene.mmfi.actions) = (vec![2, 12], vec![1, 22]);
+    scene.mmfi.frames = room::Frames(3);
+    scene.mmfi.image = room::Written(false);
+    let recording = folder.path().join("rooms");
+    mmsense::simulate::mmfi::make(&scene, &recording, &|_, _| true, None).unwrap();
+    let data = recording::open(&Request {
+        name: "rooms",
+        path: &recording,
+        pipeline: &root.join("pipelines/simulated-room.toml"),
+        tasks: &[Task::Activity, Task::Pose],
+        resolution: Resolution::of(&tiny()),
+        instants_ms: &[0],
+        cache: &folder.path().join("cache"),
+    })
+    .unwrap();
+    assert_eq!(data.groups, ["rooms/S02", "rooms/S12"]);
+    assert_eq!(data.examples.len(), 12);
+    assert!(data.scene.is_some());
+    let activities: BTreeSet<_> = data.examples.iter().map(|example| example.truth.activity).collect();
+    assert_eq!(activities, BTreeSet::from([Some(0), Some(21)]));
+    for example in &data.examples {
+        // Three metres ahead, feet near the floor; what the radar's and the LiDAR's poses are decides where points lie.
+        let pose = example.truth.pose.as_ref().unwrap();
+        let [x, y, _] = pose[0];
+        assert!(x.abs() < 1.0 && (2.0..4.0).contains(&y), "{:?}", pose[0]);
+        let place = example.places[example.places.len() - MODALITIES + Input::Lidar.place()].unwrap();
+        let Reading::Cloud(cloud) = data.reading(place.reading).unwrap() else { panic!("no cloud") };
+        let middle = |axis: usize| {
+            50.0 * cloud.positions.iter().map(|place| place[axis]).sum::<f32>() / cloud.positions.len() as f32
+        };
+        assert!(
+            (middle(1) - y).abs() < 0.6 && (0.3..1.7).contains(&middle(2)),
+            "{} {}",
+            middle(1),
+            middle(2)
+        );
+    }
 }
 
 fn recipe(folder: &Path, output: &str) -> Recipe {
