@@ -97,7 +97,8 @@ pub fn load_network(path: &Path) -> Result<NetworkConfig, ConfigError> {
 const DEPTH: usize = 8;
 
 /// The text of a file that may extend another one of its kind (`extends = "FILE"`), of which it states only what differs:
-/// tables are merged, but for one that states another `kind`; everything else is replaced. `paths` puts the paths in a
+/// tables are merged, but for one that states another `kind`, and `false` in the place of a table leaves it out; everything
+/// else is replaced. `paths` puts the paths in a
 /// table that are relative to its file behind that file's folder, see [`place`].
 pub(crate) fn read_extending(
     path: &Path,
@@ -149,6 +150,9 @@ fn lay_over(base: &mut toml::Table, over: toml::Table) {
                 if over.get("kind").is_none_or(|kind| base.get("kind") == Some(kind)) =>
             {
                 lay_over(base, over);
+            }
+            (Some(toml::Value::Table(_)), toml::Value::Boolean(false)) => {
+                base.remove(&key);
             }
             (_, value) => {
                 base.insert(key, value);

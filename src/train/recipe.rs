@@ -446,6 +446,16 @@ mod tests {
             write("wrong.toml", "extends = \"base.toml\"\n[augment]\nmirror = 2.0\n[batch]\nrows = 0\n");
         let error = load(&wrong).unwrap_err().to_string();
         assert!(error.contains("augment.mirror") && error.contains("batch.rows"), "{error}");
+        // A network of another kind has none of the first one's keys, and what is laid aside is gone.
+        let nets = write(
+            "net.toml",
+            "name = \"net\"\n[core]\nkind = \"mmsense\"\nheads = 2\n[backbone]\nlayers = 2\n",
+        );
+        let text = "extends = \"net.toml\"\nbackbone = false\n[core]\nkind = \"mlp\"\n";
+        let other = write("mlp.toml", text);
+        let read = |path: &Path| read_extending(path, "it", &|_, _| ()).unwrap();
+        assert_eq!(read(&other), "name = \"net\"\n\n[core]\nkind = \"mlp\"\n");
+        assert!(read(&nets).contains("layers = 2"));
         let round = write("round.toml", "extends = \"round.toml\"\n");
         assert!(load(&round).unwrap_err().to_string().contains("extend one another"));
     }
