@@ -17,6 +17,7 @@ use crate::model::ue::POSITION_FEATURES;
 use crate::model::{Cloud, MODALITIES};
 use crate::time::CaptureTime;
 
+pub mod condition;
 pub mod recording;
 pub mod split;
 pub mod store;
@@ -73,6 +74,8 @@ pub struct Truth {
 pub struct Example {
     /// Position in [`DataSet::groups`].
     pub group: u32,
+    /// Which of its group's links it is of, by any number that tells them apart; of a task of the unit, 0.
+    pub link: u32,
     /// Its instant.
     pub time: CaptureTime,
     /// `[W · D]`: what stands in each place of the window, oldest slot first.
@@ -146,6 +149,8 @@ pub struct DataSet {
     pub shape: Shape,
     /// Names of sequences or subjects; no split goes through one.
     pub groups: Vec<String>,
+    /// What it was like in each group, as [`condition`] says; empty where nobody knows.
+    pub conditions: Vec<String>,
     /// In the order of groups and time.
     pub examples: Vec<Example>,
     /// Beam powers.
@@ -187,6 +192,12 @@ impl DataSet {
     pub fn measured(&self, example: &Example, instant: usize) -> Option<&Report> {
         let report = (*example.truth.beams.get(instant)?)?;
         self.reports.get(report as usize)
+    }
+
+    /// What it was like when an example was recorded; `None` where nobody knows.
+    #[must_use]
+    pub fn condition(&self, example: &Example) -> Option<&str> {
+        self.conditions.get(example.group as usize).map(String::as_str)
     }
 
     /// The true class of an example, of a task that chooses: the beam now, the activity.
