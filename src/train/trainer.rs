@@ -285,7 +285,7 @@ impl<'a> Trainer<'a> {
         let file = self.output(RECIPE);
         fs::write(&file, text).map_err(io(&file))?;
         let mut state = self.resume()?;
-        let mut log = Log::open(&self.output("log.jsonl"), &state)?;
+        let mut log = Log::open(&self.output(LOG), &state)?;
         let mut tensors = None;
         while let Some(stage) = self.recipe.stage.get(state.stage).filter(|_| !state.done) {
             let last = self.output("last");
@@ -594,6 +594,8 @@ impl<'a> Trainer<'a> {
 
 /// What simple predictors know of the training part, beside a checkpoint.
 pub const SIMPLE: &str = "simple.json";
+/// The log of a run, JSON lines.
+pub const LOG: &str = "log.jsonl";
 /// The recipe, beside a checkpoint.
 pub const RECIPE: &str = "recipe.toml";
 const WEIGHTS: &str = "weights.safetensors";

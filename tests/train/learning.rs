@@ -138,6 +138,28 @@ fn sensors_of_a_simulated_recording_stand_as_its_scene_says() {
 }
 
 #[test]
+fn conditions_of_a_simulated_recording_are_those_of_its_scene() {
+    let folder = tempfile::tempdir().unwrap();
+    let (recording, pipeline) = prepare(folder.path());
+    assert!(open(folder.path(), &recording, &pipeline).conditions.is_empty(), "no scene, no conditions");
+    let site = "[site]\nlatitude = 33.42\nlongitude = -111.93\n";
+    let night = "[[sequence]]\nseconds = 1.0\nweather = { sun_elevation_deg = -20.0 }\n";
+    let scene = |days: usize| format!("{site}[[sequence]]\nseconds = 1.0\nrepeat = {days}\n{night}");
+    fs::write(recording.join("scene.toml"), scene(SEQUENCES - 1)).unwrap();
+    let data = open(folder.path(), &recording, &pipeline);
+    // Groups go by name: the last sequence of the scene is not the last group.
+    let last = format!("walk/{SEQUENCES}");
+    for (group, condition) in data.groups.iter().zip(&data.conditions) {
+        assert_eq!(condition, if *group == last { "night" } else { "day" }, "{group}");
+    }
+    let by_night = data.examples.iter().filter(|example| data.condition(example) == Some("night"));
+    assert_eq!(by_night.count(), ROWS);
+    // A scene of fewer sequences is not that of the recording.
+    fs::write(recording.join("scene.toml"), scene(2)).unwrap();
+    assert!(open(folder.path(), &recording, &pipeline).conditions.is_empty());
+}
+
+#[test]
 fn no_report_of_the_instant_or_later_is_an_input() {
     let folder = tempfile::tempdir().unwrap();
     let (recording, pipeline) = prepare(folder.path());
@@ -347,6 +369,20 @@ fn a_run_that_was_stopped_comes_to_the_same_bytes_and_learns() {
             let [low, high] = figure.interval.unwrap();
             assert!(low <= figure.value && figure.value <= high, "{name}: {figure:?}");
         }
+        // How early it warns: each sequence but its first rows has one onset, which persistence never warns of.
+        let warned = &questions[4];
+        assert!(warned.clear_now && warned.ahead_ms == 200);
+        let persistence = warned.worth.iter().find(|worth| worth.predictor == "persistence").unwrap();
+        assert_eq!(persistence.figures["onsets warned"].value, 0.0);
+        assert!(!persistence.figures.contains_key("lead time, ms"));
+        // Right after each blockage the last report still says blocked; what comes within 200 ms of that row, nobody knows.
+        assert_eq!(persistence.figures["false alarms per minute"].value, 0.0);
+        // What was divided by a temperature is told before it and after.
+        let own = &questions[0].worth[0].figures;
+        assert!(
+            own.contains_key("calibration error") && own.contains_key("calibration error before scaling")
+        );
+        assert!(!questions[0].reliability_before.is_empty());
         // A folder of another recipe is left alone.
         let mut other = whole.clone();
         other.seed = 2;

@@ -4,5 +4,6 @@
 mod learning;
 mod losses;
 mod optimiser;
+mod report;
 mod support;
 mod uncertainty;

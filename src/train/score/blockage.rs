@@ -53,7 +53,8 @@ fn predictors<'a>(asked: &Asked<'a>, rows: &[Asking<'_>]) -> Vec<Predictor<'a>> 
         let prevalence = move |horizon| simple.prevalence(horizon).unwrap_or(0.0);
         all.push(("always the commonest", Box::new(move |_, horizon| prevalence(horizon))));
         let near = move |(_, example): &Asking<'_>, horizon| simple.blocked_by_place(data, example, horizon);
-        if rows.iter().any(|asking| near(asking, 0).is_some()) {
+        let horizons = data.shape.horizons_ms.len();
+        if rows.iter().any(|asking| (0..horizons).any(|horizon| near(asking, horizon).is_some())) {
             let or_else = move |asking: &Asking<'_>, horizon| {
                 near(asking, horizon).unwrap_or_else(|| prevalence(horizon))
             };
