@@ -163,7 +163,7 @@ fn summary(recipe: &Recipe) -> Table {
     add("tasks", if tasks.is_empty() { "all of the network".to_owned() } else { tasks.join(", ") });
     add("seed", recipe.seed.to_string());
     for stage in &recipe.stage {
-        let slots = stage.slots.map_or(String::new(), |slots| format!(", {slots} slots"));
+        let slots = stage.slots.map_or(String::new(), |slots| format!(", window of {slots}"));
         let what = format!("stage `{}`", stage.name);
         add(&what, format!("{} epochs at {} × the learning rate{slots}", stage.epochs, stage.rate));
     }

@@ -228,7 +228,7 @@ mod tests {
         // Behind the gap the run begins anew, and the run before it is judged by what is known.
         assert_eq!(count("..ww  w#"), (1, vec![100.0], 1));
         // A blocked instant behind a gap is no onset.
-        assert_eq!(count("..ww  ##"), (0, vec![], 1));
+        assert_eq!(count("..ww   ##"), (0, vec![], 1));
         assert_eq!(count("...w  #"), (0, vec![], 0), "blocked 300 ms later: no false alarm");
     }
 

@@ -208,7 +208,7 @@ pub(super) const fn heading(task: Task) -> &'static str {
 
 /// A row per task, a column per network, and the best simple predictor: the paper's Table I.
 fn overview(named: &[Named]) -> Table {
-    let mut head = vec!["task".to_owned(), "measure".to_owned(), "rows / groups".to_owned()];
+    let mut head = ["task", "data", "rows / groups", "measure"].map(str::to_owned).to_vec();
     head.extend(named.iter().map(|(name, _)| name.clone()));
     head.push("best simple predictor".to_owned());
     let mut table = Table::new("Networks, one row per task and data set", &head);
@@ -239,15 +239,16 @@ fn overview(named: &[Named]) -> Table {
                 cell.note = format!("{} {name}", cell.note).trim().to_owned();
             }
             let mut row = vec![
-                Cell::text(format!("{}, {} ({})", heading(task), asked.question.what, asked.data)),
-                Cell::text(measure),
+                Cell::text(format!("{}, {}", heading(task), asked.question.what)),
+                Cell::text(asked.data),
                 Cell::number(format!("{} / {}", asked.question.rows, asked.question.groups)),
+                Cell::text(measure),
             ];
             row.extend(cells);
             table.rows.push(row);
         }
     }
-    let mut row = vec![Cell::text("parameters"), Cell::default(), Cell::default()];
+    let mut row = vec![Cell::text("parameters"), Cell::default(), Cell::default(), Cell::default()];
     row.extend(named.iter().map(|(_, evaluation)| Cell::number(grouped(evaluation.parameters))));
     row.push(Cell::default());
     table.rows.push(row);
@@ -270,11 +271,12 @@ fn grouped(number: usize) -> String {
 /// Every main measure of every question of a task.
 fn table(named: &[Named], task: Task, all: &[Asked<'_>]) -> Table {
     let simple = simple(all);
-    let mut head = vec!["question".to_owned(), "measure".to_owned(), "rows / groups".to_owned()];
+    let mut head = ["question", "data", "rows / groups", "measure"].map(str::to_owned).to_vec();
     head.extend(named.iter().map(|(name, _)| name.clone()));
     head.extend(simple.iter().cloned());
-    let mut table = Table::new(heading(task), &head);
+    let mut table = Table::new("Networks, and simple predictors on the same rows", &head);
     for asked in all {
+        let mut is_first = true;
         for measure in score::main_measures(task) {
             let own = asked.answers.iter();
             let own = own.map(|question| question.and_then(|question| figure(question, None, measure)));
@@ -285,11 +287,15 @@ fn table(named: &[Named], task: Task, all: &[Asked<'_>]) -> Table {
             }
             let mut cells: Vec<Cell> = figures.iter().map(|figure| cell(measure, figure.as_ref())).collect();
             mark_best(measure, &figures, &mut cells);
-            let mut row = vec![
-                Cell::text(format!("{} ({})", asked.question.what, asked.data)),
-                Cell::text(*measure),
-                Cell::number(format!("{} / {}", asked.question.rows, asked.question.groups)),
-            ];
+            // What is the same as above is not said again.
+            let mut row = if is_first {
+                let counted = format!("{} / {}", asked.question.rows, asked.question.groups);
+                vec![Cell::text(&asked.question.what), Cell::text(asked.data), Cell::number(counted)]
+            } else {
+                vec![Cell::default(); 3]
+            };
+            is_first = false;
+            row.push(Cell::text(*measure));
             row.extend(cells);
             table.rows.push(row);
         }

@@ -33,11 +33,13 @@ fn of_data(whole: &Measured, all: &[Measured]) -> Result<Vec<Block>, ReportError
     let conditions: Vec<(String, &Measured)> = std::iter::once(("all rows".to_owned(), whole))
         .chain(all.iter().filter_map(|measured| Some((measured.condition.clone()?, measured))))
         .collect();
+    let mut plots = Vec::new();
+    let mut tables = Vec::new();
     if !whole.gate.is_empty() {
-        blocks.push(Block::Plots(vec![gate(&data, &conditions)?]));
+        plots.push(gate(&data, &conditions)?);
     }
     if conditions.len() > 1 {
-        blocks.extend(told_apart(&data, "condition", &conditions)?);
+        tell_apart(&data, "condition", &conditions, &mut plots, &mut tables)?;
     }
     let modalities: Vec<(String, &Measured)> = all
         .iter()
@@ -45,8 +47,12 @@ fn of_data(whole: &Measured, all: &[Measured]) -> Result<Vec<Block>, ReportError
         .map(|measured| (seen(&measured.hidden), measured))
         .collect();
     if modalities.len() > 1 {
-        blocks.extend(told_apart(&data, "modality", &modalities)?);
+        tell_apart(&data, "modality", &modalities, &mut plots, &mut tables)?;
     }
+    if !plots.is_empty() {
+        blocks.push(Block::Plots(plots));
+    }
+    blocks.extend(tables.into_iter().map(Block::Table));
     for task in Task::ALL {
         let of_task: Vec<&Question> =
             whole.questions.iter().filter(|question| question.task == task).collect();
@@ -55,7 +61,7 @@ fn of_data(whole: &Measured, all: &[Measured]) -> Result<Vec<Block>, ReportError
         }
         blocks.push(Block::Table(figures(&format!("{}, {data}", heading(task)), &of_task)));
         if let Some(main) = main_question(whole, task) {
-            let plots = plots(&data, main)?;
+            let plots = plots_of(&data, main)?;
             if !plots.is_empty() {
                 blocks.push(Block::Plots(plots));
             }
@@ -94,8 +100,13 @@ fn gate(data: &str, conditions: &[(String, &Measured)]) -> Result<Plot, ReportEr
 }
 
 /// The main measure of each task, by condition or by what was hidden.
-fn told_apart(data: &str, what: &str, parts: &[(String, &Measured)]) -> Result<Vec<Block>, ReportError> {
-    let mut blocks = Vec::new();
+fn tell_apart(
+    data: &str,
+    what: &str,
+    parts: &[(String, &Measured)],
+    plots: &mut Vec<Plot>,
+    tables: &mut Vec<Table>,
+) -> Result<(), ReportError> {
     for task in Task::ALL {
         let Some((_, whole)) = parts.first() else { continue };
         let Some(main) = main_question(whole, task) else { continue };
@@ -121,17 +132,11 @@ fn told_apart(data: &str, what: &str, parts: &[(String, &Measured)]) -> Result<V
             table.rows.push(row);
             rows.push((name.clone(), figures));
         }
-        let plot = plot::dots(
-            &format!("{task}, {}, by {what}", main.what),
-            measure_axis(measure),
-            &predictors,
-            &rows,
-            false,
-        )?;
-        blocks.push(Block::Plots(vec![plot]));
-        blocks.push(Block::Table(table));
+        let title = format!("{task}, {}, by {what}", main.what);
+        plots.push(plot::dots(&title, measure_axis(measure), &predictors, &rows, false)?);
+        tables.push(table);
     }
-    Ok(blocks)
+    Ok(())
 }
 
 /// All measures of all questions of a task, of everyone.
@@ -179,7 +184,7 @@ fn figures(caption: &str, questions: &[&Question]) -> Table {
 }
 
 /// Confusion, reliability and poses of a question.
-fn plots(data: &str, question: &Question) -> Result<Vec<Plot>, ReportError> {
+fn plots_of(data: &str, question: &Question) -> Result<Vec<Plot>, ReportError> {
     let mut plots = Vec::new();
     let of = format!("{}, {}, on {data}", question.task, question.what);
     if !question.reliability.is_empty() {

@@ -80,12 +80,14 @@ h1 { font-size: 1.7rem; } h2 { margin-top: 2.5rem; border-bottom: 1px solid var(
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 caption { text-align: left; font-weight: 600; padding-bottom: .3rem; }
 th, td { padding: .2rem .7rem; border-bottom: 1px solid var(--faint); text-align: left; vertical-align: baseline; }
-thead th { border-bottom: 2px solid var(--faint); }
-tbody th { font-weight: normal; }
-.number { text-align: right; white-space: nowrap; }
+thead th { border-bottom: 2px solid var(--faint); vertical-align: bottom; max-width: 8rem; }
+tbody th { font-weight: normal; min-width: 10rem; }
+td { white-space: nowrap; }
+.number { text-align: right; }
+.number small { display: block; }
 .best { background: var(--mark); font-weight: 600; }
 small { color: var(--quiet); font-weight: normal; }
-.plots { display: flex; flex-wrap: wrap; gap: 1rem; }
+.plots { display: flex; flex-wrap: wrap; gap: 1rem; align-items: flex-start; margin: 1rem 0; }
 figure { margin: 0; border: 1px solid var(--faint); border-radius: 6px; padding: .3rem; }
 figure svg { max-width: 100%; height: auto; display: block; }
 code { font-size: .92em; }

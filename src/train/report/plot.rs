@@ -36,7 +36,9 @@ const COLOURS: [RGBColor; 8] = [
 /// Size of letters: a font of 16 is written as 13 pixels.
 const LETTERS: i32 = 16;
 /// Width of a letter, pixels, at most on average.
-const LETTER_WIDTH: f64 = 7.0;
+const LETTER_WIDTH: f64 = 7.6;
+/// Width of a picture of curves or dots, pixels.
+const WIDTH: u32 = 640;
 /// Height of a line of the legend, pixels.
 const LINE: i32 = 20;
 
@@ -122,25 +124,34 @@ fn draw(title: &str, size: (u32, u32), paint: impl FnOnce(&Area<'_>) -> Drawn) -
     Ok(Plot { title: title.to_owned(), svg: svg.replace(INK_WRITTEN, "currentColor") })
 }
 
-/// Draws a legend along the lower edge, and gives what is left.
-fn with_legend<'a>(
-    area: &Area<'a>,
-    names: &[(String, RGBColor, bool)],
-) -> Result<Area<'a>, Box<dyn std::error::Error>> {
-    let (width, height) = area.dim_in_pixel();
-    let mut places: Vec<(i32, i32)> = Vec::with_capacity(names.len());
+/// A name of a legend, its colour, and whether its line is dashed.
+type Entry = (String, RGBColor, bool);
+
+/// Where the names of a legend stand in a picture that is `width` wide: x in pixels, and the line.
+fn layout(names: &[Entry], width: u32) -> Vec<(i32, i32)> {
     let (mut x, mut line) = (12, 0);
-    for (name, ..) in names {
-        let wide = 40 + (LETTER_WIDTH * name.chars().count() as f64) as i32;
+    let place = |(name, ..): &Entry| {
+        let wide = 42 + (LETTER_WIDTH * name.chars().count() as f64) as i32;
         if x > 12 && x + wide > width as i32 {
             (x, line) = (12, line + 1);
         }
-        places.push((x, line));
+        let place = (x, line);
         x += wide;
-    }
-    let lines = places.last().map_or(0, |place| place.1 + 1);
-    let rest = height as i32 - LINE * lines - if lines > 0 { 6 } else { 0 };
-    let (chart, legend) = area.split_vertically(rest);
+        place
+    };
+    names.iter().map(place).collect()
+}
+
+/// Height of a legend in a picture that is `width` wide, pixels.
+fn legend_height(names: &[Entry], width: u32) -> u32 {
+    layout(names, width).last().map_or(0, |place| (LINE * (place.1 + 1) + 6) as u32)
+}
+
+/// Draws a legend along the lower edge, and gives what is left.
+fn with_legend<'a>(area: &Area<'a>, names: &[Entry]) -> Result<Area<'a>, Box<dyn std::error::Error>> {
+    let (width, height) = area.dim_in_pixel();
+    let places = layout(names, width);
+    let (chart, legend) = area.split_vertically((height - legend_height(names, width)) as i32);
     for ((name, colour, dashed), (x, line)) in names.iter().zip(places) {
         let y = LINE * line + LINE / 2;
         let bars: &[(i32, i32)] = if *dashed { &[(0, 5), (8, 13), (16, 21)] } else { &[(0, 21)] };
@@ -209,14 +220,15 @@ pub(super) fn lines(
             x = low..high;
         }
     }
-    let step = 0.008 * (x.end - x.start);
-    let legend: Vec<(String, RGBColor, bool)> = series
+    let (step, series_count) = (0.008 * (x.end - x.start), series.len() as f64);
+    // What is alone is what the title says.
+    let named = if series.len() > 1 { series } else { &[] };
+    let legend: Vec<Entry> = named
         .iter()
         .enumerate()
         .map(|(at, series)| (series.name.clone(), colour(at), series.look == Look::Dashed))
         .collect();
-    let lines = (12 + legend.iter().map(|(name, ..)| 40 + 7 * name.chars().count()).sum::<usize>()) / 620 + 1;
-    draw(title, (640, 330 + LINE as u32 * lines as u32), |area| {
+    draw(title, (WIDTH, 330 + legend_height(&legend, WIDTH)), |area| {
         let area = with_legend(area, &legend)?;
         let mut chart = chart(&area, title, axes, x, y.clone())?;
         for mark in marks {
@@ -225,7 +237,7 @@ pub(super) fn lines(
         }
         for (at, series) in series.iter().enumerate() {
             // Side by side, so that no bar hides another.
-            let aside = if with_bars { step * (at as f64 - (legend.len() as f64 - 1.0) / 2.0) } else { 0.0 };
+            let aside = if with_bars { step * (at as f64 - (series_count - 1.0) / 2.0) } else { 0.0 };
             let points: Vec<(f64, Figure)> = series
                 .points
                 .iter()
@@ -268,14 +280,13 @@ pub(super) fn dots(
         }),
         from_zero,
     );
-    let legend: Vec<(String, RGBColor, bool)> =
+    let legend: Vec<Entry> =
         series.iter().enumerate().map(|(at, name)| (name.clone(), colour(at), false)).collect();
     let longest = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
     let left = (24.0 + LETTER_WIDTH * longest as f64).min(260.0) as i32;
     let each = 18 + 9 * series.len();
-    let lines = (12 + legend.iter().map(|(name, ..)| 40 + 7 * name.chars().count()).sum::<usize>()) / 620 + 1;
-    let height = 90 + LINE as usize * lines + each * rows.len();
-    draw(title, (640, height as u32), |area| {
+    let height = 84 + legend_height(&legend, WIDTH) + (each * rows.len()) as u32;
+    draw(title, (WIDTH, height), |area| {
         let area = with_legend(area, &legend)?;
         area.draw(&Text::new(title.to_owned(), (12, 8), letters(HPos::Left, VPos::Top)))?;
         let span = x.end - x.start;
@@ -450,13 +461,14 @@ const KINECT: [(usize, usize); 24] = [
     (18, 19),
 ];
 
-/// Told poses over true ones, each from the front and from the side, at one scale.
+/// Estimated poses over true ones, each from the front and from the side, at one scale.
 pub(super) fn poses(title: &str, samples: &[PoseSample]) -> Result<Plot, ReportError> {
     const CELL: (u32, u32) = (300, 230);
     let columns = samples.len().clamp(1, 3);
     let rows = samples.len().div_ceil(columns).max(1);
-    let size = (CELL.0 * columns as u32, 36 + CELL.1 * rows as u32 + LINE as u32 + 6);
-    let legend = [("true".to_owned(), INK, false), ("told".to_owned(), colour(1), false)];
+    let legend = [("true".to_owned(), INK, false), ("estimated".to_owned(), colour(1), false)];
+    let width = CELL.0 * columns as u32;
+    let size = (width, 36 + CELL.1 * rows as u32 + legend_height(&legend, width));
     draw(title, size, |area| {
         let area = with_legend(area, &legend)?;
         area.draw(&Text::new(title.to_owned(), (12, 8), letters(HPos::Left, VPos::Top)))?;
@@ -536,6 +548,16 @@ mod tests {
         assert_eq!(range([2.0, 3.0].into_iter(), true).start, 0.0);
         let one = range([5.0].into_iter(), false);
         assert!(one.start < 5.0 && one.end > 5.0);
+    }
+
+    #[test]
+    fn a_legend_takes_as_many_lines_as_it_needs() {
+        let names = |count: usize| vec![("fifteen letters".to_owned(), INK, false); count];
+        assert_eq!(layout(&names(3), 640).last().map(|place| place.1), Some(0));
+        let places = layout(&names(9), 640);
+        assert_eq!(places.last().map(|place| place.1), Some(2));
+        assert!(places.iter().all(|(x, _)| x + 42 + 114 <= 640), "{places:?}");
+        assert_eq!((legend_height(&[], 640), legend_height(&names(9), 640)), (0, 66));
     }
 
     #[test]
