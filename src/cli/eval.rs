@@ -34,7 +34,7 @@ pub(super) struct Arguments {
     /// Hide a modality from the network; may be given several times
     #[arg(long, value_name = "MODALITY", value_parser = modality)]
     without: Vec<Input>,
-    /// Repeat all figures with each modality hidden in turn, and with all others hidden
+    /// Repeat all figures with each modality hidden in turn, and with each alone
     #[arg(long)]
     each_modality: bool,
     /// Write all figures as JSON to this file, for `report`
@@ -62,7 +62,8 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
         network: &network,
         simple: simple.as_ref(),
         temperature: &fit.temperature,
-        hidden: hidden(arguments),
+        without: &arguments.without,
+        each_modality: arguments.each_modality,
     };
     let mut results = Vec::new();
     match &arguments.recording {
@@ -113,16 +114,25 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
     Ok(Outcome::Done)
 }
 
-/// Which modalities are hidden, in the order of [`Input::ALL`]; one after the other.
-fn hidden(arguments: &Arguments) -> Vec<[bool; MODALITIES]> {
-    let without = Input::ALL.map(|input| arguments.without.contains(&input));
-    let mut all = vec![without];
-    if arguments.each_modality {
-        let one = |input: Input| Input::ALL.map(|other| other == input || arguments.without.contains(&other));
-        let others = |input: Input| Input::ALL.map(|other| other != input);
-        let seen = || Input::ALL.into_iter().filter(|input| !arguments.without.contains(input));
-        all.extend(seen().map(one));
-        all.extend(seen().map(others));
+/// Which modalities are hidden, in the order of [`Input::ALL`], one set after the other: those that were asked for; then,
+/// of those that a data set has, each besides, and all but each.
+fn hidden(without: &[Input], each: bool, data: &DataSet, examples: &[u32]) -> Vec<[bool; MODALITIES]> {
+    let mut all = vec![Input::ALL.map(|input| without.contains(&input))];
+    let has = |input: Input| {
+        let of = examples.iter().filter_map(|&example| data.examples.get(example as usize));
+        of.flat_map(|example| example.places.iter().skip(input.place()).step_by(MODALITIES))
+            .any(Option::is_some)
+    };
+    let seen: Vec<Input> =
+        Input::ALL.into_iter().filter(|input| each && !without.contains(input) && has(*input)).collect();
+    // Of two, to hide one is to show the other alone.
+    if seen.len() > 2 {
+        all.extend(
+            seen.iter().map(|input| Input::ALL.map(|other| other == *input || without.contains(&other))),
+        );
+    }
+    if seen.len() > 1 {
+        all.extend(seen.iter().map(|input| Input::ALL.map(|other| other != *input)));
     }
     all
 }
@@ -133,7 +143,8 @@ struct Judge<'a> {
     network: &'a Network,
     simple: Option<&'a Simple>,
     temperature: &'a BTreeMap<Task, f64>,
-    hidden: Vec<[bool; MODALITIES]>,
+    without: &'a [Input],
+    each_modality: bool,
 }
 
 impl Judge<'_> {
@@ -150,7 +161,8 @@ impl Judge<'_> {
             .iter()
             .filter_map(|&example| data.condition(data.examples.get(example as usize)?))
             .collect();
-        for (turn, &without) in self.hidden.iter().enumerate() {
+        let hidden = hidden(self.without, self.each_modality, data, examples);
+        for (turn, without) in hidden.into_iter().enumerate() {
             if stopped.load(Ordering::Relaxed) {
                 return Err(Failure::Failed("stopped before all was measured".to_owned()));
             }

@@ -6,7 +6,7 @@
 //! | task | figures |
 //! |---|---|
 //! | beam | `top-1`, `top-3`, `top-5`, `DBA`, `mean power loss, dB`, `median power loss, dB` ([`measures::beam`]) |
-//! | blockage | `AP`, `AUROC`, `accuracy`, `majority rate`, `F1`, `recall`, `precision` ([`measures::binary`]), decided at one half; within the longest horizon, of those clear now, also `lead time, ms` (median), `onsets warned`, `false alarms per minute` ([`measures::warnings`]) |
+//! | blockage | `AP`, `AUROC`, `accuracy`, `majority rate`, `F1`, `recall`, `precision` ([`measures::binary`]), decided at one half; within the longest horizon, of those clear now, also `lead time, ms` (median), `onsets warned`, `false alarms per minute`, `clear time warned` ([`measures::warnings`]) |
 //! | activity | `top-1`, `majority rate`, `macro F1` ([`measures::classes`]) |
 //! | pose | `MPJPE, mm`, `PA-MPJPE, mm`, `MSE, m²`, `mean absolute error, mm` over coordinates ([`measures::pose`]) |
 //!
@@ -49,6 +49,8 @@ pub const LEAD_TIME: &str = "lead time, ms";
 pub const ONSETS_WARNED: &str = "onsets warned";
 /// Runs of warnings after which nothing came.
 pub const FALSE_ALARMS: &str = "false alarms per minute";
+/// Share of the instants at which a link is clear that are warnings.
+pub const CLEAR_WARNED: &str = "clear time warned";
 /// Expected calibration error.
 pub const CALIBRATION: &str = "calibration error";
 /// Expected calibration error of the scores before they were divided by a temperature.
@@ -69,7 +71,7 @@ pub enum Better {
 #[must_use]
 pub fn better(measure: &str) -> Better {
     match measure {
-        MAJORITY | LEAD_TIME => Better::Neither,
+        MAJORITY | LEAD_TIME | CLEAR_WARNED => Better::Neither,
         FALSE_ALARMS | CALIBRATION | CALIBRATION_BEFORE => Better::Lower,
         name if [", dB", ", mm", ", m²"].iter().any(|unit| name.ends_with(unit)) => Better::Lower,
         _ => Better::Higher,
@@ -81,7 +83,9 @@ pub fn better(measure: &str) -> Better {
 pub const fn main_measures(task: Task) -> &'static [&'static str] {
     match task {
         Task::Beam => &[TOP_1, "top-3", "DBA", "mean power loss, dB"],
-        Task::Blockage => &[AP, "AUROC", "F1", ACCURACY, MAJORITY, LEAD_TIME, ONSETS_WARNED, FALSE_ALARMS],
+        Task::Blockage => {
+            &[AP, "AUROC", "F1", ACCURACY, MAJORITY, LEAD_TIME, ONSETS_WARNED, FALSE_ALARMS, CLEAR_WARNED]
+        }
         Task::Activity => &[TOP_1, "macro F1", MAJORITY],
         Task::Pose => &["MPJPE, mm", "PA-MPJPE, mm", "mean absolute error, mm"],
     }
@@ -365,7 +369,7 @@ mod tests {
         for task in Task::ALL {
             for measure in main_measures(task) {
                 let expected = match *measure {
-                    MAJORITY | LEAD_TIME => Better::Neither,
+                    MAJORITY | LEAD_TIME | CLEAR_WARNED => Better::Neither,
                     "mean power loss, dB" | FALSE_ALARMS => Better::Lower,
                     _ if task == Task::Pose => Better::Lower,
                     _ => Better::Higher,

@@ -13,6 +13,9 @@
 //! last instant no blockage comes within the horizon is a *false alarm*. One after which a blockage does come, though the
 //! warning had been taken back by then, is neither; so is one of which nobody knows what follows, because the recording ends.
 //!
+//! A run is a false alarm once, however long it is, and whoever always warns has none: the share of the clear instants that
+//! are warnings stands beside them.
+//!
 //! The time observed is that between the instants of each stretch, blocked or not, and one period for the last of each.
 //!
 //! The score of live decisions ([`crate::decide`]) counts otherwise: its warnings are held by a life cycle of several frames,
@@ -58,6 +61,10 @@ pub struct Warnings {
     pub leads_ms: Vec<f64>,
     /// Runs that led nowhere.
     pub false_alarms: usize,
+    /// Clear instants.
+    pub clear: usize,
+    /// Those of them that are warnings.
+    pub warned: usize,
     /// Time that the links were looked at.
     pub observed: Span,
 }
@@ -86,6 +93,8 @@ impl Warnings {
         let mut run: Option<(&Instant, &Instant)> = None;
         let mut was_clear = false;
         for instant in stretch {
+            self.clear += usize::from(!instant.blocked);
+            self.warned += usize::from(!instant.blocked && instant.probability >= WARN_AT);
             if instant.blocked {
                 if was_clear {
                     self.onsets += 1;
@@ -114,6 +123,8 @@ impl Warnings {
         self.onsets += other.onsets;
         self.leads_ms.extend(&other.leads_ms);
         self.false_alarms += other.false_alarms;
+        self.clear += other.clear;
+        self.warned += other.warned;
         self.observed += other.observed;
     }
 
@@ -134,6 +145,17 @@ impl Warnings {
             return Err(MeasureError::Empty { measure: "onsets warned" });
         }
         Ok(self.leads_ms.len() as f64 / self.onsets as f64)
+    }
+
+    /// Share of the clear instants that are warnings, 0 to 1.
+    ///
+    /// # Errors
+    /// [`MeasureError::Empty`] where none is clear.
+    pub fn clear_warned(&self) -> Result<f64, MeasureError> {
+        if self.clear == 0 {
+            return Err(MeasureError::Empty { measure: "clear time warned" });
+        }
+        Ok(self.warned as f64 / self.clear as f64)
     }
 
     /// False alarms per minute that a link was looked at.
@@ -250,6 +272,8 @@ mod tests {
         assert_eq!((all.onsets, all.false_alarms), (3, 1));
         assert_eq!(all.lead_time_ms(), Ok(150.0));
         assert_eq!(all.onsets_warned(), Ok(2.0 / 3.0));
+        // Of 10, 2 and 4 clear instants 3, 1 and none.
+        assert_eq!(all.clear_warned(), Ok(4.0 / 16.0));
         // 1100 + 300 + 500 ms.
         assert!((all.false_alarms_per_minute().unwrap() - 60.0 / 1.9).abs() < 1e-9);
     }
@@ -259,6 +283,7 @@ mod tests {
         let none = Warnings::default();
         assert_eq!(none.lead_time_ms(), Err(MeasureError::Empty { measure: "lead time" }));
         assert!(none.onsets_warned().is_err() && none.false_alarms_per_minute().is_err());
+        assert!(Warnings::of_link(&link("#!"), PERIOD).clear_warned().is_err());
         let calm = Warnings::of_link(&link("....."), PERIOD);
         assert!(calm.onsets_warned().is_err());
         assert_eq!(calm.false_alarms_per_minute(), Ok(0.0));

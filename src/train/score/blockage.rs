@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    ACCURACY, AP, Asked, Asking, Confidence, FALSE_ALARMS, Grouped, LEAD_TIME, MAJORITY, ONSETS_WARNED,
-    Question, calibrate, figures,
+    ACCURACY, AP, Asked, Asking, CLEAR_WARNED, Confidence, FALSE_ALARMS, Grouped, LEAD_TIME, MAJORITY,
+    ONSETS_WARNED, Question, calibrate, figures,
 };
 use crate::model::heads::within_horizons;
 use crate::model::tasks::Task;
@@ -150,6 +150,7 @@ fn warn(question: &mut Question, rows: &[Asking<'_>], predictors: &[Predictor<'_
                 (LEAD_TIME, sum.lead_time_ms().ok()),
                 (ONSETS_WARNED, sum.onsets_warned().ok()),
                 (FALSE_ALARMS, sum.false_alarms_per_minute().ok()),
+                (CLEAR_WARNED, sum.clear_warned().ok()),
             ]
         }));
     }
