@@ -18,6 +18,7 @@
 use std::collections::BTreeMap;
 
 use candle_core::{Device, Result, Tensor};
+use serde::{Deserialize, Serialize};
 
 pub mod attention;
 pub mod backbone;
@@ -85,7 +86,8 @@ pub struct Cloud {
 }
 
 /// A kind of input, as a place among the [`MODALITIES`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Input {
     /// Camera image.
     Camera,

@@ -17,7 +17,7 @@ use crate::config::RecordingInput;
 use crate::sample::{BeamPower, CaptureSource, Format, Modality, Stream, UeId, UnitId};
 use crate::time::{CaptureTime, Span};
 
-mod arrays;
+pub(crate) mod arrays;
 mod columns;
 mod deepsense;
 mod feed;

@@ -14,6 +14,7 @@ pub mod batch;
 pub mod clip;
 pub mod data;
 pub mod evaluate;
+mod log;
 pub mod losses;
 pub mod measures;
 pub mod optimiser;
@@ -23,6 +24,7 @@ pub mod schedule;
 pub mod score;
 pub mod simple;
 pub mod step;
+mod tensorboard;
 pub mod trainer;
 pub mod uncertainty;
 

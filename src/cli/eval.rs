@@ -10,7 +10,7 @@ use super::{Failure, Format, Outcome, shutdown, text, train};
 use crate::infer::device::{self, DeviceChoice};
 use crate::model::deployed;
 use crate::model::{Input, MODALITIES, Network, Task};
-use crate::train::data::{DataSet, recording};
+use crate::train::data::DataSet;
 use crate::train::evaluate::{self, Answers, Asking};
 use crate::train::recipe::{self, Recipe};
 use crate::train::report::{Evaluation, Measured, VERSION};
@@ -57,12 +57,19 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
     let mut recipe = recipe::load(&folder.join(RECIPE)).map_err(Failure::usage)?;
     let simple = simple(&folder.join(SIMPLE))?;
     recipe.instants_ms.clone_from(&fit.instants_ms);
+    // What training never saw, it is not asked with.
+    let mut without = recipe.hidden();
+    for input in &arguments.without {
+        if let Some(hidden) = without.get_mut(input.place()) {
+            *hidden = true;
+        }
+    }
     let judge = Judge {
         recipe: &recipe,
         network: &network,
         simple: simple.as_ref(),
         temperature: &fit.temperature,
-        without: &arguments.without,
+        without,
         each_modality: arguments.each_modality,
     };
     let mut results = Vec::new();
@@ -114,25 +121,32 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
     Ok(Outcome::Done)
 }
 
-/// Which modalities are hidden, in the order of [`Input::ALL`], one set after the other: those that were asked for; then,
-/// of those that a data set has, each besides, and all but each.
-fn hidden(without: &[Input], each: bool, data: &DataSet, examples: &[u32]) -> Vec<[bool; MODALITIES]> {
-    let mut all = vec![Input::ALL.map(|input| without.contains(&input))];
-    let has = |input: Input| {
+/// Which modalities are hidden, in the order of [`Input::ALL`], one set after the other: `without`; then, where each is to be
+/// hidden, of those that a data set has, each besides, and all but each.
+fn hidden(
+    without: [bool; MODALITIES],
+    each: bool,
+    data: &DataSet,
+    examples: &[u32],
+) -> Vec<[bool; MODALITIES]> {
+    let mut all = vec![without];
+    let is_there = |place: usize| {
         let of = examples.iter().filter_map(|&example| data.examples.get(example as usize));
-        of.flat_map(|example| example.places.iter().skip(input.place()).step_by(MODALITIES))
-            .any(Option::is_some)
+        of.flat_map(|example| example.places.iter().skip(place).step_by(MODALITIES)).any(Option::is_some)
     };
-    let seen: Vec<Input> =
-        Input::ALL.into_iter().filter(|input| each && !without.contains(input) && has(*input)).collect();
+    let places = without.into_iter().enumerate();
+    let seen: Vec<usize> = places
+        .filter(|(place, hidden)| each && !hidden && is_there(*place))
+        .map(|(place, _)| place)
+        .collect();
+    let places = || Input::ALL.map(Input::place);
     // Of two, to hide one is to show the other alone.
     if seen.len() > 2 {
-        all.extend(
-            seen.iter().map(|input| Input::ALL.map(|other| other == *input || without.contains(&other))),
-        );
+        let besides = |own: &usize| places().map(|other| other == *own || without.get(other) == Some(&true));
+        all.extend(seen.iter().map(besides));
     }
     if seen.len() > 1 {
-        all.extend(seen.iter().map(|input| Input::ALL.map(|other| other != *input)));
+        all.extend(seen.iter().map(|own| places().map(|other| other != *own)));
     }
     all
 }
@@ -143,7 +157,8 @@ struct Judge<'a> {
     network: &'a Network,
     simple: Option<&'a Simple>,
     temperature: &'a BTreeMap<Task, f64>,
-    without: &'a [Input],
+    /// What is never shown, in the order of [`Input::ALL`].
+    without: [bool; MODALITIES],
     each_modality: bool,
 }
 
@@ -228,10 +243,12 @@ fn foreign(
     let mut entry = entry.clone();
     entry.name = path.file_name().map_or_else(|| "recording".into(), |name| name.to_string_lossy().into());
     if let Some(pipeline) = pipeline {
-        pipeline.clone_into(&mut entry.pipeline);
+        entry.pipeline = Some(pipeline.to_owned());
     }
+    // It is another one, all of which is asked.
+    entry.files.clear();
     let tasks = recipe.tasks(network.config());
-    recording::open(&train::request(recipe, network.config(), &entry, path, &tasks)).map_err(Failure::usage)
+    train::open(recipe, network.config(), &entry, path, &tasks)
 }
 
 /// A table per question of all rows; of each condition and each set of hidden modalities a line per question.

@@ -1,4 +1,4 @@
-//! Recordings of simulated streets, made on first use.
+//! Recordings of simulated streets and rooms, made on first use.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use sha2::{Digest, Sha256};
 
 use super::{Failure, simulate, text};
-use crate::simulate::{VERSION, scene};
+use crate::simulate::{VERSION, room, scene};
 
 /// The recording of a scene: made when it is not there yet, in `folder`. Its own folder carries a hash of the scene, so
 /// that a changed scene is made anew.
@@ -16,13 +16,14 @@ pub(super) fn recording(
     folder: &Path,
     stopped: &AtomicBool,
 ) -> Result<PathBuf, Failure> {
-    let mut scene = scene::load(file).map_err(Failure::usage)?;
-    let text = std::fs::read(file).map_err(Failure::usage)?;
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))?;
     let mut hash = Sha256::new().chain_update(VERSION.to_le_bytes()).chain_update(&text);
     if let Some(seed) = seed {
-        scene.seed = seed;
         hash.update(seed.to_le_bytes());
     }
+    // People in rooms are another kind of scene: it says which of MM-Fi's subjects and activities it makes.
+    let is_room = text.parse::<toml::Table>().is_ok_and(|table| table.contains_key("mmfi"));
     let hash: String = hash.finalize().iter().take(4).map(|byte| format!("{byte:02x}")).collect();
     let name = file.file_stem().map_or_else(|| "scene".into(), |stem| stem.to_string_lossy());
     let made = folder.join(format!("{name}-{hash}"));
@@ -30,8 +31,18 @@ pub(super) fn recording(
         std::fs::create_dir_all(folder)
             .map_err(|error| Failure::Failed(format!("{}: {error}", folder.display())))?;
         text::progress(format!("making the recording {} (once)", made.display()));
-        let report = simulate::make(&scene, &made, None, stopped)?;
-        text::progress(format!("made {} rows in {:.0} s", report.rows, report.seconds));
+        let (count, seconds) = if is_room {
+            let mut scene = room::load(file).map_err(Failure::usage)?;
+            scene.seed = seed.unwrap_or(scene.seed);
+            let report = simulate::make_rooms(&scene, &made, None, stopped)?;
+            (report.frames, report.seconds)
+        } else {
+            let mut scene = scene::load(file).map_err(Failure::usage)?;
+            scene.seed = seed.unwrap_or(scene.seed);
+            let report = simulate::make(&scene, &made, None, stopped)?;
+            (report.rows, report.seconds)
+        };
+        text::progress(format!("made {count} rows in {seconds:.0} s"));
     }
     Ok(made)
 }

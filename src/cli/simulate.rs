@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{Failure, Format, Outcome, shutdown, text};
-use crate::simulate::{self, Report, Scene, SimulateError, mmfi, preview, room, scene};
+use crate::simulate::room::{self, RoomScene};
+use crate::simulate::{self, Report, Scene, SimulateError, mmfi, preview, scene};
 
 /// Arguments of `simulate`.
 #[derive(Debug, clap::Args)]
@@ -74,7 +75,7 @@ fn rooms(arguments: &Arguments, format: Format, stopped: &AtomicBool) -> Result<
         return Err(Failure::usage("--preview draws street scenes; --layout mmfi wants -o DIR alone"));
     };
     let threads = arguments.threads.map(usize::from);
-    let report = watched("frames", stopped, |going| mmfi::make(&scene, folder, going, threads))?;
+    let report = make_rooms(&scene, folder, threads, stopped)?;
     match format {
         Format::Json => text::json(&report)?,
         Format::Text => {
@@ -129,6 +130,16 @@ pub(super) fn make(
     stopped: &AtomicBool,
 ) -> Result<Report, Failure> {
     watched("rows", stopped, |going| simulate::make(scene, folder, going, threads))
+}
+
+/// Makes a recording of people in rooms, with a progress bar, until `stopped`.
+pub(super) fn make_rooms(
+    scene: &RoomScene,
+    folder: &Path,
+    threads: Option<usize>,
+    stopped: &AtomicBool,
+) -> Result<mmfi::Report, Failure> {
+    watched("frames", stopped, |going| mmfi::make(scene, folder, going, threads))
 }
 
 fn show(report: &Report, folder: &Path) {

@@ -11,8 +11,9 @@ use crate::config;
 use crate::infer::device;
 use crate::model::Task;
 use crate::model::config::NetworkConfig;
-use crate::train::data::recording::{self, Request, Resolution};
+use crate::train::data::recording::{self, Resolution};
 use crate::train::data::split::Split;
+use crate::train::data::{DataSet, archive};
 use crate::train::recipe::{self, DataEntry, Recipe, Use};
 use crate::train::trainer::{Ended, Event, Part, Trainer};
 
@@ -45,14 +46,19 @@ pub(super) fn named_path(text: &str) -> Result<(String, PathBuf), String> {
 pub(super) fn replace(recipe: &mut Recipe, data: &[(String, PathBuf)]) -> Result<(), Failure> {
     for (name, path) in data {
         let known: Vec<String> = recipe.data.iter().map(|entry| format!("`{}`", entry.name)).collect();
-        let Some(entry) = recipe.data.iter_mut().find(|entry| entry.name == *name) else {
+        let whole = std::path::absolute(path).map_err(Failure::usage)?;
+        let mut found = false;
+        for entry in recipe.data.iter_mut().filter(|entry| entry.name == *name) {
+            entry.recording = Some(whole.clone());
+            entry.scene = None;
+            found = true;
+        }
+        if !found {
             let known = known.join(", ");
             return Err(Failure::Usage(format!(
                 "--data: found `{name}`, the recipe's data sets are {known}"
             )));
-        };
-        entry.recording = Some(std::path::absolute(path).map_err(Failure::usage)?);
-        entry.scene = None;
+        }
     }
     match recipe.data.iter().find(|entry| entry.recording.is_none() && entry.scene.is_none()) {
         Some(entry) => Err(Failure::Usage(format!(
@@ -102,6 +108,7 @@ fn train(
     format: Format,
 ) -> Result<Outcome, Failure> {
     let trainer = Trainer::new(recipe, config, parts, opened.device.clone()).map_err(Failure::usage)?;
+    note_data(recipe, parts)?;
     let mut tell = |event: &Event| {
         match (event, format) {
             (Event::Standing(standing), Format::Text) => text::progress(show_standing(standing)),
@@ -144,6 +151,29 @@ fn train(
     Ok(Outcome::Done)
 }
 
+/// What was learned from, beside a checkpoint.
+const DATA: &str = "data.json";
+
+/// Writes down what is learned from: how many examples, and of which scene a simulated recording was made.
+fn note_data(recipe: &Recipe, parts: &[Part]) -> Result<(), Failure> {
+    let notes: Vec<serde_json::Value> = parts
+        .iter()
+        .map(|part| {
+            json!({
+                "name": part.data.name,
+                "scene_sha256": part.data.scene,
+                "groups": part.data.groups.len(),
+                "examples": { "train": part.split.train.len(), "validation": part.split.validation.len(), "test": part.split.test.len() },
+            })
+        })
+        .collect();
+    let file = recipe.output.join(DATA);
+    let text = serde_json::to_vec_pretty(&notes).map_err(Failure::failed)?;
+    std::fs::create_dir_all(&recipe.output)
+        .and_then(|()| std::fs::write(&file, text))
+        .map_err(|error| Failure::Failed(format!("{}: {error}", file.display())))
+}
+
 fn show_standing(standing: &crate::train::trainer::Standing) -> String {
     let losses: Vec<String> = standing
         .losses
@@ -175,8 +205,7 @@ pub(super) fn parts(
     for entry in &recipe.data {
         let tasks = if entry.tasks.is_empty() { recipe.tasks(config) } else { entry.tasks.clone() };
         let path = path(recipe, entry, stopped)?;
-        let request = request(recipe, config, entry, &path, &tasks);
-        let data = recording::open(&request).map_err(Failure::usage)?;
+        let data = open(recipe, config, entry, &path, &tasks)?;
         let all = || (0..data.examples.len() as u32).collect();
         let split = match entry.used {
             Use::Split => Split::by_group(&data, entry.shares, recipe.seed),
@@ -198,22 +227,37 @@ pub(super) fn parts(
     Ok(parts)
 }
 
-/// How the recording at `path` is read as a data set of a recipe.
-pub(super) fn request<'a>(
-    recipe: &'a Recipe,
+/// Opens what lies at `path` as a data set of a recipe.
+pub(super) fn open(
+    recipe: &Recipe,
     config: &NetworkConfig,
-    entry: &'a DataEntry,
-    path: &'a Path,
-    tasks: &'a [Task],
-) -> Request<'a> {
-    Request {
-        name: &entry.name,
-        path,
-        pipeline: &entry.pipeline,
-        tasks,
-        resolution: Resolution::of(config),
-        instants_ms: &recipe.instants_ms,
-        cache: &recipe.cache,
+    entry: &DataEntry,
+    path: &Path,
+    tasks: &[Task],
+) -> Result<DataSet, Failure> {
+    let resolution = Resolution::of(config);
+    match (entry.layout, &entry.pipeline) {
+        (Some(layout), _) => archive::open(&archive::Request {
+            name: &entry.name,
+            path,
+            files: &entry.files,
+            layout,
+            tasks,
+            windowing: entry.windowing,
+            points: resolution.radar,
+        })
+        .map_err(Failure::usage),
+        (None, Some(pipeline)) => recording::open(&recording::Request {
+            name: &entry.name,
+            path: &entry.files.first().map_or_else(|| path.to_owned(), |index| path.join(index)),
+            pipeline,
+            tasks,
+            resolution,
+            instants_ms: &recipe.instants_ms,
+            cache: &recipe.cache,
+        })
+        .map_err(Failure::usage),
+        (None, None) => unreachable!("a recipe states either"),
     }
 }
 

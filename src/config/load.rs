@@ -11,7 +11,6 @@ use serde_path_to_error::Segment;
 
 use super::{AngleAxis, Pipeline, Pose, Poses, Radar, Site};
 use crate::model::NetworkConfig;
-use crate::model::config::{CoreConfig, EncodersConfig};
 use crate::sample::Modality;
 
 /// One thing that is wrong.
@@ -78,31 +77,84 @@ pub fn load(path: &Path) -> Result<Pipeline, ConfigError> {
 /// # Errors
 /// [`ConfigError`] with every problem.
 pub fn load_network(path: &Path) -> Result<NetworkConfig, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|error| ConfigError {
-        file: path.to_owned(),
-        problems: vec![Problem {
-            key: String::new(),
-            message: format!("cannot read the network's configuration: {error}"),
-        }],
+    let text = read_extending(path, "the network's configuration", &|folder, table| {
+        let mut of = |section: &[&str], keys: &[&str]| {
+            let inner =
+                section.iter().try_fold(&mut *table, |table, &key| table.get_mut(key)?.as_table_mut());
+            let Some(inner) = inner else { return };
+            keys.iter().for_each(|&key| place(folder, inner.get_mut(key)));
+        };
+        of(&["backbone"], &["checkpoint", "tokenizer"]);
+        of(&["encoders", "image"], &["weights"]);
+        of(&["core"], &["gpt2"]);
     })?;
-    let mut network = parse_checked(path, &text, |network: &NetworkConfig, problems| {
+    parse_checked(path, &text, |network: &NetworkConfig, problems| {
         problems.extend(network.problems().into_iter().map(|(key, message)| Problem { key, message }));
-    })?;
-    let folder = path.parent().unwrap_or(Path::new(""));
-    let backbone = network.backbone.iter_mut();
-    let files = backbone.flat_map(|backbone| [&mut backbone.checkpoint, &mut backbone.tokenizer]);
-    let weights = match &mut network.encoders {
-        EncodersConfig::Points(points) => Some(&mut points.image.weights),
-        EncodersConfig::Maps(_) => None,
-    };
-    let gpt2 = match &mut network.core {
-        CoreConfig::Llm4wm(core) => Some(&mut core.gpt2),
-        _ => None,
-    };
-    for file in files.chain(weights).chain(gpt2).flatten() {
-        *file = folder.join(&*file);
+    })
+}
+
+/// Files that extend one another at most.
+const DEPTH: usize = 8;
+
+/// The text of a file that may extend another one of its kind (`extends = "FILE"`), of which it states only what differs:
+/// tables are merged, but for one that states another `kind`; everything else is replaced. `paths` puts the paths in a
+/// table that are relative to its file behind that file's folder, see [`place`].
+pub(crate) fn read_extending(
+    path: &Path,
+    what: &str,
+    paths: &dyn Fn(&Path, &mut toml::Table),
+) -> Result<String, ConfigError> {
+    let table = read_layers(path, what, paths, DEPTH)?;
+    toml::to_string(&table).map_err(|error| fail(path, "", error.to_string()))
+}
+
+/// Puts a path behind a folder.
+pub(crate) fn place(folder: &Path, value: Option<&mut toml::Value>) {
+    if let Some(toml::Value::String(path)) = value {
+        *path = folder.join(&*path).to_string_lossy().into_owned();
     }
-    Ok(network)
+}
+
+fn fail(path: &Path, key: &str, message: String) -> ConfigError {
+    ConfigError { file: path.to_owned(), problems: vec![Problem { key: key.to_owned(), message }] }
+}
+
+fn read_layers(
+    path: &Path,
+    what: &str,
+    paths: &dyn Fn(&Path, &mut toml::Table),
+    depth: usize,
+) -> Result<toml::Table, ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| fail(path, "", format!("cannot read {what}: {error}")))?;
+    let mut own = read_table(&text).map_err(|message| fail(path, "", message))?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    paths(folder, &mut own);
+    let Some(extends) = own.remove("extends") else { return Ok(own) };
+    let Some(base) = extends.as_str() else {
+        return Err(fail(path, "extends", format!("found {extends}, allowed is a path")));
+    };
+    if depth == 0 {
+        return Err(fail(path, "extends", format!("found more than {DEPTH} files that extend one another")));
+    }
+    let mut table = read_layers(&folder.join(base), what, paths, depth - 1)?;
+    lay_over(&mut table, own);
+    Ok(table)
+}
+
+fn lay_over(base: &mut toml::Table, over: toml::Table) {
+    for (key, value) in over {
+        match (base.get_mut(&key), value) {
+            (Some(toml::Value::Table(base)), toml::Value::Table(over))
+                if over.get("kind").is_none_or(|kind| base.get("kind") == Some(kind)) =>
+            {
+                lay_over(base, over);
+            }
+            (_, value) => {
+                base.insert(key, value);
+            }
+        }
+    }
 }
 
 fn read_table(text: &str) -> Result<toml::Table, String> {

@@ -198,26 +198,27 @@ impl BatchNorm {
     /// # Errors
     /// When the last dimension is not `channels`, or in training on a single row.
     pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
-        if mode.moves_statistics() {
-            return self.over_batch(x);
-        }
-        let (scale, shift) = self.affine()?;
-        x.broadcast_mul(&scale)?.broadcast_add(&shift)
+        self.rows(x, mode, false)
     }
 
-    fn over_batch(&self, x: &Tensor) -> Result<Tensor> {
-        let channels = self.weight.dim(0)?;
-        let flat = x.reshape(((), channels))?;
-        let rows = flat.dim(0)?;
-        if rows < 2 {
-            candle_core::bail!("batch statistics: found {rows} row, allowed are 2 and more");
+    /// [`BatchNorm::forward`], and negative numbers become 0.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn rectified(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+        self.rows(x, mode, true)
+    }
+
+    fn rows(&self, x: &Tensor, mode: Mode, rectify: bool) -> Result<Tensor> {
+        if mode.moves_statistics() {
+            let flat = x.reshape(((), self.weight.dim(0)?))?;
+            let (y, moments) = ops::norm_rows(&flat, &self.weight, &self.bias, Self::EPS, rectify)?;
+            self.move_statistics(&moments.mean, &moments.variance, flat.dim(0)?)?;
+            return y.reshape(x.shape());
         }
-        let mean = flat.mean(0)?;
-        let centred = flat.broadcast_sub(&mean)?;
-        let variance = centred.sqr()?.mean(0)?;
-        self.move_statistics(&mean, &variance, rows)?;
-        let scale = (&self.weight / (variance + Self::EPS)?.sqrt()?)?;
-        centred.broadcast_mul(&scale)?.broadcast_add(&self.bias)?.reshape(x.shape())
+        let (scale, shift) = self.affine()?;
+        let y = x.broadcast_mul(&scale)?.broadcast_add(&shift)?;
+        if rectify { y.relu() } else { Ok(y) }
     }
 
     /// `[B, channels, H, W]` to the same; negative numbers become 0 where it is to `rectify`.

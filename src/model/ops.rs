@@ -11,16 +11,20 @@ pub mod channels;
 pub mod conv;
 pub mod elementwise;
 pub mod linear;
+pub mod norm_rows;
 pub mod pool;
 pub mod rows;
 mod vector;
+pub mod vector_attention;
 
 pub use channels::{add_rectify, norm_maps};
 pub use conv::conv2d;
 pub use elementwise::{gelu, gelu_tanh};
 pub use linear::linear;
+pub use norm_rows::norm_rows;
 pub use pool::max_pool;
 pub use rows::{layer_norm, rms_norm, softmax_last};
+pub use vector_attention::vector_attention;
 
 /// Whether the kernels here take it.
 fn on_cpu_f32(x: &Tensor) -> bool {

@@ -73,6 +73,11 @@ impl Projection {
     fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
         self.norm.forward(&self.dense.forward(x)?, mode)
     }
+
+    /// The same, and negative numbers become 0.
+    fn rectified(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+        self.norm.rectified(&self.dense.forward(x)?, mode)
+    }
 }
 
 /// The largest of k neighbours: `[n, k, c]` to `[n, c]`.
@@ -156,7 +161,7 @@ impl PointTransformer {
             let down = match above {
                 // [n, k, 3 + c] → [n, c']; the rectifier keeps order, so that it may come after the maximum
                 Some(above) => largest(&down.forward(&level.grouped(above, x)?, mode)?, mode)?.relu()?,
-                None => down.forward(x, mode)?.relu()?,
+                None => down.rectified(x, mode)?,
             };
             let block = block.forward(&down, level, mode)?;
             stages.push(Stage { down, block });

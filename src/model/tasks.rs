@@ -79,6 +79,10 @@ impl Sizes {
     pub const ACTIVITIES: usize = 27;
     /// Joints of Human3.6M, as MM-Fi has them.
     pub const JOINTS: usize = 17;
+    /// Joints of a Kinect V2, as MARS has them.
+    pub const KINECT_JOINTS: usize = 25;
+    /// Movements of MARS.
+    pub const MOVEMENTS: usize = 10;
 
     /// A window of `slots`, for a codebook of `beams` beams and `horizons` blockage horizons.
     #[must_use]

@@ -75,14 +75,23 @@ fn read_npy(path: &Path) -> Result<ArrayInfo, String> {
     array_info("", &bytes)
 }
 
-fn read_npz(path: &Path) -> Result<(Vec<ArrayInfo>, Option<WindowInfo>), String> {
+/// An array of numbers, whatever their type was.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Numbers {
+    /// Its shape.
+    pub(crate) shape: Vec<usize>,
+    /// Row by row (C order).
+    pub(crate) values: Vec<f64>,
+}
+
+/// The arrays of a `.npz` file by name, as `.npy` files.
+pub(crate) fn read_entries(path: &Path) -> Result<Vec<(String, Vec<u8>)>, String> {
     let file = File::open(path).map_err(|error| error.to_string())?;
     let mut archive = zip::ZipArchive::new(file).map_err(|error| format!("no .npz file: {error}"))?;
     if archive.len() > ARRAY_LIMIT {
         return Err(format!("{} arrays; at most {ARRAY_LIMIT} are allowed", archive.len()));
     }
-    let mut arrays = Vec::new();
-    let mut labels = None;
+    let mut entries = Vec::with_capacity(archive.len());
     for position in 0..archive.len() {
         let entry = archive.by_index(position).map_err(|error| error.to_string())?;
         let name = entry.name().trim_end_matches(".npy").to_owned();
@@ -91,6 +100,39 @@ fn read_npz(path: &Path) -> Result<(Vec<ArrayInfo>, Option<WindowInfo>), String>
         if bytes.len() as u64 > FILE_LIMIT {
             return Err(format!("{name}: more than the {FILE_LIMIT} bytes that are allowed"));
         }
+        entries.push((name, bytes));
+    }
+    Ok(entries)
+}
+
+/// The numbers of a `.npy` file: integers, floats, truth values.
+pub(crate) fn numbers(bytes: &[u8]) -> Result<Numbers, String> {
+    let (header, values) = structure::npy(bytes)?;
+    if header.order() != npyz::Order::C {
+        return Err("found an array in Fortran order, allowed is C order".to_owned());
+    }
+    let shape = header.shape().iter().map(|&side| side as usize).collect();
+    let kind = header.dtype().descr();
+    let file = npyz::NpyFile::with_header(header, values);
+    let read = match kind.as_str() {
+        "'|b1'" => {
+            file.into_vec().map(|all| all.into_iter().map(|value: bool| f64::from(u8::from(value))).collect())
+        }
+        "'|u1'" => file.into_vec().map(|all| all.into_iter().map(|value: u8| f64::from(value)).collect()),
+        "'<i2'" => file.into_vec().map(|all| all.into_iter().map(|value: i16| f64::from(value)).collect()),
+        "'<i4'" => file.into_vec().map(|all| all.into_iter().map(|value: i32| f64::from(value)).collect()),
+        "'<i8'" => file.into_vec().map(|all| all.into_iter().map(|value: i64| value as f64).collect()),
+        "'<f4'" => file.into_vec().map(|all| all.into_iter().map(|value: f32| f64::from(value)).collect()),
+        "'<f8'" => file.into_vec(),
+        _ => return Err(format!("found numbers of type {kind}, allowed are b1, u1, i2, i4, i8, f4, f8")),
+    };
+    Ok(Numbers { shape, values: read.map_err(|error| error.to_string())? })
+}
+
+fn read_npz(path: &Path) -> Result<(Vec<ArrayInfo>, Option<WindowInfo>), String> {
+    let mut arrays = Vec::new();
+    let mut labels = None;
+    for (name, bytes) in read_entries(path)? {
         arrays.push(array_info(&name, &bytes).map_err(|error| format!("{name}: {error}"))?);
         if name == "labels" {
             labels = positive_share(&bytes);
@@ -108,19 +150,7 @@ fn read_npz(path: &Path) -> Result<(Vec<ArrayInfo>, Option<WindowInfo>), String>
 
 /// Number of labels and the share of those that are not 0.
 fn positive_share(bytes: &[u8]) -> Option<(usize, f64)> {
-    let file = npyz::NpyFile::new(bytes).ok()?;
-    let positive: Vec<bool> = match file.dtype().descr().as_str() {
-        "'<i8'" => file.into_vec::<i64>().ok()?.into_iter().map(|label| label != 0).collect(),
-        "'<i4'" => file.into_vec::<i32>().ok()?.into_iter().map(|label| label != 0).collect(),
-        "'|u1'" => file.into_vec::<u8>().ok()?.into_iter().map(|label| label != 0).collect(),
-        "'<f4'" => file.into_vec::<f32>().ok()?.into_iter().map(|label| label != 0.0).collect(),
-        "'<f8'" => file.into_vec::<f64>().ok()?.into_iter().map(|label| label != 0.0).collect(),
-        "'|b1'" => file.into_vec::<bool>().ok()?,
-        _ => return None,
-    };
-    if positive.is_empty() {
-        return None;
-    }
-    let count = positive.iter().filter(|&&label| label).count();
-    Some((positive.len(), count as f64 / positive.len() as f64))
+    let labels = numbers(bytes).ok()?.values;
+    let positive = labels.iter().filter(|&&label| label != 0.0).count();
+    (!labels.is_empty()).then(|| (labels.len(), positive as f64 / labels.len() as f64))
 }

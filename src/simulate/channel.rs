@@ -44,8 +44,8 @@ pub struct LinkState {
     /// What the receiver reads: linear power per beam, in the unit of
     /// [`Link::power_at_10_m`](super::scene::Link::power_at_10_m), the floor included.
     pub power: Vec<f64>,
-    /// The same without measurement noise.
-    pub clean: Vec<f64>,
+    /// The beam that would be strongest without measurement noise, from 0, and what would be read of it.
+    pub best_clean: (usize, f64),
     /// Whether [`LinkState::excess_db`] reaches [`Link::blocked_db`](super::scene::Link::blocked_db).
     pub is_blocked: bool,
     /// What vehicles, people, buildings and trees take from the line of sight, dB: its loss beyond that of free space
@@ -53,8 +53,6 @@ pub struct LinkState {
     pub excess_db: f64,
     /// Whether nothing opaque cuts the straight line.
     pub is_line_of_sight: bool,
-    /// The ways of the wave, the line of sight first.
-    pub paths: Vec<Path>,
 }
 
 impl LinkState {
@@ -62,12 +60,6 @@ impl LinkState {
     #[must_use]
     pub fn best(&self) -> (usize, f64) {
         strongest(&self.power)
-    }
-
-    /// The same without measurement noise.
-    #[must_use]
-    pub fn best_clean(&self) -> (usize, f64) {
-        strongest(&self.clean)
     }
 }
 
@@ -77,7 +69,7 @@ fn strongest(power: &[f64]) -> (usize, f64) {
 
 /// Where a path has been.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+enum Way {
     /// Straight.
     Direct,
     /// Off the ground.
@@ -90,15 +82,47 @@ pub enum Way {
 
 /// One way of the wave between the unit and the UE.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Path {
+struct Path {
     /// Where it has been.
-    pub way: Way,
+    way: Way,
     /// Its length, metres.
-    pub length_m: f64,
+    length_m: f64,
     /// From the unit, length 1.
-    pub direction: Vector,
+    direction: Vector,
     /// Amplitude and phase without the beam: |gain|² = 1 is a free line of sight at 10 m.
-    pub gain: Complex64,
+    gain: Complex64,
+}
+
+/// How the wave reaches an antenna.
+struct Traced {
+    /// Its ways, the line of sight first.
+    paths: Vec<Path>,
+    /// See [`LinkState::excess_db`].
+    excess_db: f64,
+    is_line_of_sight: bool,
+}
+
+/// Follows the wave between the unit and the antenna at `ue`, in the unit frame, which `object` carries.
+fn trace(
+    scene: &Scene,
+    caster: &Caster,
+    reflectors: &[Reflector],
+    ue: Vector,
+    object: ObjectId,
+    sequence: usize,
+) -> Traced {
+    let tracer = Tracer::new(scene, caster, ue, object, sequence);
+    let straight = Leg::new(tracer.unit, ue);
+    let excess_db = straight.map_or(0.0, |leg| tracer.obstacles.loss_db(&leg, &[]));
+    let mut paths = vec![tracer.direct(excess_db)];
+    paths.extend(tracer.ground());
+    paths.extend(reflectors.iter().filter_map(|mirror| tracer.mirror(mirror)));
+    let facing = |place: Vector| reflectors.iter().filter(move |mirror| mirror.height_of(place) > 0.0);
+    let last: Vec<&Reflector> = facing(ue).collect();
+    for first in facing(tracer.unit) {
+        paths.extend(last.iter().filter_map(|second| tracer.mirrors(first, second)));
+    }
+    Traced { paths, excess_db, is_line_of_sight: straight.is_none_or(|leg| !tracer.obstacles.cut(&leg)) }
 }
 
 /// Measures the link between the unit and the antenna at `ue`, in the unit frame, which `object` carries.
@@ -114,17 +138,8 @@ pub(super) fn measure(
     random: &mut Random,
 ) -> LinkState {
     let link = &scene.link;
-    let tracer = Tracer::new(scene, caster, ue, object, sequence);
-    let straight = Leg::new(tracer.unit, ue);
-    let excess_db = straight.map_or(0.0, |leg| tracer.obstacles.loss_db(&leg, &[]));
-    let mut paths = vec![tracer.direct(excess_db)];
-    paths.extend(tracer.ground());
-    paths.extend(reflectors.iter().filter_map(|mirror| tracer.mirror(mirror)));
-    let facing = |place: Vector| reflectors.iter().filter(move |mirror| mirror.height_of(place) > 0.0);
-    let last: Vec<&Reflector> = facing(ue).collect();
-    for first in facing(tracer.unit) {
-        paths.extend(last.iter().filter_map(|second| tracer.mirrors(first, second)));
-    }
+    let Traced { paths, excess_db, is_line_of_sight } =
+        trace(scene, caster, reflectors, ue, object, sequence);
     let mut fields = vec![Complex64::ZERO; scene.beams()];
     let beams = Beams::new(scene);
     for path in &paths {
@@ -133,13 +148,13 @@ pub(super) fn measure(
         }
     }
     let signals: Vec<f64> = fields.iter().map(|field| link.power_at_10_m * field.norm_sqr()).collect();
+    let clean: Vec<f64> = signals.iter().map(|&signal| receiver::expected(link, signal)).collect();
     LinkState {
         power: signals.iter().map(|&signal| receiver::read(link, signal, random)).collect(),
-        clean: signals.iter().map(|&signal| receiver::expected(link, signal)).collect(),
+        best_clean: strongest(&clean),
         is_blocked: excess_db >= link.blocked_db,
         excess_db,
-        is_line_of_sight: straight.is_none_or(|leg| !tracer.obstacles.cut(&leg)),
-        paths,
+        is_line_of_sight,
     }
 }
 
@@ -331,9 +346,17 @@ mod tests {
         )
     }
 
-    fn state(scene: &Scene, moving: Vec<Solid>, mirrors: &[Reflector], ue: Vector) -> LinkState {
+    struct Found {
+        state: LinkState,
+        paths: Vec<Path>,
+    }
+
+    fn state(scene: &Scene, moving: Vec<Solid>, mirrors: &[Reflector], ue: Vector) -> Found {
         let caster = Caster::new(Arc::default(), Solids::new(moving));
-        measure(scene, &caster, mirrors, ue, OWN, 0, &mut noise(scene, 0, 0, 0))
+        Found {
+            state: measure(scene, &caster, mirrors, ue, OWN, 0, &mut noise(scene, 0, 0, 0)),
+            paths: trace(scene, &caster, mirrors, ue, OWN, 0).paths,
+        }
     }
 
     fn db(ratio: f64) -> f64 {
@@ -416,7 +439,7 @@ mod tests {
         let reflected = |solids: Vec<Solid>| {
             let state = state(&scene, solids, &mirrors, ue);
             let path = state.paths.iter().find(|path| path.way == Way::Mirror(ObjectId(1)));
-            (db(path.unwrap().gain.norm_sqr()), state.excess_db)
+            (db(path.unwrap().gain.norm_sqr()), state.state.excess_db)
         };
         let (free, _) = reflected(Vec::new());
         // The mirror point is (11.1, 25).
@@ -433,18 +456,24 @@ mod tests {
         let truck =
             |x: f32| state(&scene, vec![cuboid(7, [x - 5.0, 5.0, 0.0], [x + 5.0, 8.0, 3.8])], &[], ue);
         let (free, near, cut) = (truck(40.0), truck(5.1), truck(0.0));
-        assert!(!free.is_blocked && free.is_line_of_sight && free.excess_db == 0.0);
+        assert!(!free.state.is_blocked && free.state.is_line_of_sight && free.state.excess_db == 0.0);
         assert!(
-            !near.is_blocked && near.is_line_of_sight && (0.5..6.0).contains(&near.excess_db),
+            !near.state.is_blocked
+                && near.state.is_line_of_sight
+                && (0.5..6.0).contains(&near.state.excess_db),
             "{}",
-            near.excess_db
+            near.state.excess_db
         );
-        assert!(cut.is_blocked && !cut.is_line_of_sight && cut.excess_db > 20.0, "{}", cut.excess_db);
+        assert!(
+            cut.state.is_blocked && !cut.state.is_line_of_sight && cut.state.excess_db > 20.0,
+            "{}",
+            cut.state.excess_db
+        );
         let lost = db(free.paths[0].gain.norm_sqr() / cut.paths[0].gain.norm_sqr());
-        assert!((lost - cut.excess_db).abs() < 1e-6);
+        assert!((lost - cut.state.excess_db).abs() < 1e-6);
         let patient = Scene { link: Link { blocked_db: 60.0, ..quiet().link }, ..quiet() };
         let state = state(&patient, vec![cuboid(7, [-5.0, 5.0, 0.0], [5.0, 8.0, 3.8])], &[], ue);
-        assert!(!state.is_blocked && !state.is_line_of_sight);
+        assert!(!state.state.is_blocked && !state.state.is_line_of_sight);
     }
 
     #[test]
@@ -456,7 +485,7 @@ mod tests {
         let powers: Vec<f64> = (0..40)
             .map(|step| {
                 let ue = Vector::new(0.0, 10.0 + step as f32 * 2.5e-4, 3.5);
-                state(&scene, Vec::new(), &mirrors, ue).best_clean().1
+                state(&scene, Vec::new(), &mirrors, ue).state.best_clean.1
             })
             .collect();
         let (least, most) = powers.iter().fold((f64::MAX, 0.0f64), |(a, b), &p| (a.min(p), b.max(p)));
@@ -474,9 +503,9 @@ mod tests {
         };
         let (one, two) = (at(0), at(1));
         assert_eq!(one, at(0));
-        assert_eq!(one.clean, two.clean);
+        assert_eq!(one.best_clean, two.best_clean);
         assert!(one.power.iter().zip(&two.power).all(|(a, b)| a != b && db(a / b).abs() < 1.5));
-        assert!(one.clean.iter().all(|&power| power >= scene.link.floor));
+        assert!(one.best_clean.1 >= scene.link.floor);
     }
 
     #[test]

@@ -140,7 +140,7 @@ pub(super) fn line(scene: &Scene, world: &World, row: &Row<'_>) -> Line {
             blocked: link.is_blocked,
             excess_db: (link.excess_db * 100.0).round() / 100.0,
             next_blockage_s: row.next_blockage_s.get(antenna.ue).copied().flatten(),
-            best_beam: link.best_clean().0,
+            best_beam: link.best_clean.0,
             useful: useful(scene, world, &caster, row, &antenna, carrier),
         })
     });

@@ -17,6 +17,7 @@ use crate::model::ue::POSITION_FEATURES;
 use crate::model::{Cloud, MODALITIES};
 use crate::time::CaptureTime;
 
+pub mod archive;
 pub mod condition;
 pub mod recording;
 pub mod split;
@@ -143,6 +144,8 @@ pub struct Shape {
 pub struct DataSet {
     /// Its name, in reports.
     pub name: String,
+    /// Of a simulated recording, the SHA-256 of the scene that it was made of, hexadecimal.
+    pub scene: Option<String>,
     /// Tasks that it has labels for.
     pub tasks: Vec<Task>,
     /// What it fits.
@@ -155,6 +158,9 @@ pub struct DataSet {
     pub examples: Vec<Example>,
     /// Beam powers.
     pub reports: Vec<Report>,
+    /// Of a simulated recording, per report the beam that would be best if nothing were measured with noise: whoever knew
+    /// all would name it. Elsewhere empty.
+    pub noise_free: Vec<Option<u32>>,
     /// Where readings are.
     pub sources: Vec<Source>,
     /// Images and clouds.
@@ -198,6 +204,13 @@ impl DataSet {
     #[must_use]
     pub fn condition(&self, example: &Example) -> Option<&str> {
         self.conditions.get(example.group as usize).map(String::as_str)
+    }
+
+    /// The beam that whoever knew all would name for an instant: not always the one that was measured to be the best.
+    #[must_use]
+    pub fn known_best(&self, example: &Example, instant: usize) -> Option<u32> {
+        let report = (*example.truth.beams.get(instant)?)?;
+        *self.noise_free.get(report as usize)?
     }
 
     /// The true class of an example, of a task that chooses: the beam now, the activity.

@@ -77,6 +77,8 @@ pub enum Interval {
     Clear,
     /// The blockage came in it.
     Blocked,
+    /// The blockage came in it, or in another one of the row that is so marked: nobody looked in between.
+    Among,
     /// It does not count: the blockage came before it, or nobody knows.
     Uncounted,
 }
@@ -94,8 +96,8 @@ pub struct Contradiction {
 }
 
 /// Labels "blocked within (t, t + Δ_k]" of rising horizons, `None` where unlabelled, to what is known of the intervals
-/// between the horizons. Clear within a horizon means clear in every interval up to it; a blockage whose interval is
-/// unknown, because the label before it is missing, tells nothing.
+/// between the horizons. Clear within a horizon means clear in every interval up to it; a blockage before which labels are
+/// missing came in one of the intervals since the last clear one.
 ///
 /// # Errors
 /// [`Contradiction`] when a link that was blocked within a horizon is clear within a longer one.
@@ -110,6 +112,7 @@ pub fn intervals(within: &[Option<bool>]) -> std::result::Result<Vec<Interval>, 
     let interval = |k: usize| match first_blocked {
         _ if k < clear_until => Interval::Clear,
         Some(blocked) if blocked == k && k == clear_until => Interval::Blocked,
+        Some(blocked) if k <= blocked => Interval::Among,
         _ => Interval::Uncounted,
     };
     Ok((0..within.len()).map(interval).collect())
@@ -117,8 +120,10 @@ pub fn intervals(within: &[Option<bool>]) -> std::result::Result<Vec<Interval>, 
 
 /// Negative log-likelihood of the interval in which the blockage came, of hazard scores `[R, K]`: with h_k = σ(score_k)
 /// the chance of blockage in interval k when there was none before, a row that is blocked in interval k costs
-/// −ln h_k − Σ_{i<k} ln(1 − h_i), and one that is clear up to interval k costs −Σ_{i≤k} ln(1 − h_i). Mean over the rows in
-/// which anything counts; a blockage counts `positive_weight` times. (Kalbfleisch and Prentice, discrete-time hazards.)
+/// −ln h_k − Σ_{i<k} ln(1 − h_i), one that is blocked in one of the intervals j…k costs −ln(1 − Π_{j≤i≤k} (1 − h_i)) −
+/// Σ_{i<j} ln(1 − h_i), and one that is clear up to interval k costs −Σ_{i≤k} ln(1 − h_i). Mean over the rows in which
+/// anything counts; a blockage counts `positive_weight` times. (Kalbfleisch and Prentice, discrete-time hazards with
+/// interval censoring.)
 ///
 /// # Errors
 /// When the number of rows or intervals is not that of the scores.
@@ -141,9 +146,21 @@ pub fn hazard_loss(scores: &Tensor, rows: &[Vec<Interval>], positive_weight: f64
         return Ok(None);
     }
     let blocked = of(|interval| interval == Interval::Blocked)?;
-    let counts = of(|interval| interval != Interval::Uncounted)?;
-    let terms = (binary_terms(scores, &blocked, positive_weight)? * counts)?;
-    (terms.sum_all()? / counted as f64).map(Some)
+    let counts = of(|interval| matches!(interval, Interval::Clear | Interval::Blocked))?;
+    let mut total = (binary_terms(scores, &blocked, positive_weight)? * counts)?.sum_all()?;
+    let open: Vec<u32> =
+        (0u32..).zip(rows).filter(|(_, row)| row.contains(&Interval::Among)).map(|(row, _)| row).collect();
+    if !open.is_empty() {
+        /// Keeps the logarithm finite where the network is sure that nothing comes.
+        const EPS: f64 = 1e-6;
+        let among = of(|interval| interval == Interval::Among)?;
+        let open = Tensor::from_slice(&open, open.len(), scores.device())?;
+        // −ln of the chance that none of them is hit.
+        let survived = (softplus(scores)? * among)?.index_select(&open, 0)?.sum(D::Minus1)?;
+        let hit = (1.0 - (survived + EPS)?.neg()?.exp()?)?;
+        total = (total + (hit.log()?.neg()?.sum_all()? * positive_weight)?)?;
+    }
+    (total / counted as f64).map(Some)
 }
 
 /// Chances "blocked within (t, t + Δ_k]", `[R, K]`, of hazard scores `[R, K]`: 1 − Π_{i≤k} (1 − h_i), which never falls

@@ -5,17 +5,15 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::data::archive::{Layout, Windowing};
 use super::data::split::Shares;
 use super::optimiser::Rates;
-use crate::config::load::{parse_checked, within};
+use crate::config::load::{parse_checked, place, read_extending, within};
 use crate::config::{ConfigError, Problem};
 use crate::infer::device::DeviceChoice;
-use crate::model::Task;
 use crate::model::baselines::Stage as Llm4WmStage;
 use crate::model::config::NetworkConfig;
-
-/// Recipes that extend one another at most.
-const DEPTH: usize = 8;
+use crate::model::{Input, MODALITIES, Task};
 
 /// A recipe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,6 +39,9 @@ pub struct Recipe {
     /// Instants for which a beam is chosen, ms after the frame's; the first is 0.
     #[serde(default = "now")]
     pub instants_ms: Vec<u32>,
+    /// Inputs that it never sees: not in training, not when it is measured.
+    #[serde(default)]
+    pub without: Vec<Input>,
     /// What it learns from.
     pub data: Vec<DataEntry>,
     /// One after the other.
@@ -86,16 +87,25 @@ pub enum Use {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataEntry {
-    /// Its name in reports.
+    /// Its name in reports. Entries of one name are parts of one data set: the command line names its place once.
     pub name: String,
-    /// A recording, beside the recipe; or `scene`. Where neither is stated, the command line names a recording.
+    /// A recording, or a folder of archives, beside the recipe; or `scene`. Where neither is stated, the command line names
+    /// it.
     pub recording: Option<PathBuf>,
+    /// What the archives hold; left out, it is a recording.
+    pub layout: Option<Layout>,
+    /// Of archives, the names of those that are taken, in which `*` stands for anything; of a recording, its index file.
+    #[serde(default)]
+    pub files: Vec<String>,
+    /// Readings and windows of an archive's radar frames.
+    #[serde(default)]
+    pub windowing: Windowing,
     /// A scene that a recording is made of on first use, beside the recipe.
     pub scene: Option<PathBuf>,
     /// Seed in place of the scene's.
     pub seed: Option<u64>,
-    /// The pipeline file whose road its samples take, beside the recipe.
-    pub pipeline: PathBuf,
+    /// The pipeline file whose road a recording's samples take, beside the recipe.
+    pub pipeline: Option<PathBuf>,
     /// Tasks that are learned from it; left out, all of the recipe's.
     #[serde(default)]
     pub tasks: Vec<Task>,
@@ -131,6 +141,9 @@ pub struct Stage {
     pub see: See,
     /// Slots of the window that are looked at, the newest ones; left out, all.
     pub slots: Option<usize>,
+    /// Inputs that it does not see.
+    #[serde(default)]
+    pub without: Vec<Input>,
     /// Factor of the learning rates.
     #[serde(default = "whole")]
     pub rate: f64,
@@ -222,7 +235,7 @@ pub struct Drops {
 impl Drops {
     /// In the order of [`crate::model::Input::ALL`].
     #[must_use]
-    pub const fn all(&self) -> [f64; crate::model::MODALITIES] {
+    pub const fn all(&self) -> [f64; MODALITIES] {
         [self.camera, self.radar, self.lidar, self.link, self.position]
     }
 }
@@ -268,63 +281,21 @@ impl Optimiser {
 /// # Errors
 /// [`ConfigError`] with every problem.
 pub fn load(path: &Path) -> Result<Recipe, ConfigError> {
-    let whole = std::path::absolute(path).map_err(|error| fail(path, "", error.to_string()))?;
-    let table = read(&whole, DEPTH)?;
-    let text = toml::to_string(&table).map_err(|error| fail(path, "", error.to_string()))?;
-    parse_checked(path, &text, check)
-}
-
-fn fail(path: &Path, key: &str, message: String) -> ConfigError {
-    ConfigError { file: path.to_owned(), problems: vec![Problem { key: key.to_owned(), message }] }
-}
-
-/// The table of a recipe, laid over that of the one that it extends.
-fn read(path: &Path, depth: usize) -> Result<toml::Table, ConfigError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| fail(path, "", format!("cannot read the recipe: {error}")))?;
-    let mut own: toml::Table =
-        text.parse().map_err(|error: toml::de::Error| fail(path, "", error.to_string()))?;
-    let folder = path.parent().unwrap_or(Path::new(""));
-    for key in ["network", "output", "cache"] {
-        place(folder, own.get_mut(key));
-    }
-    for entry in own.get_mut("data").and_then(toml::Value::as_array_mut).into_iter().flatten() {
-        for key in ["recording", "scene", "pipeline"] {
-            place(folder, entry.get_mut(key));
+    let whole = std::path::absolute(path).map_err(|error| ConfigError {
+        file: path.to_owned(),
+        problems: vec![Problem { key: String::new(), message: error.to_string() }],
+    })?;
+    let text = read_extending(&whole, "the recipe", &|folder, table| {
+        for key in ["network", "output", "cache"] {
+            place(folder, table.get_mut(key));
         }
-    }
-    let Some(extends) = own.remove("extends") else { return Ok(own) };
-    let Some(base) = extends.as_str() else {
-        return Err(fail(path, "extends", format!("found {extends}, allowed is a path")));
-    };
-    if depth == 0 {
-        return Err(fail(
-            path,
-            "extends",
-            format!("found more than {DEPTH} recipes that extend one another"),
-        ));
-    }
-    let mut table = read(&folder.join(base), depth - 1)?;
-    lay_over(&mut table, own);
-    Ok(table)
-}
-
-fn place(folder: &Path, value: Option<&mut toml::Value>) {
-    if let Some(toml::Value::String(path)) = value {
-        *path = folder.join(&*path).to_string_lossy().into_owned();
-    }
-}
-
-/// Tables are merged, everything else is replaced.
-fn lay_over(base: &mut toml::Table, over: toml::Table) {
-    for (key, value) in over {
-        match (base.get_mut(&key), value) {
-            (Some(toml::Value::Table(base)), toml::Value::Table(over)) => lay_over(base, over),
-            (_, value) => {
-                base.insert(key, value);
+        for entry in table.get_mut("data").and_then(toml::Value::as_array_mut).into_iter().flatten() {
+            for key in ["recording", "scene", "pipeline"] {
+                place(folder, entry.get_mut(key));
             }
         }
-    }
+    })?;
+    parse_checked(path, &text, check)
 }
 
 fn check(recipe: &Recipe, problems: &mut Vec<Problem>) {
@@ -341,6 +312,29 @@ fn check(recipe: &Recipe, problems: &mut Vec<Problem>) {
     for (number, entry) in recipe.data.iter().enumerate() {
         if entry.recording.is_some() && entry.scene.is_some() {
             add(&format!("data[{number}]"), "allowed is either `recording` or `scene`".to_owned());
+        }
+        let (archive, with_pipeline) = (entry.layout.is_some(), entry.pipeline.is_some());
+        if archive == with_pipeline || (archive && entry.scene.is_some()) {
+            add(
+                &format!("data[{number}]"),
+                "allowed is either `pipeline`, of a recording or scene, or `layout`, of archives".to_owned(),
+            );
+        }
+        if !archive && entry.files.len() > 1 {
+            let found = entry.files.len();
+            add(
+                &format!("data[{number}].files"),
+                format!("found {found}, allowed is one index of a recording"),
+            );
+        }
+        let Windowing { slots, frames, every } = entry.windowing;
+        for (key, value) in [("slots", slots), ("frames", frames), ("every", every)] {
+            if !(1..=1000).contains(&value) {
+                add(
+                    &format!("data[{number}].windowing.{key}"),
+                    format!("found {value}, allowed is 1 to 1000"),
+                );
+            }
         }
         if !(0.0..=1.0).contains(&(entry.shares.validation + entry.shares.test))
             || entry.shares.validation < 0.0
@@ -394,6 +388,18 @@ fn check(recipe: &Recipe, problems: &mut Vec<Problem>) {
 }
 
 impl Recipe {
+    /// The inputs that are never seen, in the order of [`Input::ALL`].
+    #[must_use]
+    pub fn hidden(&self) -> [bool; MODALITIES] {
+        Input::ALL.map(|input| self.without.contains(&input))
+    }
+
+    /// The inputs that are not seen in a stage.
+    #[must_use]
+    pub fn hidden_in(&self, stage: &Stage) -> [bool; MODALITIES] {
+        Input::ALL.map(|input| self.without.contains(&input) || stage.without.contains(&input))
+    }
+
     /// The tasks that are learned.
     #[must_use]
     pub fn tasks(&self, network: &NetworkConfig) -> Vec<Task> {

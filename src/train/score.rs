@@ -10,6 +10,8 @@
 //! | activity | `top-1`, `majority rate`, `macro F1` ([`measures::classes`]) |
 //! | pose | `MPJPE, mm`, `PA-MPJPE, mm`, `MSE, m²`, `mean absolute error, mm` over coordinates ([`measures::pose`]) |
 //!
+//! Of a simulated recording stands beside the predictors of beams what [`ORACLE`] would be worth.
+//!
 //! A network has a `calibration error` besides ([`measures::calibration`], ten bins), of its first choice or of "blocked";
 //! where its scores were divided by a temperature, also `calibration error before scaling`.
 
@@ -35,6 +37,8 @@ const DRAWS: usize = 200;
 /// Bins of the calibration error.
 const BINS: usize = 10;
 
+/// Who names the beam that would be best if nothing were measured with noise: no predictor, but the ceiling of all.
+pub const ORACLE: &str = "oracle: noise-free best beam";
 /// Share of the rows in which the first choice is right.
 pub const TOP_1: &str = "top-1";
 /// Average precision.

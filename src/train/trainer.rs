@@ -3,6 +3,7 @@
 //! ```text
 //!  OUTPUT/recipe.toml            the recipe as it was read
 //!  OUTPUT/log.jsonl              a line every few steps and at each validation
+//!  OUTPUT/events.out.tfevents.*  the same for TensorBoard
 //!  OUTPUT/last/, OUTPUT/best/    weights, running mean of weights, optimiser, where it stands
 //!  OUTPUT/model.safetensors      what a unit runs: the best weights, calibrated on validation
 //! ```
@@ -12,7 +13,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -20,13 +20,13 @@ use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::VarBuilder;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::batch::{Batch, Making, Order};
 use super::data::DataSet;
 use super::data::split::Split;
 use super::evaluate::{self, Answers, Asking};
+use super::log::{At, Log};
 use super::measures::argmax;
 use super::measures::calibration::temperature_of_classes;
 use super::optimiser::{AdamW, AdamWConfig, Factors};
@@ -41,7 +41,7 @@ use crate::model::deployed::{self, Fit};
 use crate::model::layers::{Mode, Statistics};
 use crate::model::parameters::Parameters;
 use crate::model::tasks::{Sizes, Task};
-use crate::model::{MODALITIES, Network, Purpose, seeded};
+use crate::model::{Network, Purpose, seeded};
 
 /// Batches that are ready before they are wanted.
 const AHEAD: usize = 2;
@@ -217,9 +217,21 @@ impl<'a> Trainer<'a> {
             Some(tensors) => VarBuilder::from_tensors(tensors.clone(), DType::F32, &self.device),
             None => seeded::fresh_weights(self.config.seed, &self.device),
         };
+        let frozen = &stage.freeze;
         let (config, stage) = (self.config.clone(), stage.clone());
         let (vb, parameters) = Parameters::watch(source, move |name| !Self::is_frozen(&config, &stage, name));
         let network = Network::build(self.config, self.sizes, Purpose::Training, &vb)?;
+        let all = parameters.all();
+        let of_none = |prefix: &&String| !all.iter().any(|(name, _)| name.starts_with(prefix.as_str()));
+        if let Some(prefix) = frozen.iter().find(of_none) {
+            let mut known: Vec<&str> = all.iter().filter_map(|(name, _)| name.split('.').next()).collect();
+            known.sort_unstable();
+            known.dedup();
+            return Err(TrainError::Data(format!(
+                "freeze: found `{prefix}`, no parameter begins like that; they begin with {}",
+                known.join(", ")
+            )));
+        }
         let uncertainty = Uncertainty::load(&self.tasks, &vb.pp(uncertainty::PREFIX))?;
         let rates = self.recipe.optimiser.rates();
         let optimiser =
@@ -232,6 +244,12 @@ impl<'a> Trainer<'a> {
         let runs = self.runs_per_batch();
         let longest = orders.iter().map(|order| order.runs().div_ceil(runs)).max().unwrap_or(0);
         (stage.epochs * longest as f64).ceil() as u64
+    }
+
+    /// Steps done in all stages.
+    fn total(&self, state: &State) -> u64 {
+        let before = self.recipe.stage.iter().enumerate().take(state.stage);
+        before.map(|(number, stage)| self.steps(stage, &self.orders(number))).sum::<u64>() + state.step
     }
 
     fn runs_per_batch(&self) -> usize {
@@ -256,7 +274,7 @@ impl<'a> Trainer<'a> {
                 see: of_stage.see,
                 slots: of_stage.slots.unwrap_or(usize::MAX),
                 augment: Some(&self.recipe.augment),
-                without: [false; MODALITIES],
+                without: self.recipe.hidden_in(of_stage),
                 losses: &self.recipe.loss,
                 tasks: &part.tasks,
             };
@@ -285,7 +303,8 @@ impl<'a> Trainer<'a> {
         let file = self.output(RECIPE);
         fs::write(&file, text).map_err(io(&file))?;
         let mut state = self.resume()?;
-        let mut log = Log::open(&self.output(LOG), &state)?;
+        let at = At { stage: state.stage, step: state.step, total: self.total(&state) };
+        let mut log = Log::open(&self.recipe.output, at)?;
         let mut tensors = None;
         while let Some(stage) = self.recipe.stage.get(state.stage).filter(|_| !state.done) {
             let last = self.output("last");
@@ -359,13 +378,15 @@ impl<'a> Trainer<'a> {
                 let mut going = true;
                 if since.begun.elapsed() >= TELL_EVERY || state.step == steps {
                     let standing = since.standing(stage, state.step, steps, moving)?;
-                    log.write(number, state.step, "train", &standing)?;
+                    let at = At { stage: number, step: state.step, total: self.total(state) };
+                    log.standing(at, &standing)?;
                     going = tell(&Event::Standing(standing));
                     since = Since::new();
                 }
                 if going && (state.step.is_multiple_of(every) || state.step == steps) {
                     let validated = self.validate(stage, state, moving)?;
-                    log.write(number, state.step, "validation", &validated)?;
+                    let at = At { stage: number, step: state.step, total: self.total(state) };
+                    log.validated(at, &validated)?;
                     going = tell(&Event::Validated(validated));
                     since = Since::new();
                     if stage.patience.is_some_and(|patience| state.since_best >= patience) {
@@ -534,7 +555,7 @@ impl<'a> Trainer<'a> {
             tasks: &part.tasks,
             batch: self.recipe.batch,
             losses: &self.recipe.loss,
-            without: [false; MODALITIES],
+            without: self.recipe.hidden(),
         };
         evaluate::ask(network, &part.data, examples, &asking)
     }
@@ -737,48 +758,5 @@ impl Since {
             waiting: self.waited.as_secs_f64() / seconds,
             left_s: (steps - step) as f64 * seconds / self.steps.max(1) as f64,
         })
-    }
-}
-
-/// The log: JSON lines.
-struct Log {
-    path: PathBuf,
-    file: fs::File,
-}
-
-impl Log {
-    /// Opens the log of a run; lines from behind where it stands are dropped: they come again.
-    fn open(path: &Path, state: &State) -> Result<Self, TrainError> {
-        let io = |source| TrainError::Io { file: path.to_owned(), source };
-        let before = fs::read_to_string(path).unwrap_or_default();
-        let is_before = |line: &&str| {
-            let line: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
-            let number = |key: &str| line.get(key).and_then(serde_json::Value::as_u64);
-            let at = (number("stage_number"), number("step"));
-            matches!(at, (Some(stage), Some(step)) if (stage, step) <= (state.stage as u64, state.step))
-        };
-        let kept: Vec<&str> = before.lines().filter(is_before).collect();
-        let mut file = fs::File::create(path).map_err(io)?;
-        for line in kept {
-            writeln!(file, "{line}").map_err(io)?;
-        }
-        Ok(Self { path: path.to_owned(), file })
-    }
-
-    fn write(
-        &mut self,
-        stage: usize,
-        step: u64,
-        kind: &str,
-        what: &impl Serialize,
-    ) -> Result<(), TrainError> {
-        let mut line = json!({ "type": kind, "stage_number": stage, "step": step });
-        if let (Some(line), Ok(serde_json::Value::Object(what))) =
-            (line.as_object_mut(), serde_json::to_value(what))
-        {
-            line.extend(what);
-        }
-        let io = |source| TrainError::Io { file: self.path.clone(), source };
-        writeln!(self.file, "{line}").map_err(io)
     }
 }

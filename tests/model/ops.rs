@@ -145,6 +145,42 @@ fn batch_norms_of_maps_agree_with_differences() {
 }
 
 #[test]
+fn batch_norms_of_rows_agree_with_differences() {
+    // More rows than a task takes, and few.
+    for (rows, channels) in [(1030, 3), (40, 5), (7, 32)] {
+        for rectify in [false, true] {
+            let inputs = [numbers(&[rows, channels], 1), numbers(&[channels], 2), numbers(&[channels], 3)];
+            let op = |args: &[Tensor]| {
+                let (y, moments) = ops::norm_rows(&args[0], &args[1], &args[2], 1e-5, rectify).unwrap();
+                let mean = args[0].mean(0).unwrap();
+                assert!(largest(&(moments.mean - mean).unwrap()) < 1e-5);
+                y
+            };
+            check(&format!("{rows} x {channels}, rectify {rectify}"), &op, &inputs, 1e-4);
+        }
+    }
+    let (x, one) = (numbers(&[4, 3], 1), numbers(&[2], 2));
+    assert!(ops::norm_rows(&x, &one, &one, 1e-5, false).is_err());
+}
+
+#[test]
+fn vector_attention_agrees_with_differences() {
+    // More points than a task takes; groups below, at and above the width of what is taken at a time.
+    for (n, k, width, groups) in [(70, 3, 6, 2), (5, 16, 16, 16), (3, 4, 33, 11), (4, 1, 8, 8)] {
+        let inputs = [numbers(&[n, k, width], 1), (numbers(&[n, k, groups], 2) * 3.0).unwrap()];
+        let op = |args: &[Tensor]| ops::vector_attention(&args[0], &args[1]).unwrap();
+        check(&format!("{n} x {k} x {width}, {groups} groups"), &op, &inputs, 1e-5);
+    }
+    // A score far above the others takes all; equal ones share.
+    let values = Tensor::new(&[[[1f32, 2.0], [3.0, 6.0]]], &Device::Cpu).unwrap();
+    let scores = Tensor::new(&[[[1e30f32, 5.0], [0.0, 5.0]]], &Device::Cpu).unwrap();
+    let y: Vec<Vec<f32>> = ops::vector_attention(&values, &scores).unwrap().to_vec2().unwrap();
+    assert_eq!(y, [[1.0, 4.0]]);
+    let wrong = numbers(&[1, 2, 3], 1);
+    assert!(ops::vector_attention(&values, &wrong).is_err());
+}
+
+#[test]
 fn sums_that_end_a_block_agree_with_differences() {
     let inputs = [numbers(&[2, 3, 5, 7], 1), numbers(&[2, 3, 5, 7], 2)];
     check("add and rectify", &|args| ops::add_rectify(&args[0], &args[1]).unwrap(), &inputs, 1e-6);

@@ -86,7 +86,7 @@ fn it_cuts_the_link_when_it_stands_in_the_line_of_sight() {
     });
     assert!(!free.is_blocked && cut.is_blocked);
     // The UE is straight ahead: one of the beams in the middle, of an array with errors.
-    assert!((29..=34).contains(&free.best_clean().0), "{}", free.best_clean().0);
+    assert!((29..=34).contains(&free.best_clean.0), "{}", free.best_clean.0);
     assert!(free.excess_db < 1.0 && free.is_line_of_sight && !cut.is_line_of_sight, "{}", free.excess_db);
     assert!((20.0..40.0).contains(&cut.excess_db), "{}", cut.excess_db);
     let drop_db = 10.0 * (free.best().1 / cut.best().1).log10();

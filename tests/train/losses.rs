@@ -70,7 +70,7 @@ fn it_stays_finite_at_scores_of_120() {
 
 #[test]
 fn labels_of_horizons_become_intervals() {
-    use Interval::{Blocked, Clear, Uncounted};
+    use Interval::{Among, Blocked, Clear, Uncounted};
     let (yes, no) = (Some(true), Some(false));
     for (labels, expected) in [
         ([no, no, no, no], [Clear, Clear, Clear, Clear]),
@@ -79,8 +79,8 @@ fn labels_of_horizons_become_intervals() {
         // Clear within the third horizon is clear within the shorter ones.
         ([None, None, no, None], [Clear, Clear, Clear, Uncounted]),
         // It came in the second or the third interval.
-        ([no, None, yes, yes], [Clear, Uncounted, Uncounted, Uncounted]),
-        ([None, yes, yes, None], [Uncounted; 4]),
+        ([no, None, yes, yes], [Clear, Among, Among, Uncounted]),
+        ([None, yes, yes, None], [Among, Among, Uncounted, Uncounted]),
         ([None; 4], [Uncounted; 4]),
     ] {
         assert_eq!(intervals(&labels).unwrap(), expected, "{labels:?}");
@@ -98,7 +98,7 @@ fn the_hazard_loss_is_the_likelihood_of_the_interval() {
         intervals(&[Some(false), Some(true), Some(true)]).unwrap(),
         intervals(&[Some(false), Some(false), None]).unwrap(),
         // Does not count, not even in the mean.
-        intervals(&[None, Some(true), Some(true)]).unwrap(),
+        intervals(&[None, None, None]).unwrap(),
     ];
     let blocked_in_second = -(hazard[1].ln() + (1.0 - hazard[0]).ln());
     let clear_up_to_second = -((1.0 - hazard[0]).ln() + (1.0 - hazard[1]).ln());
@@ -111,6 +111,26 @@ fn the_hazard_loss_is_the_likelihood_of_the_interval() {
             .is_none()
     );
     assert!(hazard_loss(&scores, &rows[..2], 1.0).is_err());
+}
+
+#[test]
+fn a_blockage_between_two_looks_came_in_one_of_the_intervals() {
+    let x = [0.3, -0.7, 1.1];
+    let scores = Tensor::new(&[x; 2], &Device::Cpu).unwrap();
+    let clear = x.map(|x: f64| 1.0 / (1.0 + x.exp()));
+    let rows = [
+        intervals(&[Some(false), None, Some(true)]).unwrap(),
+        intervals(&[None, Some(true), Some(true)]).unwrap(),
+    ];
+    let second_or_third = -((1.0 - clear[1] * clear[2]).ln() + clear[0].ln());
+    let first_or_second = -(1.0 - clear[0] * clear[1]).ln();
+    let found = hazard_loss(&scores, &rows, 1.0).unwrap().unwrap();
+    assert!((scalar(&found) - (second_or_third + first_or_second) / 2.0).abs() < 1e-5);
+    check_gradient(&tensor(&[2, 3], 4, 3.0), |x| hazard_loss(x, &rows, 2.0).unwrap().unwrap());
+    // Sure that nothing comes, and wrong: finite, in single precision too.
+    let sure = Tensor::new(&[[-60f32; 3]; 2], &Device::Cpu).unwrap();
+    let found = hazard_loss(&sure, &rows, 1.0).unwrap().unwrap().to_scalar::<f32>().unwrap();
+    assert!(found.is_finite() && found > 10.0, "{found}");
 }
 
 #[test]

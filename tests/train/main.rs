@@ -1,6 +1,7 @@
 //! Losses, Eq. 14 and the optimiser against finite differences and plain formulas.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
+mod archives;
 mod learning;
 mod losses;
 mod optimiser;

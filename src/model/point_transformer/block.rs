@@ -81,12 +81,12 @@ impl Block {
 
 impl NormedBlock {
     fn forward(&self, x: &Tensor, level: &Level, mode: Mode) -> Result<BlockOutput> {
-        let entered = self.before.forward(x, mode)?.relu()?;
+        let entered = self.before.rectified(x, mode)?;
         let attended = match &self.attention {
             Attention::Postech(attention) => attention.forward(&entered, level, mode)?,
             Attention::Paper(attention) => attention.forward(&entered, level)?,
         };
-        let y = self.norm.forward(&attended, mode)?.relu()?;
+        let y = self.norm.rectified(&attended, mode)?;
         let out = (self.after.forward(&y, mode)? + x)?.relu()?;
         Ok(BlockOutput { entered, attended, out })
     }

@@ -5,6 +5,7 @@ use candle_nn::VarBuilder;
 
 use super::hierarchy::Level;
 use crate::model::layers::{BatchNorm, Dense, Mode};
+use crate::model::ops;
 
 /// Σ_j softmax_j(ω(ψ(x_j) − φ(x_i) + δ)) ⊙ (α(x_j) + δ), δ = θ(p_j − p_i).
 #[derive(Clone, Debug)]
@@ -57,20 +58,15 @@ impl PostechAttention {
     /// # Errors
     /// When shapes disagree.
     pub fn forward(&self, x: &Tensor, level: &Level, mode: Mode) -> Result<Tensor> {
-        let n = x.dim(0)?;
         // [n, k, c]
         let offset = level.offsets(x.dtype())?;
-        let k = offset.dim(1)?;
-        let offset = self.position_1.forward(&self.position_0.forward(&offset)?, mode)?.relu()?;
+        let offset = self.position_1.rectified(&self.position_0.forward(&offset)?, mode)?;
         let offset = self.position_3.forward(&offset)?;
         let scores =
             level.gather(&self.key.forward(x)?)?.broadcast_sub(&self.query.forward(x)?.unsqueeze(1)?)?;
-        let scores = self.weight_0.forward(&(scores + &offset)?, mode)?.relu()?;
-        let scores = self.weight_3.forward(&self.weight_2.forward(&scores)?, mode)?.relu()?;
-        let weights = candle_nn::ops::softmax(&self.weight_5.forward(&scores)?, 1)?;
-        // [n, k, share, c/share] ⊙ [n, k, 1, c/share], summed over k
+        let scores = self.weight_0.rectified(&(scores + &offset)?, mode)?;
+        let scores = self.weight_3.rectified(&self.weight_2.forward(&scores)?, mode)?;
         let values = (level.gather(&self.value.forward(x)?)? + offset)?;
-        let values = values.reshape((n, k, self.share, self.width / self.share))?;
-        values.broadcast_mul(&weights.unsqueeze(2)?)?.sum(1)?.reshape((n, self.width))
+        ops::vector_attention(&values, &self.weight_5.forward(&scores)?)
     }
 }

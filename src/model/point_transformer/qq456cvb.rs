@@ -103,7 +103,7 @@ impl Convolution {
         let (n, k, inputs) = x.dims3()?;
         let weight = self.weight.reshape(((), inputs))?;
         let y = x.reshape((n * k, inputs))?.matmul(&weight.t()?)?.broadcast_add(&self.bias)?;
-        self.norm.forward(&y.reshape((n, k, ()))?, mode)?.relu()
+        self.norm.rectified(&y.reshape((n, k, ()))?, mode)
     }
 }
 

@@ -223,21 +223,32 @@ impl Predictor for Collector {
 /// What a scene beside a simulated recording says of the unit.
 #[derive(Deserialize)]
 struct Standing {
-    site: config::Site,
+    /// Left out in rooms, in which nothing is placed on a map.
+    site: Option<config::Site>,
     #[serde(default)]
     pose: config::Poses,
-    #[serde(default)]
-    radar: config::Radar,
+    /// Of a street, how its radar's cubes are read; of a room, how its radar measures, which points do not need.
+    radar: Option<toml::Value>,
 }
 
 /// A simulated recording has its scene beside it, and the scene knows where the sensors stood: not the pipeline file, which
 /// many scenes share.
 fn stand_as_in_scene(pipeline: &mut Pipeline, recording: &Path) -> Result<(), CollectError> {
-    let path = recording.join("scene.toml");
+    let path = recording.join(SCENE);
     let Ok(text) = fs::read_to_string(&path) else { return Ok(()) };
-    let Standing { site, pose, radar } = toml::from_str(&text)
-        .map_err(|error| CollectError::Scene { path, reason: error.message().to_owned() })?;
-    (pipeline.site, pipeline.pose, pipeline.radar) = (Some(site), pose, radar);
+    let wrong = |error: toml::de::Error| CollectError::Scene {
+        path: path.clone(),
+        reason: error.message().to_owned(),
+    };
+    let Standing { site, pose, radar } = toml::from_str(&text).map_err(wrong)?;
+    pipeline.pose = pose;
+    if let Some(site) = site {
+        pipeline.site = Some(site);
+        pipeline.radar = match radar {
+            Some(radar) => radar.try_into().map_err(wrong)?,
+            None => config::Radar::default(),
+        };
+    }
     Ok(())
 }
 
@@ -316,6 +327,8 @@ fn collect(
 }
 
 const INDEX: &str = "frames.json";
+/// Beside a simulated recording, what it was made of.
+const SCENE: &str = "scene.toml";
 
 /// How a recording becomes a data set.
 #[derive(Clone, Debug)]
@@ -432,6 +445,7 @@ impl<'a> Labelled<'a> {
             known: BTreeMap::new(),
             data: DataSet {
                 name: request.name.to_owned(),
+                scene: scene_hash(request.path),
                 tasks: request.tasks.to_vec(),
                 grid: BeamGrid::new(&features::beam_directions(&codebook, beams)),
                 shape: Shape {
@@ -445,6 +459,7 @@ impl<'a> Labelled<'a> {
                 conditions: conditions(recording)?,
                 examples: Vec::new(),
                 reports: Vec::new(),
+                noise_free: Vec::new(),
                 sources: Vec::new(),
                 store: None,
             },
@@ -458,6 +473,7 @@ impl<'a> Labelled<'a> {
 
     /// Reads what the radio measured, and what people did.
     fn learn_truth(&mut self) -> Result<(), CollectError> {
+        let noise_free = noise_free(self.recording.path())?;
         for sample in self.recording.samples() {
             match &sample.stream {
                 Stream::Link(ue) => {
@@ -469,6 +485,11 @@ impl<'a> Labelled<'a> {
                     let number = self.data.reports.len() as u32;
                     if let Some(report) = Report::new(sample.capture, linear) {
                         self.data.reports.push(report);
+                        let row = self.recording.rows().get(sample.row).and_then(|row| row.index);
+                        let best = row.and_then(|row| noise_free.get(&(row, ue.clone())));
+                        if !noise_free.is_empty() {
+                            self.data.noise_free.push(best.copied());
+                        }
                         self.known.entry(ue.clone()).or_default().reports.push((sample.capture, number));
                     }
                 }
@@ -682,6 +703,40 @@ impl<'a> Labelled<'a> {
             ..Truth::default()
         })
     }
+}
+
+fn scene_hash(recording: &Path) -> Option<String> {
+    let text = fs::read(recording.join(SCENE)).ok()?;
+    Some(Sha256::digest(&text).iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// What the truth beside a simulated recording says of each row and user: the best beam without noise.
+fn noise_free(recording: &Path) -> Result<HashMap<(u64, UeId), u32>, CollectError> {
+    #[derive(Deserialize)]
+    struct Row {
+        row: u64,
+        ues: Vec<Ue>,
+    }
+    #[derive(Deserialize)]
+    struct Ue {
+        unit: u32,
+        best_beam: Option<u32>,
+    }
+    let path = recording.join("truth.jsonl");
+    let Ok(text) = fs::read_to_string(&path) else { return Ok(HashMap::new()) };
+    let mut known = HashMap::new();
+    for line in text.lines() {
+        let row: Row = serde_json::from_str(line)
+            .map_err(|error| CollectError::Scene { path: path.clone(), reason: error.to_string() })?;
+        for ue in row.ues {
+            // `unit2` is the first.
+            let name = UeId::new(&ue.unit.saturating_sub(2).to_string());
+            if let (Ok(name), Some(best)) = (name, ue.best_beam) {
+                known.insert((row.row, name), best);
+            }
+        }
+    }
+    Ok(known)
 }
 
 /// Of pairs in the order of time, the one nearest to `time`, `most` away at most; the earlier of two.

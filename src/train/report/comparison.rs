@@ -33,8 +33,17 @@ pub(super) fn cell(measure: &str, figure: Option<&Figure>) -> Cell {
     Cell { note, ..Cell::number(told(measure, figure.value)) }
 }
 
-/// Marks the best of figures that stand for one measure, all of the best where several are; none where only one stands.
-pub(super) fn mark_best(measure: &str, figures: &[Option<Figure>], cells: &mut [Cell]) {
+/// Marks the best of the figures of `names` that stand for one measure, all of the best where several are; none where only one stands. The
+/// oracle is out of competition.
+pub(super) fn mark_best<T: AsRef<str>>(
+    measure: &str,
+    names: &[T],
+    figures: &[Option<Figure>],
+    cells: &mut [Cell],
+) {
+    let is_oracle = |at: usize| names.get(at).is_some_and(|name| name.as_ref() == score::ORACLE);
+    let figures: Vec<Option<Figure>> =
+        figures.iter().enumerate().map(|(at, figure)| figure.filter(|_| !is_oracle(at))).collect();
     let known = figures.iter().flatten().map(|figure| figure.value);
     let best = match better(measure) {
         Better::Higher => known.reduce(f64::max),
@@ -224,7 +233,8 @@ fn overview(named: &[Named]) -> Table {
                 .map(|question| question.and_then(|question| figure(question, None, measure)))
                 .collect();
             let simple = simple(std::slice::from_ref(asked));
-            let simple = simple.iter().filter_map(|name| Some((name, of_simple(asked, name, measure)?)));
+            let simple = simple.iter().filter(|name| *name != score::ORACLE);
+            let simple = simple.filter_map(|name| Some((name, of_simple(asked, name, measure)?)));
             let best = simple.reduce(|a, b| {
                 let is_better = match better(measure) {
                     Better::Lower => b.1.value < a.1.value,
@@ -234,7 +244,7 @@ fn overview(named: &[Named]) -> Table {
             });
             figures.push(best.map(|(_, figure)| figure));
             let mut cells: Vec<Cell> = figures.iter().map(|figure| cell(measure, figure.as_ref())).collect();
-            mark_best(measure, &figures, &mut cells);
+            mark_best::<&str>(measure, &[], &figures, &mut cells);
             if let (Some(cell), Some((name, _))) = (cells.last_mut(), best) {
                 cell.note = format!("{} {name}", cell.note).trim().to_owned();
             }
@@ -286,7 +296,7 @@ fn table(named: &[Named], task: Task, all: &[Asked<'_>]) -> Table {
                 continue;
             }
             let mut cells: Vec<Cell> = figures.iter().map(|figure| cell(measure, figure.as_ref())).collect();
-            mark_best(measure, &figures, &mut cells);
+            mark_best(measure, table.head.get(4..).unwrap_or_default(), &figures, &mut cells);
             // What is the same as above is not said again.
             let mut row = if is_first {
                 let counted = format!("{} / {}", asked.question.rows, asked.question.groups);
@@ -398,12 +408,15 @@ mod tests {
         let marked = |measure, values: &[Option<f64>]| {
             let figures: Vec<Option<Figure>> = values.iter().map(|value| value.and_then(known)).collect();
             let mut cells = vec![Cell::default(); values.len()];
-            mark_best(measure, &figures, &mut cells);
+            let names = ["a", "b", "c", "d", score::ORACLE];
+            mark_best(measure, &names, &figures, &mut cells);
             cells.iter().map(|cell| cell.best).collect::<Vec<_>>()
         };
         assert_eq!(marked(TOP_1, &[Some(0.1), None, Some(0.2), Some(0.2)]), [false, false, true, true]);
         assert_eq!(marked("MPJPE, mm", &[Some(80.0), Some(70.0)]), [false, true]);
         assert_eq!(marked(score::LEAD_TIME, &[Some(80.0), Some(70.0)]), [false, false]);
         assert_eq!(marked(TOP_1, &[Some(0.1), None]), [false, false], "alone, nothing is best");
+        let with_oracle = [Some(0.1), Some(0.2), None, None, Some(0.9)];
+        assert_eq!(marked(TOP_1, &with_oracle), [false, true, false, false, false]);
     }
 }

@@ -125,7 +125,7 @@ fn tell_apart(
             let question = measured.questions.iter().find(|own| own.task == task && own.what == main.what);
             let figures: Vec<Option<Figure>> = (0..predictors.len()).map(|at| figure(question, at)).collect();
             let mut cells: Vec<Cell> = figures.iter().map(|figure| cell(measure, figure.as_ref())).collect();
-            mark_best(measure, &figures, &mut cells);
+            mark_best(measure, &predictors, &figures, &mut cells);
             let counted = question.map_or("–".to_owned(), |own| format!("{} / {}", own.rows, own.groups));
             let mut row = vec![Cell::text(name), Cell::number(counted)];
             row.extend(cells);
@@ -168,11 +168,12 @@ fn figures(caption: &str, questions: &[&Question]) -> Table {
             row.extend(measures.iter().map(|measure| cell(measure, worth.figures.get(*measure))));
             table.rows.push(row);
         }
+        let names: Vec<&str> = question.worth.iter().map(|worth| worth.predictor.as_str()).collect();
         for (at, measure) in measures.iter().enumerate() {
             let figures: Vec<Option<Figure>> =
                 question.worth.iter().map(|worth| worth.figures.get(*measure).copied()).collect();
             let mut cells = vec![Cell::default(); figures.len()];
-            mark_best(measure, &figures, &mut cells);
+            mark_best(measure, &names, &figures, &mut cells);
             for (row, marked) in table.rows.iter_mut().skip(begin).zip(cells) {
                 if let Some(cell) = row.get_mut(3 + at) {
                     cell.best = marked.best;

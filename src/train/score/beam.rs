@@ -2,7 +2,7 @@
 
 use ndarray::{Array2, ArrayView2};
 
-use super::{Asked, Asking, Grouped, Question, TOP_1, Values, calibrate, confidence, mean_of};
+use super::{Asked, Asking, Grouped, ORACLE, Question, TOP_1, Values, calibrate, confidence, mean_of};
 use crate::model::heads::softmax;
 use crate::model::tasks::Task;
 use crate::time::Span;
@@ -99,6 +99,7 @@ pub(super) fn question(asked: &Asked<'_>, rows: &[Asking<'_>], instant: usize, m
         add("15 nearest positions", &|example| simple.by_place(data, example, instant));
         add("commonest beam", &|_| simple.commonest_beam(instant));
     }
+    add(ORACLE, &|example| data.known_best(example, instant));
     let scores = Array2::from_shape_vec((own.len(), beams), own.concat()).ok()?;
     let confusion = classes::Confusion::of_scores(&truth, scores.view()).ok();
     let mut question = Question {
