@@ -16,6 +16,7 @@ mod model;
 mod models;
 mod parity;
 mod replay;
+mod report;
 mod run;
 mod sender;
 mod shutdown;
@@ -65,6 +66,8 @@ enum Command {
     Train(train::Arguments),
     /// Measure a trained network beside simple predictors
     Eval(eval::Arguments),
+    /// Show how a training went and what networks are worth, as a page (HTML, and Markdown)
+    Report(report::Arguments),
     /// Look at a network
     Model(model::Arguments),
     /// Check a pipeline file
@@ -123,6 +126,7 @@ pub fn main() -> ExitCode {
         Command::Simulate(simulate) => simulate::run(simulate, arguments.format),
         Command::Train(train) => train::run(train, arguments.format),
         Command::Eval(eval) => eval::run(eval, arguments.format),
+        Command::Report(report) => report::run(report, arguments.format),
         Command::Model(model) => model::run(model, arguments.format),
         Command::Validate(validate) => validate::run(validate, arguments.format),
         Command::Parity(parity) => parity::run(parity, arguments.format),

@@ -19,6 +19,7 @@ pub mod losses;
 pub mod measures;
 pub mod optimiser;
 pub mod recipe;
+pub mod report;
 pub mod schedule;
 pub mod score;
 pub mod simple;

@@ -1,20 +1,20 @@
 //! `eval CHECKPOINT [RECORDING]`: what a trained network is worth on data that it has not seen.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use serde::Serialize;
-
 use super::{Failure, Format, Outcome, shutdown, text, train};
 use crate::infer::device::{self, DeviceChoice};
 use crate::model::deployed;
-use crate::model::{Input, MODALITIES, Network};
+use crate::model::{Input, MODALITIES, Network, Task};
 use crate::train::data::DataSet;
-use crate::train::evaluate::{self, Asking};
+use crate::train::evaluate::{self, Answers, Asking};
 use crate::train::recipe::{self, Recipe};
-use crate::train::score::{self, Question};
+use crate::train::report::{Evaluation, Measured, VERSION};
+use crate::train::score::{self, Asked, Figure, Question};
 use crate::train::simple::Simple;
 use crate::train::trainer::{RECIPE, SIMPLE};
 
@@ -34,7 +34,10 @@ pub(super) struct Arguments {
     /// Hide a modality from the network; may be given several times
     #[arg(long, value_name = "MODALITY", value_parser = modality)]
     without: Vec<Input>,
-    /// Write all figures as JSON to this file
+    /// Repeat all figures with each modality hidden in turn, and with each alone
+    #[arg(long)]
+    each_modality: bool,
+    /// Write all figures as JSON to this file, for `report`
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
@@ -42,18 +45,6 @@ pub(super) struct Arguments {
 fn modality(name: &str) -> Result<Input, String> {
     let named = Input::ALL.into_iter().find(|input| input.name() == name);
     named.ok_or_else(|| format!("allowed are {}", Input::ALL.map(Input::name).join(", ")))
-}
-
-/// What was measured on one data set.
-#[derive(Debug, Serialize)]
-struct Measured {
-    checkpoint: PathBuf,
-    data: String,
-    without: Vec<&'static str>,
-    parameters: usize,
-    questions: Vec<Question>,
-    /// Mean gate weight of each modality over all rows.
-    gate: Vec<(&'static str, f64)>,
 }
 
 pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Failure> {
@@ -65,14 +56,23 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
     let (network, fit) = deployed::load(&arguments.checkpoint, &opened.device).map_err(Failure::usage)?;
     let mut recipe = recipe::load(&folder.join(RECIPE)).map_err(Failure::usage)?;
     let simple = simple(&folder.join(SIMPLE))?;
+    recipe.instants_ms.clone_from(&fit.instants_ms);
+    // What training never saw, it is not asked with.
     let mut without = recipe.hidden();
     for input in &arguments.without {
         if let Some(hidden) = without.get_mut(input.place()) {
             *hidden = true;
         }
     }
-    recipe.instants_ms.clone_from(&fit.instants_ms);
-    let mut all = Vec::new();
+    let judge = Judge {
+        recipe: &recipe,
+        network: &network,
+        simple: simple.as_ref(),
+        temperature: &fit.temperature,
+        without,
+        each_modality: arguments.each_modality,
+    };
+    let mut results = Vec::new();
     match &arguments.recording {
         Some(path) => {
             let data = foreign(&recipe, &network, path, arguments.pipeline.as_deref())?;
@@ -87,39 +87,140 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
                 )));
             }
             let examples: Vec<u32> = (0..data.examples.len() as u32).collect();
-            all.push(measure(arguments, &recipe, &network, &data, &examples, simple.as_ref(), without)?);
+            judge.measure(&data, &examples, &stopped, &mut results)?;
         }
         None => {
-            train::replace(&mut recipe, &arguments.data)?;
-            for part in train::parts(&recipe, network.config(), &stopped)? {
+            let mut named = recipe.clone();
+            train::replace(&mut named, &arguments.data)?;
+            for part in train::parts(&named, network.config(), &stopped)? {
                 if !part.split.test.is_empty() {
-                    let test = &part.split.test;
-                    all.push(measure(
-                        arguments,
-                        &recipe,
-                        &network,
-                        &part.data,
-                        test,
-                        simple.as_ref(),
-                        without,
-                    )?);
+                    judge.measure(&part.data, &part.split.test, &stopped, &mut results)?;
                 }
             }
-            if all.is_empty() {
+            if results.is_empty() {
                 return Err(Failure::Usage("the recipe has no test part: name a recording".to_owned()));
             }
         }
     }
+    let evaluation = Evaluation {
+        version: VERSION,
+        network: network.config().name.clone(),
+        checkpoint: arguments.checkpoint.clone(),
+        parameters: deployed::parameters(&arguments.checkpoint).map_err(Failure::usage)?,
+        results,
+    };
     if let Some(file) = &arguments.output {
-        let text = serde_json::to_vec_pretty(&all).map_err(Failure::failed)?;
+        let text = serde_json::to_vec_pretty(&evaluation).map_err(Failure::failed)?;
         std::fs::write(file, text)
             .map_err(|error| Failure::Failed(format!("{}: {error}", file.display())))?;
     }
     match format {
-        Format::Json => all.iter().try_for_each(text::json)?,
-        Format::Text => all.iter().for_each(|measured| text::result(show(measured).trim_end())),
+        Format::Json => text::json(&evaluation)?,
+        Format::Text => text::result(show(&evaluation).trim_end()),
     }
     Ok(Outcome::Done)
+}
+
+/// Which modalities are hidden, in the order of [`Input::ALL`], one set after the other: `without`; then, where each is to be
+/// hidden, of those that a data set has, each besides, and all but each.
+fn hidden(
+    without: [bool; MODALITIES],
+    each: bool,
+    data: &DataSet,
+    examples: &[u32],
+) -> Vec<[bool; MODALITIES]> {
+    let mut all = vec![without];
+    let is_there = |place: usize| {
+        let of = examples.iter().filter_map(|&example| data.examples.get(example as usize));
+        of.flat_map(|example| example.places.iter().skip(place).step_by(MODALITIES)).any(Option::is_some)
+    };
+    let places = without.into_iter().enumerate();
+    let seen: Vec<usize> = places
+        .filter(|(place, hidden)| each && !hidden && is_there(*place))
+        .map(|(place, _)| place)
+        .collect();
+    let places = || Input::ALL.map(Input::place);
+    // Of two, to hide one is to show the other alone.
+    if seen.len() > 2 {
+        let besides = |own: &usize| places().map(|other| other == *own || without.get(other) == Some(&true));
+        all.extend(seen.iter().map(besides));
+    }
+    if seen.len() > 1 {
+        all.extend(seen.iter().map(|own| places().map(|other| other != *own)));
+    }
+    all
+}
+
+/// What is the same for all that is measured.
+struct Judge<'a> {
+    recipe: &'a Recipe,
+    network: &'a Network,
+    simple: Option<&'a Simple>,
+    temperature: &'a BTreeMap<Task, f64>,
+    /// What is never shown, in the order of [`Input::ALL`].
+    without: [bool; MODALITIES],
+    each_modality: bool,
+}
+
+impl Judge<'_> {
+    /// Measures on examples of a data set: with the modalities that were asked for, together and per condition; then with
+    /// others hidden, together.
+    fn measure(
+        &self,
+        data: &DataSet,
+        examples: &[u32],
+        stopped: &AtomicBool,
+        results: &mut Vec<Measured>,
+    ) -> Result<(), Failure> {
+        let conditions: BTreeSet<&str> = examples
+            .iter()
+            .filter_map(|&example| data.condition(data.examples.get(example as usize)?))
+            .collect();
+        let hidden = hidden(self.without, self.each_modality, data, examples);
+        for (turn, without) in hidden.into_iter().enumerate() {
+            if stopped.load(Ordering::Relaxed) {
+                return Err(Failure::Failed("stopped before all was measured".to_owned()));
+            }
+            let asking =
+                Asking { tasks: &data.tasks, batch: self.recipe.batch, losses: &self.recipe.loss, without };
+            let answers = evaluate::ask(self.network, data, examples, &asking).map_err(Failure::failed)?;
+            if answers.tasks.values().all(Vec::is_empty) && turn > 0 {
+                // It was all that there is.
+                continue;
+            }
+            results.push(self.judge(data, &answers, without, None));
+            for condition in conditions.iter().copied().filter(|_| turn == 0 && conditions.len() > 1) {
+                let own = score::of_condition(data, &answers, condition);
+                results.push(self.judge(data, &own, without, Some(condition)));
+            }
+        }
+        Ok(())
+    }
+
+    fn judge(
+        &self,
+        data: &DataSet,
+        answers: &Answers,
+        without: [bool; MODALITIES],
+        condition: Option<&str>,
+    ) -> Measured {
+        let asked = Asked {
+            data,
+            answers,
+            network: &self.network.config().name,
+            simple: self.simple,
+            temperature: self.temperature,
+        };
+        let gate = Input::ALL.into_iter().zip(score::gate(data, answers));
+        let hidden = Input::ALL.into_iter().zip(without).filter(|(_, hidden)| *hidden);
+        Measured {
+            data: data.name.clone(),
+            hidden: hidden.map(|(input, _)| input.name().to_owned()).collect(),
+            condition: condition.map(str::to_owned),
+            gate: gate.map(|(input, weight)| (input.name().to_owned(), weight)).collect(),
+            questions: score::score(&asked),
+        }
+    }
 }
 
 fn simple(file: &Path) -> Result<Option<Simple>, Failure> {
@@ -150,61 +251,62 @@ fn foreign(
     train::open(recipe, network.config(), &entry, path, &tasks)
 }
 
-fn measure(
-    arguments: &Arguments,
-    recipe: &Recipe,
-    network: &Network,
-    data: &DataSet,
-    examples: &[u32],
-    simple: Option<&Simple>,
-    without: [bool; MODALITIES],
-) -> Result<Measured, Failure> {
-    let asking = Asking { tasks: &data.tasks, batch: recipe.batch, losses: &recipe.loss, without };
-    let answers = evaluate::ask(network, data, examples, &asking).map_err(Failure::failed)?;
-    let name = &network.config().name;
-    let rows = answers.tasks.values().next().map(Vec::as_slice).unwrap_or_default();
-    let gate = Input::ALL.into_iter().filter_map(|input| {
-        let weights: Vec<f64> =
-            rows.iter().filter_map(|row| row.gate.get(input.place()).map(|&w| f64::from(w))).collect();
-        crate::train::measures::mean(&weights).ok().map(|mean| (input.name(), mean))
-    });
-    Ok(Measured {
-        checkpoint: arguments.checkpoint.clone(),
-        data: data.name.clone(),
-        without: arguments.without.iter().map(|input| input.name()).collect(),
-        parameters: deployed::parameters(&arguments.checkpoint).map_err(Failure::usage)?,
-        gate: gate.collect(),
-        questions: score::score(data, &answers, simple, name),
-    })
-}
-
-/// A table per question.
-fn show(measured: &Measured) -> String {
-    let mut text = format!("{}: {} parameters\n", measured.checkpoint.display(), measured.parameters);
-    if !measured.without.is_empty() {
-        let _ = writeln!(text, "without {}", measured.without.join(", "));
-    }
-    if !measured.gate.is_empty() {
-        let weights: Vec<String> =
-            measured.gate.iter().map(|(name, weight)| format!("{name} {weight:.2}")).collect();
-        let _ = writeln!(text, "gate: {}", weights.join(", "));
-    }
-    for question in &measured.questions {
-        let _ = writeln!(
-            text,
-            "\n{} of {}, {}: {} rows of {} groups",
-            question.task, measured.data, question.what, question.rows, question.groups
-        );
-        for worth in &question.worth {
-            let _ = writeln!(text, "  {}", worth.predictor);
-            for (name, figure) in &worth.figures {
-                let _ = writeln!(
-                    text,
-                    "    {name:<26} {:>9.4}   ({:.4} to {:.4})",
-                    figure.value, figure.low, figure.high
-                );
+/// A table per question of all rows; of each condition and each set of hidden modalities a line per question.
+fn show(evaluation: &Evaluation) -> String {
+    let mut text = format!("{}: {} parameters\n", evaluation.checkpoint.display(), evaluation.parameters);
+    let mut first: Option<&str> = None;
+    for measured in &evaluation.results {
+        let is_first = first != Some(&measured.data);
+        first = Some(&measured.data);
+        let what = match (&measured.condition, measured.hidden.as_slice()) {
+            (Some(condition), _) => format!("\n{}, {condition}", measured.data),
+            (None, []) => format!("\n{}", measured.data),
+            (None, hidden) => format!("\n{}, without {}", measured.data, hidden.join(", ")),
+        };
+        let _ = writeln!(text, "{what}");
+        if !measured.gate.is_empty() {
+            let weights = measured.gate.iter().map(|(name, weight)| format!("{name} {:.2}", weight.value));
+            let _ = writeln!(text, "gate: {}", weights.collect::<Vec<_>>().join(", "));
+        }
+        for question in &measured.questions {
+            if is_first {
+                show_whole(&mut text, question);
+            } else {
+                show_short(&mut text, question);
             }
         }
     }
     text
+}
+
+fn show_whole(text: &mut String, question: &Question) {
+    let Question { task, what, rows, groups, .. } = question;
+    let _ = writeln!(text, "\n{task}, {what}: {rows} rows of {groups} groups");
+    for worth in &question.worth {
+        let _ = writeln!(text, "  {}", worth.predictor);
+        for (name, figure) in &worth.figures {
+            let _ = writeln!(text, "    {name:<32} {}", show_figure(figure));
+        }
+    }
+}
+
+/// The first of a question's main measures that it has, of everyone.
+fn show_short(text: &mut String, question: &Question) {
+    let Some(own) = question.worth.first() else { return };
+    let measures = score::main_measures(question.task);
+    let Some(measure) = measures.iter().find(|measure| own.figures.contains_key(**measure)) else { return };
+    let figures = question
+        .worth
+        .iter()
+        .filter_map(|worth| Some(format!("{} {:.4}", worth.predictor, worth.figures.get(*measure)?.value)));
+    let figures = figures.collect::<Vec<_>>().join(", ");
+    let Question { task, what, rows, .. } = question;
+    let _ = writeln!(text, "  {task}, {what}, {rows} rows: {measure} of {figures}");
+}
+
+fn show_figure(figure: &Figure) -> String {
+    match figure.interval {
+        Some([low, high]) => format!("{:>9.4}   ({low:.4} to {high:.4})", figure.value),
+        None => format!("{:>9.4}   (one group: no interval)", figure.value),
+    }
 }

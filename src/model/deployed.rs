@@ -39,6 +39,10 @@ pub struct Fit {
     pub instants_ms: Vec<u32>,
     /// Time between the slots of its window, ms.
     pub stride_ms: f64,
+    /// Temperatures that its scores are divided by, found on validation: the weights of the last layers have them in. Scores
+    /// times it are what they were before.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub temperature: BTreeMap<Task, f64>,
     /// False when its weights were never fitted to data.
     pub trained: bool,
 }

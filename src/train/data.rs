@@ -18,6 +18,7 @@ use crate::model::{Cloud, MODALITIES};
 use crate::time::CaptureTime;
 
 pub mod archive;
+pub mod condition;
 pub mod recording;
 pub mod split;
 pub mod store;
@@ -74,6 +75,8 @@ pub struct Truth {
 pub struct Example {
     /// Position in [`DataSet::groups`].
     pub group: u32,
+    /// Which of its group's links it is of, by any number that tells them apart; of a task of the unit, 0.
+    pub link: u32,
     /// Its instant.
     pub time: CaptureTime,
     /// `[W · D]`: what stands in each place of the window, oldest slot first.
@@ -149,6 +152,8 @@ pub struct DataSet {
     pub shape: Shape,
     /// Names of sequences or subjects; no split goes through one.
     pub groups: Vec<String>,
+    /// What it was like in each group, as [`condition`] says; empty where nobody knows.
+    pub conditions: Vec<String>,
     /// In the order of groups and time.
     pub examples: Vec<Example>,
     /// Beam powers.
@@ -193,6 +198,12 @@ impl DataSet {
     pub fn measured(&self, example: &Example, instant: usize) -> Option<&Report> {
         let report = (*example.truth.beams.get(instant)?)?;
         self.reports.get(report as usize)
+    }
+
+    /// What it was like when an example was recorded; `None` where nobody knows.
+    #[must_use]
+    pub fn condition(&self, example: &Example) -> Option<&str> {
+        self.conditions.get(example.group as usize).map(String::as_str)
     }
 
     /// The beam that whoever knew all would name for an instant: not always the one that was measured to be the best.

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::TrainError;
 use super::tensorboard::Events;
-use super::trainer::{Standing, Validated};
+use super::trainer::{LOG, Standing, Validated};
 
 /// A point of a run.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +32,7 @@ pub(super) struct Log {
 impl Log {
     /// Opens the log of a run in its folder; what it says from behind where the run stands is dropped: it comes again.
     pub(super) fn open(folder: &Path, at: At) -> Result<Self, TrainError> {
-        let path = folder.join("log.jsonl");
+        let path = folder.join(LOG);
         let io = |source| TrainError::Io { file: path.clone(), source };
         let before = fs::read_to_string(&path).unwrap_or_default();
         let is_before = |line: &&str| {

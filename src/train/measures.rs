@@ -1,14 +1,15 @@
 //! What is reported of a model, in 64 bits and away from the code that was trained.
 //!
-//! Rows are samples. Beams: [`beam`]. One of several classes: [`classes`]. Yes or no: [`binary`]. Joints: [`pose`]. How
-//! far a probability can be believed: [`calibration`]. Where a measure has no value, because nothing was given or nothing
-//! counts, it is an error and not a number.
+//! Rows are samples. Beams: [`beam`]. One of several classes: [`classes`]. Yes or no: [`binary`], and how early it was
+//! said: [`warnings`]. Joints: [`pose`]. How far a probability can be believed: [`calibration`]. Where a measure has no
+//! value, because nothing was given or nothing counts, it is an error and not a number.
 
 pub mod beam;
 pub mod binary;
 pub mod calibration;
 pub mod classes;
 pub mod pose;
+pub mod warnings;
 
 /// A measure that has no value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,40 +1,113 @@
 //! Figures: what a network and the simple predictors are worth on held-out examples, each with an interval.
 //!
-//! Intervals are of 95 %, by resampling groups (sequences, subjects) with replacement (Efron's bootstrap): the rows of one
-//! group are no independent draws.
+//! Intervals are of 95 %, by resampling groups (sequences, subjects) with replacement (Efron's bootstrap, percentiles): the
+//! rows of one group are no independent draws. Of one group there is no interval.
+//!
+//! | task | figures |
+//! |---|---|
+//! | beam | `top-1`, `top-3`, `top-5`, `DBA`, `mean power loss, dB`, `median power loss, dB` ([`measures::beam`]) |
+//! | blockage | `AP`, `AUROC`, `accuracy`, `majority rate`, `F1`, `recall`, `precision` ([`measures::binary`]), decided at one half; within the longest horizon, of those clear now, also `lead time, ms` (median), `onsets warned`, `false alarms per minute`, `clear time warned` ([`measures::warnings`]) |
+//! | activity | `top-1`, `majority rate`, `macro F1` ([`measures::classes`]) |
+//! | pose | `MPJPE, mm`, `PA-MPJPE, mm`, `MSE, m²`, `mean absolute error, mm` over coordinates ([`measures::pose`]) |
+//!
+//! Of a simulated recording stands beside the predictors of beams what [`ORACLE`] would be worth.
+//!
+//! A network has a `calibration error` besides ([`measures::calibration`], ten bins), of its first choice or of "blocked";
+//! where its scores were divided by a temperature, also `calibration error before scaling`.
 
 use std::collections::BTreeMap;
 
-use ndarray::{Array2, Array3, ArrayView2};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::data::{DataSet, Example, Report};
+use super::data::{DataSet, Example};
 use super::evaluate::{Answers, Row};
-use super::measures::{self, beam, binary, calibration, classes, pose};
-use super::simple::{self, Simple};
-use crate::model::heads::{softmax, within_horizons};
+use super::measures::{self, calibration};
+use super::simple::Simple;
 use crate::model::seeded;
 use crate::model::tasks::Task;
-use crate::time::Span;
+
+mod activity;
+mod beam;
+mod blockage;
+mod pose;
 
 /// Times that groups are drawn.
 const DRAWS: usize = 200;
 /// Bins of the calibration error.
 const BINS: usize = 10;
 
-/// A figure and its interval of 95 %.
+/// Who names the beam that would be best if nothing were measured with noise: no predictor, but the ceiling of all.
+pub const ORACLE: &str = "oracle: noise-free best beam";
+/// Share of the rows in which the first choice is right.
+pub const TOP_1: &str = "top-1";
+/// Average precision.
+pub const AP: &str = "AP";
+/// Share of the rows that are decided rightly.
+pub const ACCURACY: &str = "accuracy";
+/// What always giving the commonest answer would be worth.
+pub const MAJORITY: &str = "majority rate";
+/// Median time from the first warning to the onset.
+pub const LEAD_TIME: &str = "lead time, ms";
+/// Share of the onsets that were warned of.
+pub const ONSETS_WARNED: &str = "onsets warned";
+/// Runs of warnings after which nothing came.
+pub const FALSE_ALARMS: &str = "false alarms per minute";
+/// Share of the instants at which a link is clear that are warnings.
+pub const CLEAR_WARNED: &str = "clear time warned";
+/// Expected calibration error.
+pub const CALIBRATION: &str = "calibration error";
+/// Expected calibration error of the scores before they were divided by a temperature.
+pub const CALIBRATION_BEFORE: &str = "calibration error before scaling";
+
+/// Where a measure is best.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Better {
+    /// The larger the better.
+    Higher,
+    /// The smaller the better.
+    Lower,
+    /// It says nothing of a predictor, or has no best by itself.
+    Neither,
+}
+
+/// Where a measure of this name is best.
+#[must_use]
+pub fn better(measure: &str) -> Better {
+    match measure {
+        MAJORITY | LEAD_TIME | CLEAR_WARNED => Better::Neither,
+        FALSE_ALARMS | CALIBRATION | CALIBRATION_BEFORE => Better::Lower,
+        name if [", dB", ", mm", ", m²"].iter().any(|unit| name.ends_with(unit)) => Better::Lower,
+        _ => Better::Higher,
+    }
+}
+
+/// The measures of a task that come first, in this order.
+#[must_use]
+pub const fn main_measures(task: Task) -> &'static [&'static str] {
+    match task {
+        Task::Beam => &[TOP_1, "top-3", "DBA", "mean power loss, dB"],
+        Task::Blockage => {
+            &[AP, "AUROC", "F1", ACCURACY, MAJORITY, LEAD_TIME, ONSETS_WARNED, FALSE_ALARMS, CLEAR_WARNED]
+        }
+        Task::Activity => &[TOP_1, "macro F1", MAJORITY],
+        Task::Pose => &["MPJPE, mm", "PA-MPJPE, mm", "mean absolute error, mm"],
+    }
+}
+
+/// A figure and its interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Figure {
     /// Over all rows.
     pub value: f64,
-    /// Lower end.
-    pub low: f64,
-    /// Upper end.
-    pub high: f64,
+    /// Lower and upper end of the interval of 95 %; `None` of a single group.
+    pub interval: Option<[f64; 2]>,
 }
 
 /// What one predictor is worth.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Worth {
     /// Its name.
     pub predictor: String,
@@ -42,13 +115,35 @@ pub struct Worth {
     pub figures: BTreeMap<String, Figure>,
 }
 
+/// One bin of a reliability diagram: mean probability, share that was right, rows.
+pub type Bin = (f64, f64, u64);
+
+/// A pose that was told, beside the true one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PoseSample {
+    /// The sequence or subject.
+    pub group: String,
+    /// Capture time of its instant, ns since the Unix epoch.
+    pub time_ns: i64,
+    /// True joints, metres, unit frame: x right, y ahead, z up.
+    pub truth: Vec<[f32; 3]>,
+    /// Joints that the network told.
+    pub predicted: Vec<[f32; 3]>,
+}
+
 /// One question, and how well it is answered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Question {
     /// Its task.
     pub task: Task,
-    /// What is asked: `now`, `in 100 ms`, `within 500 ms`.
+    /// What is asked: `now`, `in 100 ms`, `within 500 ms`, `within 500 ms, of those clear now`.
     pub what: String,
+    /// How far ahead is asked, ms.
+    pub ahead_ms: u32,
+    /// Whether only links that are clear now are asked.
+    pub clear_now: bool,
     /// Rows that have an answer.
     pub rows: usize,
     /// Groups that they are of.
@@ -58,62 +153,141 @@ pub struct Question {
     /// Of a task that chooses: `[true class][chosen class]`, of the network.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub confusion: Vec<Vec<u64>>,
-    /// (mean probability, share that was right, rows) per bin, of the network.
+    /// Bins that have rows, of the network.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub reliability: Vec<(f64, f64, u64)>,
+    pub reliability: Vec<Bin>,
+    /// The same before its scores were divided by a temperature.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reliability_before: Vec<Bin>,
+    /// Some poses, evenly taken.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub poses: Vec<PoseSample>,
 }
 
-/// A measure: over positions of rows, drawn or all; `None` where it has no value.
-type Measure<'a> = (&'a str, Box<dyn Fn(&[usize]) -> Option<f64> + 'a>);
+/// What is judged.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The examples.
+    pub data: &'a DataSet,
+    /// What the network said of them.
+    pub answers: &'a Answers,
+    /// The network's name.
+    pub network: &'a str,
+    /// What stands beside it.
+    pub simple: Option<&'a Simple>,
+    /// Temperatures that the network's scores were divided by when it was stored.
+    pub temperature: &'a BTreeMap<Task, f64>,
+}
 
-/// A measure of one row: its scores `[1, beams]`, the true beam, what was measured.
-type OfRow<'a> = dyn Fn(ArrayView2<'_, f64>, usize, &Report) -> Option<f64> + 'a;
+/// An answer and what it is about.
+type Asking<'a> = (&'a Row, &'a Example);
+
+/// A value of each measure over positions of rows, drawn or all; `None` where it has none.
+type Values = Vec<(&'static str, Option<f64>)>;
+
+/// Everything that is asked of a network on the examples that it answered.
+#[must_use]
+pub fn score(asked: &Asked<'_>) -> Vec<Question> {
+    let data = asked.data;
+    let mut questions = Vec::new();
+    for (&task, rows) in &asked.answers.tasks {
+        let rows: Vec<Asking<'_>> =
+            rows.iter().filter_map(|row| Some((row, data.examples.get(row.example as usize)?))).collect();
+        match task {
+            Task::Beam => {
+                let instants = data.shape.instants_ms.iter().enumerate();
+                questions
+                    .extend(instants.filter_map(|(instant, &ms)| beam::question(asked, &rows, instant, ms)));
+            }
+            Task::Blockage => questions.extend(blockage::questions(asked, &rows)),
+            Task::Activity => questions.extend(activity::question(asked, &rows)),
+            Task::Pose => questions.extend(pose::question(asked, &rows)),
+        }
+    }
+    questions
+}
+
+/// The mean weight that the gate gave each modality, in the order of [`crate::model::Input::ALL`], over all examples that were
+/// answered; none of a network without a gate.
+#[must_use]
+pub fn gate(data: &DataSet, answers: &Answers) -> Vec<Figure> {
+    // One example, several tasks: the same row.
+    let rows: BTreeMap<u32, &[f32]> =
+        answers.tasks.values().flatten().map(|row| (row.example, row.gate.as_slice())).collect();
+    let rows: Vec<(u32, &[f32])> = rows
+        .into_iter()
+        .filter_map(|(example, gate)| Some((data.examples.get(example as usize)?.group, gate)))
+        .collect();
+    let grouped = Grouped::new(rows.iter().map(|(group, _)| *group));
+    let inputs = rows.iter().map(|(_, gate)| gate.len()).min().unwrap_or(0);
+    let of = |input: usize| {
+        let weights: Vec<Option<f64>> =
+            rows.iter().map(|(_, gate)| gate.get(input).map(|&weight| f64::from(weight))).collect();
+        grouped.figures(&|rows| vec![("weight", mean_of(&weights, rows))]).remove("weight")
+    };
+    (0..inputs).filter_map(of).collect()
+}
+
+/// The answers on examples of a condition.
+#[must_use]
+pub fn of_condition(data: &DataSet, answers: &Answers, condition: &str) -> Answers {
+    let is_of = |row: &&Row| {
+        let example = data.examples.get(row.example as usize);
+        example.and_then(|example| data.condition(example)) == Some(condition)
+    };
+    let tasks =
+        answers.tasks.iter().map(|(task, rows)| (*task, rows.iter().filter(is_of).cloned().collect()));
+    Answers { tasks: tasks.collect(), losses: BTreeMap::new() }
+}
+
+/// Figures of things that are drawn with replacement: positions of `count` groups, drawn or all, to values.
+fn figures(count: usize, measure: &(dyn Fn(&[usize]) -> Values + Sync)) -> BTreeMap<String, Figure> {
+    let mut random = seeded::stream(1, "bootstrap");
+    let mut draw =
+        || (0..count).map(|_| (seeded::uniform(&mut random) * count as f64) as usize).collect::<Vec<usize>>();
+    let draws: Vec<Vec<usize>> = if count > 1 { (0..DRAWS).map(|_| draw()).collect() } else { Vec::new() };
+    let drawn: Vec<BTreeMap<&str, f64>> = draws
+        .par_iter()
+        .map(|groups| measure(groups).into_iter().filter_map(|(name, value)| Some((name, value?))).collect())
+        .collect();
+    let all: Vec<usize> = (0..count).collect();
+    let figure = |(name, value): (&str, Option<f64>)| {
+        let mut values: Vec<f64> = drawn.iter().filter_map(|drawn| drawn.get(name).copied()).collect();
+        values.sort_by(f64::total_cmp);
+        let quantile = |share: f64| {
+            values.get((share * values.len().saturating_sub(1) as f64).round() as usize).copied()
+        };
+        let interval = quantile(0.025).zip(quantile(0.975)).map(|(low, high)| [low, high]);
+        Some((name.to_owned(), Figure { value: value?, interval }))
+    };
+    measure(&all).into_iter().filter_map(figure).collect()
+}
 
 /// Rows by group.
 struct Grouped {
-    rows: usize,
     groups: Vec<Vec<usize>>,
 }
 
 impl Grouped {
     fn new(groups: impl Iterator<Item = u32>) -> Self {
         let mut by_group: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
-        let mut rows = 0;
         for (row, group) in groups.enumerate() {
             by_group.entry(group).or_default().push(row);
-            rows = row + 1;
         }
-        Self { rows, groups: by_group.into_values().collect() }
+        Self { groups: by_group.into_values().collect() }
     }
 
-    /// A measure with its interval.
-    fn figure(&self, measure: &dyn Fn(&[usize]) -> Option<f64>) -> Option<Figure> {
-        let all: Vec<usize> = (0..self.rows).collect();
-        let value = measure(&all)?;
-        let mut random = seeded::stream(1, "bootstrap");
-        let mut drawn: Vec<f64> = (0..DRAWS)
-            .filter_map(|_| {
-                let mut rows = Vec::with_capacity(self.rows);
-                for _ in 0..self.groups.len() {
-                    let at = (seeded::uniform(&mut random) * self.groups.len() as f64) as usize;
-                    rows.extend(self.groups.get(at).into_iter().flatten());
-                }
-                measure(&rows)
-            })
-            .collect();
-        drawn.sort_by(f64::total_cmp);
-        let quantile = |share: f64| {
-            let at = (share * drawn.len().saturating_sub(1) as f64).round() as usize;
-            drawn.get(at).copied().unwrap_or(value)
-        };
-        Some(Figure { value, low: quantile(0.025), high: quantile(0.975) })
+    /// Measures over positions of rows, with their intervals.
+    fn figures(&self, measure: &(dyn Fn(&[usize]) -> Values + Sync)) -> BTreeMap<String, Figure> {
+        figures(self.groups.len(), &|groups| {
+            let rows: Vec<usize> =
+                groups.iter().filter_map(|&group| self.groups.get(group)).flatten().copied().collect();
+            measure(&rows)
+        })
     }
 
-    fn worth(&self, predictor: &str, measures: Vec<Measure<'_>>) -> Worth {
-        let figures = measures
-            .into_iter()
-            .filter_map(|(name, measure)| Some((name.to_owned(), self.figure(measure.as_ref())?)));
-        Worth { predictor: predictor.to_owned(), figures: figures.collect() }
+    fn worth(&self, predictor: &str, measure: &(dyn Fn(&[usize]) -> Values + Sync)) -> Worth {
+        Worth { predictor: predictor.to_owned(), figures: self.figures(measure) }
     }
 }
 
@@ -123,179 +297,41 @@ fn mean_of(values: &[Option<f64>], rows: &[usize]) -> Option<f64> {
     measures::mean(&values).ok()
 }
 
-/// Everything that is asked of a network on `answers`' examples.
-#[must_use]
-pub fn score(data: &DataSet, answers: &Answers, simple: Option<&Simple>, network: &str) -> Vec<Question> {
-    let mut questions = Vec::new();
-    for (&task, rows) in &answers.tasks {
-        let rows: Vec<(&Row, &Example)> =
-            rows.iter().filter_map(|row| Some((row, data.examples.get(row.example as usize)?))).collect();
-        match task {
-            Task::Beam => {
-                for (instant, &ms) in data.shape.instants_ms.iter().enumerate() {
-                    questions.extend(beam_question(data, &rows, instant, ms, simple, network));
-                }
-            }
-            Task::Blockage => {
-                for (horizon, &ms) in data.shape.horizons_ms.iter().enumerate() {
-                    for clear_now in [false, true] {
-                        // Whether a blockage comes, asked where there is none yet.
-                        if clear_now && ms == 0 {
-                            continue;
-                        }
-                        questions.extend(blockage_question(
-                            data,
-                            &rows,
-                            (horizon, ms, clear_now),
-                            simple,
-                            network,
-                        ));
-                    }
-                }
-            }
-            Task::Activity => questions.extend(activity_question(&rows, data, simple, network)),
-            Task::Pose => questions.extend(pose_question(&rows, simple, network)),
-        }
-    }
-    questions
+/// Probabilities, and whether what was given that probability was right.
+type Confidence = Vec<(f64, bool)>;
+
+/// The probability of the first choice of each row of probabilities, and whether it is the true class.
+fn confidence(rows: &[Vec<f64>], truth: &[usize]) -> Confidence {
+    let of = |(row, &truth): (&Vec<f64>, &usize)| {
+        let best = measures::argmax(row)?;
+        Some((*row.get(best)?, best == truth))
+    };
+    rows.iter().zip(truth).filter_map(of).collect()
 }
 
-fn beam_question(
-    data: &DataSet,
-    rows: &[(&Row, &Example)],
-    instant: usize,
-    ms: u32,
-    simple: Option<&Simple>,
-    network: &str,
-) -> Option<Question> {
-    let beams = data.shape.sizes.beams;
-    let labelled: Vec<(&Row, &Example, &Report)> = rows
-        .iter()
-        .filter_map(|&(row, example)| Some((row, example, data.measured(example, instant)?)))
-        .collect();
-    if labelled.is_empty() {
-        return None;
-    }
-    let grouped = Grouped::new(labelled.iter().map(|(_, example, _)| example.group));
-    let truth: Vec<usize> = labelled.iter().map(|(.., report)| report.best as usize).collect();
-    let codebook = if data.shape.codebook.circular {
-        beam::Codebook::Circular { beams }
-    } else {
-        beam::Codebook::Linear
-    };
-    let worth = |name: &str, scores: &[Option<Vec<f64>>]| {
-        let one = |scores: &Vec<f64>, what: &dyn Fn(ArrayView2<'_, f64>) -> Option<f64>| {
-            Array2::from_shape_vec((1, scores.len()), scores.clone())
-                .ok()
-                .and_then(|scores| what(scores.view()))
-        };
-        let per_row = |what: &OfRow<'_>| {
-            let rows = scores.iter().zip(&truth).zip(&labelled);
-            rows.map(|((scores, &truth), (.., report))| {
-                // No guess is a wrong one; of what it costs nothing is known.
-                scores.as_ref().and_then(|scores| one(scores, &|scores| what(scores, truth, report)))
-            })
-            .collect::<Vec<Option<f64>>>()
-        };
-        let zero = |values: Vec<Option<f64>>| -> Vec<Option<f64>> {
-            values.into_iter().map(|value| Some(value.unwrap_or(0.0))).collect()
-        };
-        let top = |k: usize| {
-            zero(per_row(&|scores, truth, _| beam::top_k_accuracy(scores, &[Some(truth)], k).ok()))
-        };
-        let dba = zero(per_row(&|scores, truth, _| {
-            beam::distance_based_accuracy(scores, &[Some(truth)], codebook).ok()
-        }));
-        let loss = per_row(&|scores, _, report| {
-            let power = Array2::from_shape_vec((1, report.linear.len()), report.linear.clone()).ok()?;
-            beam::power_loss_db(scores, power.view(), 1).ok()?.first().copied()
-        });
-        let mut measures: Vec<(&str, Vec<Option<f64>>)> =
-            vec![("top-1", top(1)), ("mean power loss, dB", loss.clone())];
-        // A predictor of one beam has no second choice.
-        if scores.iter().flatten().any(|scores| scores.iter().filter(|score| **score > 0.0).count() > 1) {
-            measures.extend([("top-3", top(3)), ("top-5", top(5)), ("DBA", dba)]);
-        }
-        let mut all: Vec<Measure<'_>> = Vec::new();
-        for (name, values) in measures {
-            all.push((name, Box::new(move |rows: &[usize]| mean_of(&values, rows))));
-        }
-        all.push((
-            "median power loss, dB",
-            Box::new(move |rows: &[usize]| {
-                let values: Vec<f64> =
-                    rows.iter().filter_map(|&row| loss.get(row).copied().flatten()).collect();
-                measures::median(&values).ok()
-            }),
-        ));
-        grouped.worth(name, all)
-    };
-    let own: Vec<Vec<f64>> = labelled
-        .iter()
-        .map(|(row, ..)| {
-            let scores = row.scores.get(instant * beams..(instant + 1) * beams).unwrap_or_default();
-            softmax(scores).into_iter().map(f64::from).collect()
-        })
-        .collect();
-    let mut all = vec![worth(network, &own.iter().cloned().map(Some).collect::<Vec<_>>())];
-    let one_hot = |beam: Option<u32>| {
-        let mut scores = vec![0.0; beams];
-        *scores.get_mut(beam? as usize)? = 1.0;
-        Some(scores)
-    };
-    let mut add = |name: &str, guess: &dyn Fn(&Example) -> Option<u32>| {
-        let guesses: Vec<Option<Vec<f64>>> =
-            labelled.iter().map(|(_, example, _)| one_hot(guess(example))).collect();
-        if guesses.iter().any(Option::is_some) {
-            all.push(worth(name, &guesses));
-        }
-    };
-    let ahead = Span::from_millis(i64::from(ms));
-    add("persistence", &|example| simple::persistence(data, example));
-    add("extrapolation", &|example| simple::extrapolation(data, example, ahead));
-    if let Some(simple) = simple {
-        add("15 nearest of two past beams", &|example| simple.by_past(data, example, instant));
-        add("15 nearest positions", &|example| simple.by_place(data, example, instant));
-        add("commonest beam", &|_| simple.commonest_beam(instant));
-    }
-    let scores = Array2::from_shape_vec((own.len(), beams), own.concat()).ok()?;
-    let confusion = classes::Confusion::of_scores(&truth, scores.view()).ok();
-    let confidence: Vec<(f64, bool)> = own
-        .iter()
-        .zip(&truth)
-        .filter_map(|(scores, &truth)| {
-            let best = measures::argmax(scores)?;
-            Some((*scores.get(best)?, best == truth))
-        })
-        .collect();
-    calibrate(&mut all, &grouped, &confidence);
-    Some(Question {
-        task: Task::Beam,
-        what: if ms == 0 { "now".to_owned() } else { format!("in {ms} ms") },
-        rows: labelled.len(),
-        groups: grouped.groups.len(),
-        worth: all,
-        confusion: confusion.map(|confusion| nested(&confusion)).unwrap_or_default(),
-        reliability: reliability(&confidence),
-    })
-}
-
-/// Adds the calibration error to the network's worth, the first one.
-fn calibrate(all: &mut [Worth], grouped: &Grouped, confidence: &[(f64, bool)]) {
-    let figure = grouped.figure(&|rows: &[usize]| {
+/// The calibration error of the network, its first worth, as it is stored and as it was before its scores were divided.
+fn calibrate(question: &mut Question, grouped: &Grouped, after: &Confidence, before: Option<&Confidence>) {
+    let error = |confidence: &Confidence, rows: &[usize]| {
         let drawn = rows.iter().filter_map(|&row| confidence.get(row).copied());
         let (probabilities, labels): (Vec<f64>, Vec<bool>) = drawn.unzip();
         calibration::expected_calibration_error(&labels, &probabilities, BINS).ok()
+    };
+    let figures = grouped.figures(&|rows| {
+        let before = before.and_then(|before| error(before, rows));
+        vec![(CALIBRATION, error(after, rows)), (CALIBRATION_BEFORE, before)]
     });
-    if let (Some(first), Some(figure)) = (all.first_mut(), figure) {
-        first.figures.insert("calibration error".to_owned(), figure);
+    if let Some(own) = question.worth.first_mut() {
+        own.figures.extend(figures);
     }
+    question.reliability = reliability(after);
+    question.reliability_before = before.map(reliability).unwrap_or_default();
 }
 
-fn reliability(confidence: &[(f64, bool)]) -> Vec<(f64, f64, u64)> {
+/// Bins as those of the calibration error.
+fn reliability(confidence: &Confidence) -> Vec<Bin> {
     let mut bins = vec![(0.0, 0.0, 0u64); BINS];
     for &(probability, right) in confidence {
-        let bin = ((probability * BINS as f64) as usize).min(BINS - 1);
+        let bin = ((probability * BINS as f64).ceil() as usize).clamp(1, BINS) - 1;
         if let Some((sum, hits, count)) = bins.get_mut(bin) {
             *sum += probability;
             *hits += f64::from(u8::from(right));
@@ -308,195 +344,55 @@ fn reliability(confidence: &[(f64, bool)]) -> Vec<(f64, f64, u64)> {
         .collect()
 }
 
-fn nested(confusion: &classes::Confusion) -> Vec<Vec<u64>> {
-    confusion.counts().rows().into_iter().map(|row| row.to_vec()).collect()
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn blockage_question(
-    data: &DataSet,
-    rows: &[(&Row, &Example)],
-    (horizon, ms, clear_now): (usize, u32, bool),
-    simple: Option<&Simple>,
-    network: &str,
-) -> Option<Question> {
-    let labelled: Vec<(&Row, &Example, bool)> = rows
-        .iter()
-        .filter_map(|&(row, example)| {
-            let clear = example.truth.blocked.first().copied().flatten() == Some(false);
-            Some((row, example, example.truth.blocked.get(horizon).copied().flatten()?))
-                .filter(|_| clear || !clear_now)
-        })
-        .collect();
-    if labelled.is_empty() {
-        return None;
+    #[test]
+    fn one_group_has_no_interval_and_equal_groups_one_of_no_width() {
+        let mean = |rows: &[usize]| vec![("mean", mean_of(&[Some(1.0), Some(2.0), None, Some(6.0)], rows))];
+        let alone = Grouped::new([7, 7, 7, 7].into_iter()).figures(&mean);
+        assert_eq!(alone["mean"], Figure { value: 3.0, interval: None });
+        let same = |rows: &[usize]| vec![("share", mean_of(&[Some(0.5); 4], rows)), ("none", None)];
+        let figures = Grouped::new([1, 2, 1, 2].into_iter()).figures(&same);
+        assert_eq!(figures.len(), 1);
+        assert_eq!(figures["share"], Figure { value: 0.5, interval: Some([0.5, 0.5]) });
     }
-    let grouped = Grouped::new(labelled.iter().map(|(_, example, _)| example.group));
-    let truth: Vec<bool> = labelled.iter().map(|(.., blocked)| *blocked).collect();
-    let worth = |name: &str, scores: Vec<f64>, threshold: f64| {
-        let truth = &truth;
-        let drawn = move |rows: &[usize]| -> (Vec<bool>, Vec<f64>) {
-            rows.iter().filter_map(|&row| Some((*truth.get(row)?, *scores.get(row)?))).unzip()
-        };
-        let drawn = std::rc::Rc::new(drawn);
-        let with = |what: fn(&binary::Scored<'_>, f64) -> Option<f64>| {
-            let drawn = std::rc::Rc::clone(&drawn);
-            Box::new(move |rows: &[usize]| {
-                let (labels, scores) = drawn(rows);
-                what(&binary::Scored::new(&labels, &scores).ok()?, threshold)
-            }) as Box<dyn Fn(&[usize]) -> Option<f64>>
-        };
-        grouped.worth(
-            name,
-            vec![
-                ("AP", with(|scored, _| scored.average_precision().ok())),
-                ("AUROC", with(|scored, _| scored.auroc().ok())),
-                ("accuracy", with(|scored, at| Some(scored.decide(at).accuracy()))),
-                ("majority rate", with(|scored, _| Some(scored.majority_rate()))),
-                ("F1", with(|scored, at| Some(scored.decide(at).f1()))),
-                ("recall", with(|scored, at| Some(scored.decide(at).recall()))),
-                ("precision", with(|scored, at| Some(scored.decide(at).precision()))),
-            ],
-        )
-    };
-    let own: Vec<f64> = labelled
-        .iter()
-        .map(|(row, ..)| within_horizons(&row.scores).get(horizon).map_or(0.0, |&p| f64::from(p)))
-        .collect();
-    let mut all = vec![worth(network, own.clone(), 0.5)];
-    let was =
-        |(_, example, _): &(&Row, &Example, bool)| f64::from(u8::from(example.was_blocked == Some(true)));
-    all.push(worth("persistence", labelled.iter().map(was).collect(), 0.5));
-    if let Some(simple) = simple {
-        let prevalence = simple.prevalence(horizon).unwrap_or(0.0);
-        all.push(worth("always the commonest", vec![prevalence; labelled.len()], 0.5));
-        let near = labelled.iter().map(|(_, example, _)| simple.blocked_by_place(data, example, horizon));
-        let near: Vec<Option<f64>> = near.collect();
-        if near.iter().any(Option::is_some) {
-            let near = near.into_iter().map(|near| near.unwrap_or(prevalence)).collect();
-            all.push(worth("15 nearest positions", near, 0.5));
+
+    #[test]
+    fn intervals_are_of_groups_and_not_of_rows() {
+        // Two groups of 50 rows that agree within: what is drawn is 0, ½ or 1.
+        let values: Vec<Option<f64>> = (0..100).map(|row| Some(f64::from(u8::from(row >= 50)))).collect();
+        let grouped = Grouped::new((0..100).map(|row| u32::from(row >= 50)));
+        let figures = grouped.figures(&|rows| vec![("mean", mean_of(&values, rows))]);
+        assert_eq!(figures["mean"], Figure { value: 0.5, interval: Some([0.0, 1.0]) });
+    }
+
+    #[test]
+    fn measures_know_where_they_are_best() {
+        for task in Task::ALL {
+            for measure in main_measures(task) {
+                let expected = match *measure {
+                    MAJORITY | LEAD_TIME | CLEAR_WARNED => Better::Neither,
+                    "mean power loss, dB" | FALSE_ALARMS => Better::Lower,
+                    _ if task == Task::Pose => Better::Lower,
+                    _ => Better::Higher,
+                };
+                assert_eq!(better(measure), expected, "{measure}");
+            }
         }
     }
-    let confidence: Vec<(f64, bool)> = own.iter().copied().zip(truth.iter().copied()).collect();
-    calibrate(&mut all, &grouped, &confidence);
-    let when = if ms == 0 { "now".to_owned() } else { format!("within {ms} ms") };
-    Some(Question {
-        task: Task::Blockage,
-        what: if clear_now { format!("{when}, of those clear now") } else { when },
-        rows: labelled.len(),
-        groups: grouped.groups.len(),
-        worth: all,
-        confusion: Vec::new(),
-        reliability: reliability(&confidence),
-    })
-}
 
-fn activity_question(
-    rows: &[(&Row, &Example)],
-    data: &DataSet,
-    simple: Option<&Simple>,
-    network: &str,
-) -> Option<Question> {
-    let labelled: Vec<(&Row, &Example, usize)> = rows
-        .iter()
-        .filter_map(|&(row, example)| Some((row, example, example.truth.activity? as usize)))
-        .collect();
-    let classes = data.shape.sizes.activities;
-    let grouped = Grouped::new(labelled.iter().map(|(_, example, _)| example.group));
-    let truth: Vec<usize> = labelled.iter().map(|(.., class)| *class).collect();
-    let own: Vec<Vec<f64>> =
-        labelled.iter().map(|(row, ..)| softmax(&row.scores).into_iter().map(f64::from).collect()).collect();
-    let chosen: Vec<Option<usize>> = own.iter().map(measures::argmax).collect();
-    let worth = |name: &str, chosen: Vec<Option<usize>>| {
-        let truth = &truth;
-        let chosen = std::rc::Rc::new(chosen);
-        let with = |what: fn(&classes::Confusion) -> f64| {
-            let chosen = std::rc::Rc::clone(&chosen);
-            Box::new(move |rows: &[usize]| {
-                let drawn = rows.iter().filter_map(|&row| Some((*truth.get(row)?, (*chosen.get(row)?)?)));
-                let (truth, chosen): (Vec<usize>, Vec<usize>) = drawn.unzip();
-                Some(what(&classes::Confusion::new(&truth, &chosen, classes).ok()?))
-            }) as Box<dyn Fn(&[usize]) -> Option<f64>>
-        };
-        grouped.worth(
-            name,
-            vec![
-                ("top-1", with(classes::Confusion::accuracy)),
-                ("majority rate", with(classes::Confusion::majority_rate)),
-                ("macro F1", with(classes::Confusion::macro_f1)),
-            ],
-        )
-    };
-    let mut all = vec![worth(network, chosen.clone())];
-    if let Some(class) = simple.and_then(Simple::activity) {
-        all.push(worth("commonest activity", vec![Some(class as usize); labelled.len()]));
+    #[test]
+    fn the_bins_of_a_reliability_diagram_add_up_to_the_calibration_error() {
+        let confidence: Confidence =
+            vec![(0.1, false), (0.1, true), (0.2, false), (1.0, true), (0.95, false), (0.0, false)];
+        let bins = reliability(&confidence);
+        let error: f64 = bins.iter().map(|(p, share, rows)| (p - share).abs() * *rows as f64).sum();
+        let (probabilities, labels): (Vec<f64>, Vec<bool>) = confidence.iter().copied().unzip();
+        let whole = calibration::expected_calibration_error(&labels, &probabilities, BINS).unwrap();
+        assert!((error / 6.0 - whole).abs() < 1e-12, "{bins:?}");
+        // Two rows of 0.1 and one of 0 stand in the first bin.
+        assert_eq!(bins.iter().map(|bin| bin.2).collect::<Vec<_>>(), [3, 1, 2]);
     }
-    let scores = Array2::from_shape_vec((own.len(), classes), own.concat()).ok()?;
-    let confusion = classes::Confusion::of_scores(&truth, scores.view()).ok()?;
-    let confidence: Vec<(f64, bool)> = own
-        .iter()
-        .zip(&chosen)
-        .zip(&truth)
-        .filter_map(|((scores, chosen), truth)| Some((*scores.get((*chosen)?)?, *chosen == Some(*truth))))
-        .collect();
-    calibrate(&mut all, &grouped, &confidence);
-    Some(Question {
-        task: Task::Activity,
-        what: "now".to_owned(),
-        rows: labelled.len(),
-        groups: grouped.groups.len(),
-        worth: all,
-        confusion: nested(&confusion),
-        reliability: reliability(&confidence),
-    })
-}
-
-fn pose_question(rows: &[(&Row, &Example)], simple: Option<&Simple>, network: &str) -> Option<Question> {
-    let labelled: Vec<(&Row, &Example, &Vec<[f32; 3]>)> = rows
-        .iter()
-        .filter_map(|&(row, example)| Some((row, example, example.truth.pose.as_ref()?)))
-        .collect();
-    let joints = labelled.first()?.2.len();
-    let grouped = Grouped::new(labelled.iter().map(|(_, example, _)| example.group));
-    let one = |numbers: Vec<f64>| Array3::from_shape_vec((1, joints, 3), numbers).ok();
-    let wide =
-        |pose: &[[f32; 3]]| pose.iter().flatten().map(|&number| f64::from(number)).collect::<Vec<f64>>();
-    let worth = |name: &str, poses: Vec<Vec<f64>>| {
-        let frames: Vec<Option<[f64; 4]>> = poses
-            .into_iter()
-            .zip(&labelled)
-            .map(|(predicted, (.., truth))| {
-                let (truth, predicted) = (one(wide(truth))?, one(predicted)?);
-                let absolute = truth.iter().zip(&predicted).map(|(a, b)| (a - b).abs()).sum::<f64>()
-                    / truth.len() as f64;
-                Some([
-                    1e3 * pose::mpjpe(truth.view(), predicted.view()).ok()?,
-                    1e3 * pose::pa_mpjpe(truth.view(), predicted.view()).ok()?,
-                    pose::mean_squared_error(truth.view(), predicted.view()).ok()?,
-                    1e3 * absolute,
-                ])
-            })
-            .collect();
-        let mut measures: Vec<Measure<'_>> = Vec::new();
-        let names = ["MPJPE, mm", "PA-MPJPE, mm", "MSE, m²", "mean absolute error, mm"];
-        for (at, name) in names.into_iter().enumerate() {
-            let values: Vec<Option<f64>> =
-                frames.iter().map(|frame| frame.and_then(|frame| frame.get(at).copied())).collect();
-            measures.push((name, Box::new(move |rows: &[usize]| mean_of(&values, rows))));
-        }
-        grouped.worth(name, measures)
-    };
-    let own = labelled.iter().map(|(row, ..)| row.scores.iter().map(|&score| f64::from(score)).collect());
-    let mut all = vec![worth(network, own.collect())];
-    if let Some(mean) = simple.and_then(Simple::pose) {
-        all.push(worth("mean pose", vec![wide(mean); labelled.len()]));
-    }
-    Some(Question {
-        task: Task::Pose,
-        what: "now".to_owned(),
-        rows: labelled.len(),
-        groups: grouped.groups.len(),
-        worth: all,
-        confusion: Vec::new(),
-        reliability: Vec::new(),
-    })
 }

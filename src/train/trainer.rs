@@ -61,7 +61,7 @@ pub struct Part {
 }
 
 /// How it stands.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Standing {
     /// Name of the stage.
     pub stage: String,
@@ -84,7 +84,7 @@ pub struct Standing {
 }
 
 /// What a validation found.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Validated {
     /// Name of the stage.
     pub stage: String,
@@ -489,7 +489,7 @@ impl<'a> Trainer<'a> {
     /// [`TrainError`] when nothing has been trained yet, or the disk refuses.
     pub fn deploy(&self) -> Result<PathBuf, TrainError> {
         let mut weights = load(&self.output("last").join(WEIGHTS), &self.device)?;
-        self.calibrate(&mut weights)?;
+        let temperature = self.calibrate(&mut weights)?;
         let Some(part) = self.parts.first() else { unreachable!("a trainer has data") };
         let fit = Fit {
             sizes: self.sizes,
@@ -497,6 +497,7 @@ impl<'a> Trainer<'a> {
             horizons_ms: part.data.shape.horizons_ms.clone(),
             instants_ms: part.data.shape.instants_ms.clone(),
             stride_ms: part.data.shape.stride_ms,
+            temperature,
             trained: true,
         };
         let file = self.output("model.safetensors");
@@ -509,8 +510,8 @@ impl<'a> Trainer<'a> {
     }
 
     /// Divides the scores of beams and activities by the temperature that makes validation likeliest (Guo et al., On
-    /// calibration of modern neural networks, ICML 2017): the last layer of the head takes it in.
-    fn calibrate(&self, weights: &mut HashMap<String, Tensor>) -> Result<(), TrainError> {
+    /// calibration of modern neural networks, ICML 2017): the last layer of the head takes it in. Gives the temperatures.
+    fn calibrate(&self, weights: &mut HashMap<String, Tensor>) -> Result<BTreeMap<Task, f64>, TrainError> {
         let vb = VarBuilder::from_tensors(weights.clone(), DType::F32, &self.device);
         let network = Network::build(self.config, self.sizes, Purpose::Inference, &vb)?;
         let mut scores: BTreeMap<Task, (Vec<f64>, Vec<usize>)> = BTreeMap::new();
@@ -533,6 +534,7 @@ impl<'a> Trainer<'a> {
                 }
             }
         }
+        let mut temperatures = BTreeMap::new();
         for (task, (scores, labels)) in scores {
             let shape = (labels.len(), scores.len() / labels.len());
             let Ok(scores) = ndarray::Array2::from_shape_vec(shape, scores) else { continue };
@@ -543,8 +545,9 @@ impl<'a> Trainer<'a> {
                     *tensor = (&*tensor / temperature)?;
                 }
             }
+            temperatures.insert(task, temperature);
         }
-        Ok(())
+        Ok(temperatures)
     }
 
     fn ask(&self, network: &Network, part: &Part, examples: &[u32]) -> Result<Answers, TrainError> {
@@ -612,6 +615,8 @@ impl<'a> Trainer<'a> {
 
 /// What simple predictors know of the training part, beside a checkpoint.
 pub const SIMPLE: &str = "simple.json";
+/// The log of a run, JSON lines.
+pub const LOG: &str = "log.jsonl";
 /// The recipe, beside a checkpoint.
 pub const RECIPE: &str = "recipe.toml";
 const WEIGHTS: &str = "weights.safetensors";

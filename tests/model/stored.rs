@@ -27,6 +27,7 @@ fn fit() -> Fit {
         horizons_ms: HORIZONS.to_vec(),
         instants_ms: vec![0],
         stride_ms: 100.0,
+        temperature: [(Task::Beam, 1.5)].into(),
         trained: true,
     }
 }

@@ -13,7 +13,7 @@ use mmsense::train::data::split::{Shares, Split};
 use mmsense::train::data::{DataSet, Reading};
 use mmsense::train::evaluate::{self, Asking};
 use mmsense::train::recipe::{self, Recipe};
-use mmsense::train::score;
+use mmsense::train::score::{self, Asked};
 use mmsense::train::simple::Simple;
 use mmsense::train::trainer::{Ended, Event, Part, Trainer};
 
@@ -137,6 +137,28 @@ fn sensors_of_a_simulated_recording_stand_as_its_scene_says() {
         (after[0] - before[1]).abs() < 0.01 && (after[1] + before[0]).abs() < 0.01,
         "{before:?} {after:?}"
     );
+}
+
+#[test]
+fn conditions_of_a_simulated_recording_are_those_of_its_scene() {
+    let folder = tempfile::tempdir().unwrap();
+    let (recording, pipeline) = prepare(folder.path());
+    assert!(open(folder.path(), &recording, &pipeline).conditions.is_empty(), "no scene, no conditions");
+    let site = "[site]\nlatitude = 33.42\nlongitude = -111.93\n";
+    let night = "[[sequence]]\nseconds = 1.0\nweather = { sun_elevation_deg = -20.0 }\n";
+    let scene = |days: usize| format!("{site}[[sequence]]\nseconds = 1.0\nrepeat = {days}\n{night}");
+    fs::write(recording.join("scene.toml"), scene(SEQUENCES - 1)).unwrap();
+    let data = open(folder.path(), &recording, &pipeline);
+    // Groups go by name: the last sequence of the scene is not the last group.
+    let last = format!("walk/{SEQUENCES}");
+    for (group, condition) in data.groups.iter().zip(&data.conditions) {
+        assert_eq!(condition, if *group == last { "night" } else { "day" }, "{group}");
+    }
+    let by_night = data.examples.iter().filter(|example| data.condition(example) == Some("night"));
+    assert_eq!(by_night.count(), ROWS);
+    // A scene of fewer sequences is not that of the recording.
+    fs::write(recording.join("scene.toml"), scene(2)).unwrap();
+    assert!(open(folder.path(), &recording, &pipeline).conditions.is_empty());
 }
 
 #[test]
@@ -368,7 +390,14 @@ fn a_run_that_was_stopped_comes_to_the_same_bytes_and_learns() {
         };
         let answers = evaluate::ask(&network, &part.data, &part.split.test, &asking).unwrap();
         let simple = Simple::learn(&parts);
-        let questions = score::score(&part.data, &answers, Some(&simple), "network");
+        assert!(fit.temperature[&Task::Beam] > 0.0);
+        let questions = score::score(&Asked {
+            data: &part.data,
+            answers: &answers,
+            network: "network",
+            simple: Some(&simple),
+            temperature: &fit.temperature,
+        });
         let asked: Vec<(Task, &str)> =
             questions.iter().map(|question| (question.task, question.what.as_str())).collect();
         assert_eq!(
@@ -391,8 +420,23 @@ fn a_run_that_was_stopped_comes_to_the_same_bytes_and_learns() {
         assert!(figure("extrapolation").value > 0.5);
         for name in ["network", "persistence", "extrapolation"] {
             let figure = figure(name);
-            assert!(figure.low <= figure.value && figure.value <= figure.high, "{name}: {figure:?}");
+            let [low, high] = figure.interval.unwrap();
+            assert!(low <= figure.value && figure.value <= high, "{name}: {figure:?}");
         }
+        // How early it warns: each sequence but its first rows has one onset, which persistence never warns of.
+        let warned = &questions[4];
+        assert!(warned.clear_now && warned.ahead_ms == 200);
+        let persistence = warned.worth.iter().find(|worth| worth.predictor == "persistence").unwrap();
+        assert_eq!(persistence.figures["onsets warned"].value, 0.0);
+        assert!(!persistence.figures.contains_key("lead time, ms"));
+        // Right after each blockage the last report still says blocked; what comes within 200 ms of that row, nobody knows.
+        assert_eq!(persistence.figures["false alarms per minute"].value, 0.0);
+        // What was divided by a temperature is told before it and after.
+        let own = &questions[0].worth[0].figures;
+        assert!(
+            own.contains_key("calibration error") && own.contains_key("calibration error before scaling")
+        );
+        assert!(!questions[0].reliability_before.is_empty());
         // A folder of another recipe is left alone.
         let mut other = whole.clone();
         other.seed = 2;

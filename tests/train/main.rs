@@ -5,5 +5,6 @@ mod archives;
 mod learning;
 mod losses;
 mod optimiser;
+mod report;
 mod support;
 mod uncertainty;

@@ -383,7 +383,15 @@ fn people(request: &Request<'_>, files: &[PathBuf]) -> Result<DataSet, ArchiveEr
                 ..Truth::default()
             };
             let time = CaptureTime::from_nanos(((offset + frame.time) * 1e9) as i64);
-            data.examples.push(Example { group, time, places, past: Vec::new(), was_blocked: None, truth });
+            data.examples.push(Example {
+                group,
+                link: 0,
+                time,
+                places,
+                past: Vec::new(),
+                was_blocked: None,
+                truth,
+            });
         }
         offset += frames.last().map_or(0.0, |last| last.time.max(0.0)) + 10.0;
     }
@@ -409,6 +417,7 @@ fn empty(request: &Request<'_>, sizes: Sizes, horizons_ms: Vec<u32>) -> DataSet 
             instants_ms: vec![0],
         },
         groups: Vec::new(),
+        conditions: Vec::new(),
         examples: Vec::new(),
         reports: Vec::new(),
         noise_free: Vec::new(),
@@ -496,6 +505,7 @@ fn blockages(request: &Request<'_>, files: &[PathBuf]) -> Result<DataSet, Archiv
                 member,
                 Example {
                     group: 0,
+                    link: 0,
                     time: captured,
                     places,
                     past: reports,

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::store::{Store, StoreError, Writer};
-use super::{DataSet, Example, Place, Report, Shape, Source, Truth};
+use super::{DataSet, Example, Place, Report, Shape, Source, Truth, condition};
 use crate::config::{self, Codebook, ConfigError, Pipeline};
 use crate::frame::{Placed, Window};
 use crate::infer::network::features::{self, BeamGrid};
@@ -252,6 +252,19 @@ fn stand_as_in_scene(pipeline: &mut Pipeline, recording: &Path) -> Result<(), Co
     Ok(())
 }
 
+/// The condition of each sequence of a recording that has its scene beside it; none of others.
+fn conditions(recording: &Recording) -> Result<Vec<String>, CollectError> {
+    let path = recording.path().join("scene.toml");
+    let Ok(text) = fs::read_to_string(&path) else { return Ok(Vec::new()) };
+    let told = condition::of_scene(&text)
+        .map_err(|error| CollectError::Scene { path, reason: error.message().to_owned() })?;
+    // The index counts sequences from 1.
+    let of = |id: &str| told.get(id.parse::<usize>().ok()?.checked_sub(1)?).cloned();
+    let each = recording.sequences().iter().map(|sequence| of(sequence.id.as_deref()?));
+    // All, or none.
+    Ok(each.collect::<Option<Vec<String>>>().unwrap_or_default())
+}
+
 /// Everything that decides what is kept of a recording.
 fn identity(recording: &Recording, pipeline: &Pipeline, resolution: Resolution) -> String {
     let mut hash = Sha256::new();
@@ -443,6 +456,7 @@ impl<'a> Labelled<'a> {
                     instants_ms: request.instants_ms.to_vec(),
                 },
                 groups,
+                conditions: conditions(recording)?,
                 examples: Vec::new(),
                 reports: Vec::new(),
                 noise_free: Vec::new(),
@@ -521,6 +535,7 @@ impl<'a> Labelled<'a> {
                     if truth.beams.iter().any(Option::is_some) || truth.blocked.iter().any(Option::is_some) {
                         examples.push(Example {
                             group: sequence as u32,
+                            link: self.known.keys().take_while(|ue| **ue != seen.ue).count() as u32,
                             time: frame.time,
                             places: self.places(&frame, Some(&seen.ue)),
                             past: self.past(seen),
@@ -533,6 +548,7 @@ impl<'a> Labelled<'a> {
             if of_unit && let Some(truth) = self.truth_of_unit(&frame, sequence) {
                 examples.push(Example {
                     group: sequence as u32,
+                    link: 0,
                     time: frame.time,
                     places: self.places(&frame, None),
                     past: Vec::new(),
@@ -553,6 +569,14 @@ impl<'a> Labelled<'a> {
         let mut names: Vec<String> = self.data.groups.clone();
         names.sort();
         names.dedup();
+        if !self.data.conditions.is_empty() {
+            let told: BTreeMap<&String, &String> =
+                self.data.groups.iter().zip(&self.data.conditions).rev().collect();
+            self.data.conditions = names
+                .iter()
+                .map(|name| told.get(name).map_or_else(String::new, |told| (*told).clone()))
+                .collect();
+        }
         for example in &mut self.data.examples {
             let name = self.data.groups.get(example.group as usize);
             let at = name.and_then(|name| names.binary_search(name).ok());

@@ -58,6 +58,12 @@ impl Confusion {
         &self.counts
     }
 
+    /// `[true class][predicted class]`, as a table.
+    #[must_use]
+    pub fn nested(&self) -> Vec<Vec<u64>> {
+        self.counts.rows().into_iter().map(|row| row.to_vec()).collect()
+    }
+
     /// Rows.
     #[must_use]
     pub fn total(&self) -> u64 {

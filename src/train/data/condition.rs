@@ -1,0 +1,106 @@
+//! What it was like when a sequence was recorded: the light, the weather, what failed. Figures are told apart by it.
+//!
+//! A simulated recording says so in the `scene.toml` beside it. The light is one of `day`, `low sun`, `dusk` and `night`; behind
+//! it stands, comma by comma, what else there was: `fog`, `rain`, `interference`, `losses`.
+//!
+//! | word | when |
+//! |---|---|
+//! | `night` | the sun stands below −6°: civil twilight is over |
+//! | `dusk` | the sun stands from −6° to 0° |
+//! | `low sun` | the sun stands up to 10° high, within 30° of where the unit looks, and no cloud covers half of the sky |
+//! | `day` | else |
+//! | `fog` | visibility below 1000 m, as meteorology has it |
+//! | `rain` | at least 0.5 mm/h |
+//! | `interference` | another radar disturbs at least one frame of ten |
+//! | `losses` | one sensor or the link loses at least one frame of five |
+
+use serde::Deserialize;
+
+use crate::simulate::scene::{Faults, Weather};
+
+/// What a scene says of its sequences; the rest of it is not looked at.
+#[derive(Default, Deserialize)]
+struct Scene {
+    #[serde(default)]
+    weather: Weather,
+    #[serde(default)]
+    sequence: Vec<Sequence>,
+}
+
+#[derive(Deserialize)]
+struct Sequence {
+    #[serde(default = "once")]
+    repeat: usize,
+    weather: Option<Weather>,
+    #[serde(default)]
+    faults: Faults,
+}
+
+const fn once() -> usize {
+    1
+}
+
+/// The condition of each sequence of a street scene, repetitions counted; none of another kind of scene.
+///
+/// # Errors
+/// When it is no TOML, or a value in it cannot be.
+pub fn of_scene(text: &str) -> Result<Vec<String>, toml::de::Error> {
+    let scene: Scene = toml::from_str(text)?;
+    let each = scene.sequence.iter().flat_map(|sequence| {
+        let weather = sequence.weather.unwrap_or(scene.weather);
+        std::iter::repeat_n(condition(&weather, &sequence.faults), sequence.repeat)
+    });
+    Ok(each.collect())
+}
+
+/// What a sequence of this weather and these faults is like.
+#[must_use]
+pub fn condition(weather: &Weather, faults: &Faults) -> String {
+    let azimuth = (weather.sun_azimuth_deg + 180.0).rem_euclid(360.0) - 180.0;
+    let light = match weather.sun_elevation_deg {
+        elevation if elevation < -6.0 => "night",
+        elevation if elevation <= 0.0 => "dusk",
+        elevation if elevation <= 10.0 && azimuth.abs() <= 30.0 && weather.cloud < 0.5 => "low sun",
+        _ => "day",
+    };
+    let drops = [faults.camera_drop, faults.radar_drop, faults.lidar_drop, faults.link_drop];
+    let more = [
+        ("fog", weather.visibility_m < 1000.0),
+        ("rain", weather.rain_mm_h >= 0.5),
+        ("interference", faults.radar_interference >= 0.1),
+        ("losses", drops.iter().any(|&drop| drop >= 0.2)),
+    ];
+    let more = more.into_iter().filter(|(_, is)| *is).map(|(name, _)| name);
+    std::iter::once(light).chain(more).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shipped_scenes_are_told_apart() {
+        let conditions = of_scene(include_str!("../../../recordings/scenes/adverse-weather.toml")).unwrap();
+        let mut told = conditions.clone();
+        told.dedup();
+        assert_eq!(
+            told,
+            ["day", "night", "day, fog", "low sun", "day, rain", "day, interference", "day, losses"]
+        );
+        // Five repetitions of the first, five of the second, …
+        assert_eq!(conditions.len(), 33);
+        assert_eq!((conditions[4].as_str(), conditions[5].as_str()), ("day", "night"));
+    }
+
+    #[test]
+    fn a_scene_that_says_nothing_has_no_conditions() {
+        assert_eq!(of_scene("[site]\nlatitude = 1.0\n"), Ok(Vec::new()));
+        assert!(of_scene("sequence = 3").is_err());
+    }
+
+    #[test]
+    fn the_weather_of_the_scene_is_that_of_sequences_without_one() {
+        let scene = "[weather]\nsun_elevation_deg = -3.0\n[[sequence]]\nseconds = 1.0\nrepeat = 2\n[[sequence]]\nseconds = 1.0\nweather = { rain_mm_h = 2.0 }\n";
+        assert_eq!(of_scene(scene).unwrap(), ["dusk", "dusk", "day, rain"]);
+    }
+}

@@ -1,0 +1,211 @@
+//! Reports: a run's training curves and what its network, and others beside it, are worth, as a page to look at.
+//!
+//! ```text
+//!  RUN/recipe.toml ──▶ what was trained ┐
+//!  RUN/log.jsonl   ──▶ training curves  ├─▶ page ──▶ one HTML file, and Markdown with its plots in a folder
+//!  EVAL.json …     ──▶ figures          ┘
+//! ```
+//!
+//! The HTML file stands alone: plots are inside, nothing is fetched, no script runs. An accuracy never stands alone: the
+//! simple predictors that were scored on the same rows are beside it.
+
+use std::path::{Path, PathBuf};
+
+use crate::config::ConfigError;
+use crate::train::recipe::{self, Recipe, Use};
+use crate::train::trainer::{LOG, RECIPE};
+
+mod comparison;
+mod detail;
+pub mod evaluation;
+pub mod log;
+mod page;
+mod plot;
+mod training;
+
+pub use evaluation::{Evaluation, Measured, VERSION};
+use page::{Block, Page, Table};
+
+/// A report that cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// A file that cannot be read or written.
+    #[error("{}: {source}", file.display())]
+    Io {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The folder is not that of a run.
+    #[error("{}: found no {missing}, allowed is the folder of a run, with recipe.toml and log.jsonl in it", folder.display())]
+    NoRun {
+        /// The folder.
+        folder: PathBuf,
+        /// What is not there.
+        missing: &'static str,
+    },
+    /// The recipe of the run.
+    #[error(transparent)]
+    Recipe(#[from] ConfigError),
+    /// A line of the log.
+    #[error("{}:{line}: {reason}", file.display())]
+    Log {
+        /// The file.
+        file: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What was found and what is allowed.
+        reason: String,
+    },
+    /// A file that is no evaluation, or one of another version.
+    #[error("{}: {reason}", file.display())]
+    Evaluation {
+        /// The file.
+        file: PathBuf,
+        /// What was found and what is allowed.
+        reason: String,
+    },
+    /// A plot that cannot be drawn.
+    #[error("plot `{title}`: {reason}")]
+    Plot {
+        /// Its title.
+        title: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A report, not written yet.
+#[derive(Debug)]
+pub struct Report {
+    page: Page,
+}
+
+impl Report {
+    /// Reads a run's folder and evaluations, and draws what they say.
+    ///
+    /// # Errors
+    /// [`ReportError`] when a file is missing, broken or of another version, or a plot cannot be drawn.
+    pub fn of(run: &Path, evaluations: &[PathBuf]) -> Result<Self, ReportError> {
+        for missing in [RECIPE, LOG] {
+            if !run.join(missing).is_file() {
+                return Err(ReportError::NoRun { folder: run.to_owned(), missing });
+            }
+        }
+        let recipe = recipe::load(&run.join(RECIPE))?;
+        let training = log::load(&run.join(LOG))?;
+        let mut read = Vec::with_capacity(evaluations.len());
+        for file in evaluations {
+            read.push((file.as_path(), evaluation::load(file)?));
+        }
+        let named = named(&read);
+        let mut blocks = vec![Block::Table(summary(&recipe))];
+        blocks.extend(training::blocks(&training)?);
+        if named.is_empty() {
+            blocks.push(Block::Text(format!(
+                "No evaluation was named. `mmsense eval {} -o FILE` writes one.",
+                run.join("model.safetensors").display()
+            )));
+        } else {
+            blocks.extend(comparison::blocks(&named)?);
+            for (name, evaluation) in &named {
+                blocks.extend(detail::blocks(name, evaluation)?);
+            }
+        }
+        Ok(Self { page: Page { title: format!("MMSense: {}", recipe.name), blocks } })
+    }
+
+    /// Writes the HTML file, and beside it Markdown of the same name with its plots in a folder of that name. Gives the
+    /// Markdown file.
+    ///
+    /// # Errors
+    /// [`ReportError`] when one cannot be written.
+    pub fn write(&self, html: &Path) -> Result<PathBuf, ReportError> {
+        let put = |file: &Path, text: &str| {
+            std::fs::write(file, text).map_err(|source| ReportError::Io { file: file.to_owned(), source })
+        };
+        put(html, &self.page.html())?;
+        let folder = html.with_extension("");
+        std::fs::create_dir_all(&folder)
+            .map_err(|source| ReportError::Io { file: folder.clone(), source })?;
+        let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let (markdown, plots) = self.page.markdown(&name);
+        for (name, svg) in plots {
+            put(&folder.join(name), &svg)?;
+        }
+        let file = html.with_extension("md");
+        put(&file, &markdown)?;
+        Ok(file)
+    }
+}
+
+/// Evaluations by the name of their network; of equal names, with that of their file.
+fn named(read: &[(&Path, Evaluation)]) -> Vec<(String, Evaluation)> {
+    let name = |(file, evaluation): &(&Path, Evaluation)| {
+        let same = read.iter().filter(|(_, other)| other.network == evaluation.network).count();
+        match file.file_stem() {
+            Some(stem) if same > 1 => format!("{} ({})", evaluation.network, stem.to_string_lossy()),
+            _ => evaluation.network.clone(),
+        }
+    };
+    read.iter().map(|own| (name(own), own.1.clone())).collect()
+}
+
+/// What was trained on what.
+fn summary(recipe: &Recipe) -> Table {
+    let mut table = Table::new("Recipe", &["what", "value"]);
+    let mut add = |what: &str, value: String| table.push_text(&[what.to_owned(), value]);
+    add("recipe", recipe.name.clone());
+    let network = recipe.network.file_name().map(|name| name.to_string_lossy().into_owned());
+    add("network", network.unwrap_or_default());
+    let tasks: Vec<&str> = recipe.tasks.iter().map(|task| task.name()).collect();
+    add("tasks", if tasks.is_empty() { "all of the network".to_owned() } else { tasks.join(", ") });
+    add("seed", recipe.seed.to_string());
+    for stage in &recipe.stage {
+        let slots = stage.slots.map_or(String::new(), |slots| format!(", window of {slots}"));
+        let what = format!("stage `{}`", stage.name);
+        add(&what, format!("{} epochs at {} × the learning rate{slots}", stage.epochs, stage.rate));
+    }
+    add("learning rate", recipe.optimiser.rate.to_string());
+    add("rows per batch", recipe.batch.rows.to_string());
+    for entry in &recipe.data {
+        let source = entry.scene.as_ref().or(entry.recording.as_ref());
+        let source = source.and_then(|path| path.file_name()).map(|name| name.to_string_lossy());
+        let source = source.map_or(String::new(), |name| format!(" ({name})"));
+        add(&format!("data `{}`", entry.name), format!("{}{source}", told(entry.used)));
+    }
+    table
+}
+
+const fn told(used: Use) -> &'static str {
+    match used {
+        Use::Split => "split by groups",
+        Use::Train => "training",
+        Use::Validation => "validation",
+        Use::Test => "test",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_of_one_name_are_told_apart_by_their_files() {
+        let evaluation = |network: &str| Evaluation {
+            version: VERSION,
+            network: network.to_owned(),
+            checkpoint: PathBuf::new(),
+            parameters: 1,
+            results: Vec::new(),
+        };
+        let read = [
+            (Path::new("runs/a.json"), evaluation("edge")),
+            (Path::new("b.json"), evaluation("edge")),
+            (Path::new("c.json"), evaluation("mlp")),
+        ];
+        let names: Vec<String> = named(&read).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["edge (a)", "edge (b)", "mlp"]);
+    }
+}
