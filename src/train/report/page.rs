@@ -80,7 +80,7 @@ h1 { font-size: 1.7rem; } h2 { margin-top: 2.5rem; border-bottom: 1px solid var(
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 caption { text-align: left; font-weight: 600; padding-bottom: .3rem; }
 th, td { padding: .2rem .7rem; border-bottom: 1px solid var(--faint); text-align: left; vertical-align: baseline; }
-thead th { border-bottom: 2px solid var(--faint); vertical-align: bottom; max-width: 8rem; }
+thead th { border-bottom: 2px solid var(--faint); vertical-align: bottom; max-width: 10rem; }
 tbody th { font-weight: normal; min-width: 10rem; }
 td { white-space: nowrap; }
 .number { text-align: right; }

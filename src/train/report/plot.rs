@@ -177,7 +177,7 @@ fn chart<'a, 'b>(
         .margin_top(34)
         .margin_right(18)
         .x_label_area_size(46)
-        .y_label_area_size(62)
+        .y_label_area_size(72)
         .build_cartesian_2d(x, y)?;
     chart
         .configure_mesh()
@@ -375,7 +375,7 @@ pub(super) fn confusion(title: &str, what: &str, counts: &[Vec<u64>]) -> Result<
             .margin_top(34)
             .margin_right(18)
             .x_label_area_size(46)
-            .y_label_area_size(62)
+            .y_label_area_size(72)
             .build_cartesian_2d(0.0..classes, 0.0..classes)?;
         chart
             .configure_mesh()
