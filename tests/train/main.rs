@@ -6,5 +6,6 @@ mod learning;
 mod losses;
 mod optimiser;
 mod report;
+mod shipped;
 mod support;
 mod uncertainty;
