@@ -6,6 +6,5 @@ mod learning;
 mod losses;
 mod optimiser;
 mod report;
-mod shipped;
 mod support;
 mod uncertainty;
