@@ -21,6 +21,8 @@ use crate::time::{CaptureTime, Span};
 const INDEX_LIMIT: u64 = 256 << 20;
 /// Frames of a bare folder that are further apart belong to different sequences.
 const FRAME_GAP: i64 = 2 * stamp::SECOND;
+/// Where the place of a unit that stands still is written.
+const UNIT_PLACE: &str = "unit1/GPS_data/gps_location.txt";
 /// A file's own stamp counts when it is this close to its row's.
 const OWN_STAMP: i64 = 2 * stamp::SECOND;
 
@@ -157,7 +159,14 @@ fn open_indices(path: &Path, indices: Vec<PathBuf>, options: &Options) -> Result
     }
     match unknown {
         Some(error) if read.is_empty() => Err(error),
-        _ => build(path, read, raw, options),
+        _ => {
+            if raw.site_paths.is_empty() {
+                // Development indices have no column of the unit's own place; the file lies where the others name it.
+                let beside = read.first().and_then(|index| index.parent()).map(|root| root.join(UNIT_PLACE));
+                raw.site_paths.extend(beside.filter(|file| file.is_file()));
+            }
+            build(path, read, raw, options)
+        }
     }
 }
 

@@ -109,9 +109,12 @@ fn without_a_sequence_column_every_row_stands_alone() {
     folder
         .put("scenario5_dev_val.csv", "index,unit1_pwr_1,beam_index_1\n1,p2.txt,1\n")
         .put("scenario5_dev_train.csv", "index,unit1_pwr_1,beam_index_1\n1,p0.txt,1\n2,p1.txt,1\n")
+        .put("unit1/GPS_data/gps_location.txt", "33.5\n-111.25\n")
         .put("notes.csv", "who,what\nme,nothing\n");
     let recording = folder.open();
     assert_eq!(recording.sequences().len(), 3);
+    // No column says where the unit stands; its file does.
+    assert_eq!(recording.site(), Some((33.5, -111.25)));
     assert_eq!(seconds(&recording), [0.0, 2.0, 4.0]);
     let names: Vec<_> = recording.samples().iter().map(|sample| sample.path().file_name().unwrap()).collect();
     assert_eq!(names, ["p0.txt", "p1.txt", "p2.txt"]);
