@@ -56,6 +56,7 @@ fn start(session: Option<Session>) -> Running {
         log: None,
         metrics: Arc::default(),
         on_snapshot: Box::new(|_| {}),
+        on_decided: None,
     })
     .unwrap()
 }

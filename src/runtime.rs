@@ -27,13 +27,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use zenoh::Session;
 
 use crate::config;
 use crate::decode::Decoder;
-use crate::frame::Window;
+use crate::frame::{Frame, Window};
 use crate::infer::{ModelInfo, Predictor};
 use crate::ingest::clock::Clock;
 use crate::ingest::mailbox::{Capacity, Mailboxes};
@@ -110,6 +110,22 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// Called about once a second, and at every change of mode, from the monitor's thread.
     pub on_snapshot: Box<dyn FnMut(&Snapshot) + Send>,
+    /// Called with each frame and what was decided of it, from the infer thread; `None`: nobody listens.
+    pub on_decided: Option<OnDecided>,
+}
+
+/// Who listens to decisions.
+pub type OnDecided = Box<dyn FnMut(&Decided<'_>) + Send>;
+
+/// A frame and what was decided of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Decided<'a> {
+    /// The frame.
+    pub frame: &'a Frame,
+    /// What was decided, in the order in which it is published.
+    pub messages: &'a [Message],
+    /// Time from when the model took the frame up until then, on the real clock.
+    pub took: Duration,
 }
 
 /// A decoded sample, or the news that one could not be decoded.
@@ -219,7 +235,8 @@ const FRAME_QUEUE: usize = 64;
 /// # Errors
 /// [`RuntimeError`] when zenoh or the operating system refuses something.
 pub fn start(parts: Parts) -> Result<Running, RuntimeError> {
-    let Parts { pipeline, predictor, fallback, source, session, log, metrics, on_snapshot } = parts;
+    let Parts { pipeline, predictor, fallback, source, session, log, metrics, on_snapshot, on_decided } =
+        parts;
     let started = Instant::now();
     let decoder = Arc::new(Decoder::new(&pipeline));
     let model = predictor.info();
@@ -273,6 +290,7 @@ pub fn start(parts: Parts) -> Result<Running, RuntimeError> {
             news,
             deciders: BTreeMap::new(),
             mode_log: ModeLog::default(),
+            on_decided,
             fallback: fallback.map(|predictor| deciding::Fallback { predictor, deciders: BTreeMap::new() }),
         };
         let metrics = Arc::clone(&metrics);

@@ -14,6 +14,7 @@ pub mod batch;
 pub mod clip;
 pub mod data;
 pub mod evaluate;
+pub mod live;
 mod log;
 pub mod losses;
 pub mod measures;

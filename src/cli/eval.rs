@@ -11,7 +11,9 @@ use crate::infer::device::{self, DeviceChoice};
 use crate::model::deployed;
 use crate::model::{Input, MODALITIES, Network, Task};
 use crate::train::data::DataSet;
+use crate::train::data::recording::{self, Resolution};
 use crate::train::evaluate::{self, Answers, Asking};
+use crate::train::live::Witness;
 use crate::train::recipe::{self, Recipe};
 use crate::train::report::{Evaluation, Measured, VERSION};
 use crate::train::score::{self, Asked, Figure, Question};
@@ -110,9 +112,7 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
         results,
     };
     if let Some(file) = &arguments.output {
-        let text = serde_json::to_vec_pretty(&evaluation).map_err(Failure::failed)?;
-        std::fs::write(file, text)
-            .map_err(|error| Failure::Failed(format!("{}: {error}", file.display())))?;
+        write(&evaluation, file)?;
     }
     match format {
         Format::Json => text::json(&evaluation)?,
@@ -172,24 +172,26 @@ impl Judge<'_> {
         stopped: &AtomicBool,
         results: &mut Vec<Measured>,
     ) -> Result<(), Failure> {
-        let conditions: BTreeSet<&str> = examples
-            .iter()
-            .filter_map(|&example| data.condition(data.examples.get(example as usize)?))
-            .collect();
+        let conditions = conditions(data, examples);
         let hidden = hidden(self.without, self.each_modality, data, examples);
         for (turn, without) in hidden.into_iter().enumerate() {
             if stopped.load(Ordering::Relaxed) {
                 return Err(Failure::Failed("stopped before all was measured".to_owned()));
             }
-            let asking =
-                Asking { tasks: &data.tasks, batch: self.recipe.batch, losses: &self.recipe.loss, without };
+            let asking = Asking {
+                tasks: &data.tasks,
+                batch: self.recipe.batch,
+                losses: &self.recipe.loss,
+                without,
+                slots: data.slots(),
+            };
             let answers = evaluate::ask(self.network, data, examples, &asking).map_err(Failure::failed)?;
             if answers.tasks.values().all(Vec::is_empty) && turn > 0 {
                 // It was all that there is.
                 continue;
             }
             results.push(self.judge(data, &answers, without, None));
-            for condition in conditions.iter().copied().filter(|_| turn == 0 && conditions.len() > 1) {
+            for condition in conditions.iter().copied().filter(|_| turn == 0) {
                 let own = score::of_condition(data, &answers, condition);
                 results.push(self.judge(data, &own, without, Some(condition)));
             }
@@ -204,23 +206,95 @@ impl Judge<'_> {
         without: [bool; MODALITIES],
         condition: Option<&str>,
     ) -> Measured {
-        let asked = Asked {
-            data,
-            answers,
-            network: &self.network.config().name,
-            simple: self.simple,
-            temperature: self.temperature,
-        };
-        let gate = Input::ALL.into_iter().zip(score::gate(data, answers));
-        let hidden = Input::ALL.into_iter().zip(without).filter(|(_, hidden)| *hidden);
-        Measured {
-            data: data.name.clone(),
-            hidden: hidden.map(|(input, _)| input.name().to_owned()).collect(),
-            condition: condition.map(str::to_owned),
-            gate: gate.map(|(input, weight)| (input.name().to_owned(), weight)).collect(),
-            questions: score::score(&asked),
-        }
+        let network = &self.network.config().name;
+        let asked = Asked { data, answers, network, simple: self.simple, temperature: self.temperature };
+        measured(&asked, without, condition)
     }
+}
+
+fn measured(asked: &Asked<'_>, without: [bool; MODALITIES], condition: Option<&str>) -> Measured {
+    let gate = Input::ALL.into_iter().zip(score::gate(asked.data, asked.answers));
+    let hidden = Input::ALL.into_iter().zip(without).filter(|(_, hidden)| *hidden);
+    Measured {
+        data: asked.data.name.clone(),
+        hidden: hidden.map(|(input, _)| input.name().to_owned()).collect(),
+        condition: condition.map(str::to_owned),
+        gate: gate.map(|(input, weight)| (input.name().to_owned(), weight)).collect(),
+        questions: score::score(asked),
+    }
+}
+
+/// What was like what, in the order of names; none where all was the same.
+fn conditions<'a>(data: &'a DataSet, examples: &[u32]) -> BTreeSet<&'a str> {
+    let of = examples.iter().filter_map(|&example| data.condition(data.examples.get(example as usize)?));
+    let all: BTreeSet<&str> = of.collect();
+    if all.len() > 1 { all } else { BTreeSet::new() }
+}
+
+/// What a unit decided on a recording, by the measures of held-out examples.
+pub(super) struct Live<'a> {
+    /// The pipeline file that it ran.
+    pub pipeline: &'a Path,
+    /// The network that it ran, where it ran one.
+    pub checkpoint: Option<&'a Path>,
+    /// The name of what decided.
+    pub model: &'a str,
+    /// The recording.
+    pub recording: &'a Path,
+    /// What it was asked for.
+    pub tasks: &'a [Task],
+    /// What it said.
+    pub witness: &'a Witness,
+}
+
+impl Live<'_> {
+    /// Measures.
+    pub(super) fn evaluate(&self) -> Result<Evaluation, Failure> {
+        // Readings are looked at for when they stood in which frame, not for what is in them.
+        let resolution = Resolution { side: 1, radar: 1, lidar: 1 };
+        let cache = std::env::temp_dir().join(format!("mmsense-run-{}", std::process::id()));
+        let name = self.recording.file_name().map(|name| name.to_string_lossy().into_owned());
+        let opened = recording::open(&recording::Request {
+            name: name.as_deref().unwrap_or("recording"),
+            path: self.recording,
+            pipeline: self.pipeline,
+            tasks: self.tasks,
+            resolution,
+            instants_ms: &[0],
+            cache: &cache,
+        });
+        // What is mapped stays until it is let go of.
+        let _ = std::fs::remove_dir_all(&cache);
+        let data = opened.map_err(Failure::usage)?;
+        let beside = self.checkpoint.and_then(Path::parent).map(|folder| folder.join(SIMPLE));
+        let simple = beside.map(|file| simple(&file)).transpose()?.flatten();
+        let answers = self.witness.answers(&data);
+        let examples: Vec<u32> = (0..data.examples.len() as u32).collect();
+        let judge = |answers: &Answers, condition: Option<&str>| {
+            let temperature = &BTreeMap::new();
+            let asked =
+                Asked { data: &data, answers, network: self.model, simple: simple.as_ref(), temperature };
+            measured(&asked, [false; MODALITIES], condition)
+        };
+        let mut results = vec![judge(&answers, None)];
+        for condition in conditions(&data, &examples) {
+            results.push(judge(&score::of_condition(&data, &answers, condition), Some(condition)));
+        }
+        let parameters = self.checkpoint.map(deployed::parameters).transpose().map_err(Failure::usage)?;
+        Ok(Evaluation {
+            version: VERSION,
+            network: self.model.to_owned(),
+            checkpoint: self.checkpoint.unwrap_or(self.pipeline).to_owned(),
+            parameters: parameters.unwrap_or(0),
+            results,
+        })
+    }
+}
+
+/// Writes figures down, for `report`.
+pub(super) fn write(evaluation: &Evaluation, file: &Path) -> Result<(), Failure> {
+    let text = serde_json::to_vec_pretty(evaluation).map_err(Failure::failed)?;
+    std::fs::write(file, text).map_err(|error| Failure::Failed(format!("{}: {error}", file.display())))
 }
 
 fn simple(file: &Path) -> Result<Option<Simple>, Failure> {
@@ -252,7 +326,7 @@ fn foreign(
 }
 
 /// A table per question of all rows; of each condition and each set of hidden modalities a line per question.
-fn show(evaluation: &Evaluation) -> String {
+pub(super) fn show(evaluation: &Evaluation) -> String {
     let mut text = format!("{}: {} parameters\n", evaluation.checkpoint.display(), evaluation.parameters);
     let mut first: Option<&str> = None;
     for measured in &evaluation.results {

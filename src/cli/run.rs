@@ -1,6 +1,6 @@
 //! `run PIPELINE`: the main job.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -8,14 +8,16 @@ use crossbeam_channel::Receiver;
 use serde_json::{Value, json};
 use zenoh::Session;
 
-use super::{Failure, Format, Outcome, made, models, shutdown, text};
+use super::{Failure, Format, Outcome, eval, made, models, shutdown, text};
 use crate::config::{self, Pipeline};
 use crate::ingest::network;
 use crate::message::Message;
+use crate::model::{Sizes, Task};
 use crate::observe::Metrics;
 use crate::publish::DecisionLog;
 use crate::recording::{Absent, Feed, Options, Recording, fill_in};
 use crate::runtime::{self, Parts, Snapshot, Source, StopHandle, UnitStatus};
+use crate::train::live::Witness;
 
 mod demo;
 mod show;
@@ -34,6 +36,10 @@ pub(super) struct Arguments {
     /// Write the decisions as JSON lines to this file
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
+    /// Say what the decisions were worth, with the measures of `eval`, and write all figures as JSON to this file, for
+    /// `report`
+    #[arg(long, value_name = "FILE", requires = "recording")]
+    evaluation: Option<PathBuf>,
 }
 
 pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Failure> {
@@ -85,6 +91,20 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
         (None, Some(session)) => Source::Live(Some(session.clone())),
         (None, None) => unreachable!("config::load asks for a zenoh configuration"),
     };
+    let judged = arguments.evaluation.as_ref().map(|file| {
+        let beams = pipeline.codebook.beams.unwrap_or_default();
+        let tasks = match &pipeline.model.network {
+            Some(_) => pipeline.model.tasks.clone(),
+            None => vec![Task::Beam, Task::Blockage],
+        };
+        Judged {
+            file,
+            model: predictor.info().id,
+            checkpoint: pipeline.model.network.clone().filter(|file| models::is_stored(file)),
+            tasks,
+            witness: Witness::new(beams, Sizes::ACTIVITIES),
+        }
+    });
     let (snapshots_in, snapshots) = crossbeam_channel::bounded::<Snapshot>(4);
     let sensors = demo.map(|path| (path, pipeline.demo.as_ref().map_or(1.0, |demo| demo.rate)));
     let (unit, zenoh_config) = (pipeline.input.recording.unit.clone(), pipeline.output.zenoh_config.clone());
@@ -100,6 +120,7 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
             // A terminal that does not keep up misses lines; the pipeline does not wait for it.
             let _ = snapshots_in.try_send(snapshot.clone());
         }),
+        on_decided: judged.as_ref().map(|judged| judged.witness.listener()),
     };
     let live = std::thread::Builder::new()
         .name("live".to_owned())
@@ -133,7 +154,42 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
         Format::Json => text::json(&json!({ "type": "summary", "summary": summary, "absent": absent }))?,
         Format::Text => text::result(show::Summary(&summary, &absent).to_string().trim_end()),
     }
+    if let (Some(judged), Some(recording)) = (judged, &arguments.recording) {
+        judged.tell(&arguments.pipeline, recording, format)?;
+    }
     Ok(if summary.data_lost || unreadable > 0 { Outcome::DoneWithLoss } else { Outcome::Done })
+}
+
+/// A run whose decisions are judged when it ends.
+struct Judged<'a> {
+    /// Where figures are written.
+    file: &'a Path,
+    model: String,
+    checkpoint: Option<PathBuf>,
+    tasks: Vec<Task>,
+    witness: Witness,
+}
+
+impl Judged<'_> {
+    fn tell(&self, pipeline: &Path, recording: &Path, format: Format) -> Result<(), Failure> {
+        let live = eval::Live {
+            pipeline,
+            checkpoint: self.checkpoint.as_deref(),
+            model: &self.model,
+            recording,
+            tasks: &self.tasks,
+            witness: &self.witness,
+        };
+        let evaluation = live.evaluate()?;
+        eval::write(&evaluation, self.file)?;
+        match format {
+            Format::Json => text::json(&json!({ "type": "evaluation", "evaluation": evaluation })),
+            Format::Text => {
+                text::result(eval::show(&evaluation).trim_end());
+                Ok(())
+            }
+        }
+    }
 }
 
 /// The pipeline's zenoh session, where it has one.

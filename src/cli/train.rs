@@ -205,14 +205,21 @@ pub(super) fn parts(
     for entry in &recipe.data {
         let tasks = if entry.tasks.is_empty() { recipe.tasks(config) } else { entry.tasks.clone() };
         let path = path(recipe, entry, stopped)?;
-        let data = open(recipe, config, entry, &path, &tasks)?;
-        let all = || (0..data.examples.len() as u32).collect();
-        let split = match entry.used {
-            Use::Split => Split::by_group(&data, entry.shares, recipe.seed),
-            Use::Train => Split { train: all(), ..Split::default() },
-            Use::Validation => Split { validation: all(), ..Split::default() },
-            Use::Test => Split { test: all(), ..Split::default() },
+        let mut data = open(recipe, config, entry, &path, &tasks)?;
+        let count = data.examples.len() as u32;
+        let all = || (0..count).collect();
+        let mut split = match (entry.used, entry.mmfi) {
+            (Use::Split, Some(mmfi)) => {
+                mmfi.split(&mut data, entry.shares.validation, recipe.seed).map_err(Failure::Usage)?
+            }
+            (Use::Split, None) => Split::by_group(&data, entry.shares, recipe.seed),
+            (Use::Train, _) => Split { train: all(), ..Split::default() },
+            (Use::Validation, _) => Split { validation: all(), ..Split::default() },
+            (Use::Test, _) => Split { test: all(), ..Split::default() },
         };
+        if let Some(share) = entry.few_shot {
+            split = split.few_shot(&mut data, share);
+        }
         text::progress(format!(
             "{}: {} examples of {} groups; {} to learn from, {} to validate, {} to test",
             data.name,

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use ndarray::{ArrayD, IxDyn, ShapeBuilder};
 use serde::{Deserialize, Serialize};
 
 use super::payload::{self, FILE_LIMIT};
@@ -108,10 +109,8 @@ pub(crate) fn read_entries(path: &Path) -> Result<Vec<(String, Vec<u8>)>, String
 /// The numbers of a `.npy` file: integers, floats, truth values.
 pub(crate) fn numbers(bytes: &[u8]) -> Result<Numbers, String> {
     let (header, values) = structure::npy(bytes)?;
-    if header.order() != npyz::Order::C {
-        return Err("found an array in Fortran order, allowed is C order".to_owned());
-    }
-    let shape = header.shape().iter().map(|&side| side as usize).collect();
+    let shape: Vec<usize> = header.shape().iter().map(|&side| side as usize).collect();
+    let order = header.order();
     let kind = header.dtype().descr();
     let file = npyz::NpyFile::with_header(header, values);
     let read = match kind.as_str() {
@@ -126,7 +125,16 @@ pub(crate) fn numbers(bytes: &[u8]) -> Result<Numbers, String> {
         "'<f8'" => file.into_vec(),
         _ => return Err(format!("found numbers of type {kind}, allowed are b1, u1, i2, i4, i8, f4, f8")),
     };
-    Ok(Numbers { shape, values: read.map_err(|error| error.to_string())? })
+    let values: Vec<f64> = read.map_err(|error| error.to_string())?;
+    let values = match order {
+        npyz::Order::C => values,
+        npyz::Order::Fortran => {
+            let array =
+                ArrayD::from_shape_vec(IxDyn(&shape).f(), values).map_err(|error| error.to_string())?;
+            array.iter().copied().collect()
+        }
+    };
+    Ok(Numbers { shape, values })
 }
 
 fn read_npz(path: &Path) -> Result<(Vec<ArrayInfo>, Option<WindowInfo>), String> {
@@ -153,4 +161,24 @@ fn positive_share(bytes: &[u8]) -> Option<(usize, f64)> {
     let labels = numbers(bytes).ok()?.values;
     let positive = labels.iter().filter(|&&label| label != 0.0).count();
     (!labels.is_empty()).then(|| (labels.len(), positive as f64 / labels.len() as f64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_array_in_fortran_order_is_read_row_by_row() {
+        let file = |order: &str| {
+            let header = format!("{{'descr': '<f4', 'fortran_order': {order}, 'shape': (2, 3), }}");
+            let padded = format!("{header:<117}\n");
+            let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+            bytes.extend((padded.len() as u16).to_le_bytes());
+            bytes.extend(padded.as_bytes());
+            bytes.extend((0..6u8).flat_map(|value| f32::from(value).to_le_bytes()));
+            numbers(&bytes).unwrap()
+        };
+        assert_eq!(file("False").values, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
+        assert_eq!(file("True"), Numbers { shape: vec![2, 3], values: vec![0.0, 2.0, 4.0, 1.0, 3.0, 5.0] });
+    }
 }

@@ -28,11 +28,12 @@ use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
+use super::arrays::{self, Numbers};
 use super::payload::{self, LoadError};
 use super::timeline::SEQUENCE_GAP;
 use super::{
     Options, RecordedSample, Recording, RecordingError, Row, Sequence, StampSource, Stamps, deepsense, order,
-    slot, stream, structure,
+    slot, stream,
 };
 use crate::sample::{CaptureSource, Modality, UeId};
 use crate::time::Span;
@@ -112,29 +113,18 @@ pub fn labels(recording: &Recording, sequence: usize) -> Result<Labels, LoadErro
 
 /// Poses of a ground truth, (F, 17, 3).
 fn truth(bytes: &[u8]) -> Result<Vec<Pose>, String> {
-    let (header, values) = structure::npy(bytes)?;
-    let &[_, 17, 3] = header.shape() else {
-        return Err(format!("shape {:?}; (frames, 17, 3) is allowed", header.shape()));
+    let Numbers { shape, values } = arrays::numbers(bytes)?;
+    let &[_, JOINTS, 3] = shape.as_slice() else {
+        return Err(format!("shape {shape:?}; (frames, 17, 3) is allowed"));
     };
-    if header.order() != npyz::Order::C {
-        return Err("Fortran order; C order is allowed".to_owned());
-    }
-    let kind = header.dtype().descr();
-    let file = npyz::NpyFile::with_header(header, values);
-    let numbers: Vec<f32> = match kind.as_str() {
-        "'<f4'" => file.into_vec::<f32>(),
-        "'<f8'" => file.into_vec::<f64>().map(|all| all.into_iter().map(|value| value as f32).collect()),
-        other => return Err(format!("values {other}; '<f8' or '<f4' are allowed")),
-    }
-    .map_err(|error| error.to_string())?;
-    let pose = |numbers: &[f32]| {
+    let pose = |values: &[f64]| {
         let mut pose = Pose::default();
-        for (joint, at) in pose.iter_mut().zip(numbers.chunks_exact(3)) {
-            joint.copy_from_slice(at);
+        for (joint, at) in pose.iter_mut().zip(values.as_chunks::<3>().0) {
+            *joint = at.map(|metres| metres as f32);
         }
         pose
     };
-    Ok(numbers.chunks_exact(JOINTS * 3).map(pose).collect())
+    Ok(values.chunks_exact(JOINTS * 3).map(pose).collect())
 }
 
 /// Who is in a recording of people.

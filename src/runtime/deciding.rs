@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::Outgoing;
 use super::inferring::predict;
 use super::queue::{Sender, Sent};
 use super::status::Board;
+use super::{Decided, OnDecided, Outgoing};
 use crate::config;
 use crate::decide::Decider;
 use crate::frame::Window;
@@ -32,6 +32,7 @@ pub(super) struct Deciding {
     pub(super) news: crossbeam_channel::Sender<()>,
     pub(super) deciders: BTreeMap<UnitId, (Decider, Mode)>,
     pub(super) mode_log: ModeLog,
+    pub(super) on_decided: Option<OnDecided>,
     pub(super) fallback: Option<Fallback>,
 }
 
@@ -42,12 +43,13 @@ pub(super) struct Fallback {
 }
 
 impl Deciding {
-    /// Decides on a frame; false when nobody takes decisions any more.
+    /// Decides on a frame, which the model took up at `taken_up`; false when nobody takes decisions any more.
     pub(super) fn frame(
         &mut self,
         window: &Window,
         outcome: Result<&Prediction, &ModelError>,
         born: Instant,
+        taken_up: Instant,
     ) -> bool {
         let frame = &window.frame;
         self.meet(&frame.unit);
@@ -57,6 +59,9 @@ impl Deciding {
         self.metrics.took(Stage::Decide, begun.elapsed());
         self.metrics.frame();
         self.status.decided(frame, decider.mode(), decider.mode_reasons(), &messages);
+        if let Some(on_decided) = &mut self.on_decided {
+            on_decided(&Decided { frame, messages: &messages, took: taken_up.elapsed() });
+        }
         let now = decider.mode();
         if now != *mode {
             let reasons = decider.mode_reasons();

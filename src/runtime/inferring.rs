@@ -61,7 +61,7 @@ fn take(
         Err(error) => vec![Err(error); windows.len()],
     };
     let decided = windows.iter().zip(born).zip(outcomes);
-    decided.into_iter().all(|((window, born), outcome)| deciding.frame(window, outcome, born))
+    decided.into_iter().all(|((window, born), outcome)| deciding.frame(window, outcome, born, begun))
 }
 
 /// A panic or a wrong number of answers is a model failure like any other: decide holds the last good beam.

@@ -15,10 +15,12 @@ use crate::infer::network::features::{BeamGrid, Heard};
 use crate::model::tasks::{Sizes, Task};
 use crate::model::ue::POSITION_FEATURES;
 use crate::model::{Cloud, MODALITIES};
+use crate::sample::UeId;
 use crate::time::CaptureTime;
 
 pub mod archive;
 pub mod condition;
+pub mod mmfi;
 pub mod recording;
 pub mod split;
 pub mod store;
@@ -75,7 +77,8 @@ pub struct Truth {
 pub struct Example {
     /// Position in [`DataSet::groups`].
     pub group: u32,
-    /// Which of its group's links it is of, by any number that tells them apart; of a task of the unit, 0.
+    /// Which of its group's links it is of, by any number that tells them apart (a position in [`DataSet::links`], where they
+    /// have names); of a task of the unit, 0.
     pub link: u32,
     /// Its instant.
     pub time: CaptureTime,
@@ -154,6 +157,10 @@ pub struct DataSet {
     pub groups: Vec<String>,
     /// What it was like in each group, as [`condition`] says; empty where nobody knows.
     pub conditions: Vec<String>,
+    /// The number of each group's person; empty where groups are no people.
+    pub subjects: Vec<u32>,
+    /// Names of links, by [`Example::link`]; empty where nobody named them.
+    pub links: Vec<UeId>,
     /// In the order of groups and time.
     pub examples: Vec<Example>,
     /// Beam powers.

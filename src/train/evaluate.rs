@@ -11,6 +11,7 @@ use crate::model::layers::Mode;
 use crate::model::seeded;
 use crate::model::tasks::Task;
 use crate::model::{MODALITIES, Network};
+use crate::time::Span;
 
 /// What a network says of one row.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +22,8 @@ pub struct Row {
     pub scores: Vec<f32>,
     /// Gate weights of the present slot; empty without a gate.
     pub gate: Vec<f32>,
+    /// How long after its instant it was said: nothing, where nobody waited for it.
+    pub delay: Span,
 }
 
 /// What a network says of many examples.
@@ -43,6 +46,8 @@ pub struct Asking<'a> {
     pub losses: &'a Losses,
     /// Modalities that are hidden, in the order of [`crate::model::Input::ALL`].
     pub without: [bool; MODALITIES],
+    /// Newest slots that are looked at.
+    pub slots: usize,
 }
 
 /// Asks a network of `examples` of a data set, in their order.
@@ -57,7 +62,7 @@ pub fn ask(
 ) -> Result<Answers, TrainError> {
     let making = Making {
         see: See::All,
-        slots: data.slots(),
+        slots: asking.slots,
         augment: None,
         without: asking.without,
         losses: asking.losses,
@@ -93,6 +98,7 @@ pub fn ask(
                     example: batch.examples.get(row as usize).copied().unwrap_or_default(),
                     scores,
                     gate: gate.get(row as usize).cloned().unwrap_or_default(),
+                    delay: Span::ZERO,
                 });
             }
         }

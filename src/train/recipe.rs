@@ -1,11 +1,13 @@
 //! A recipe: what is trained, on what, how long. A TOML file; a recipe may extend another one, of which it states only what
 //! differs.
 
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::data::archive::{Layout, Windowing};
+use super::data::mmfi::MmFi;
 use super::data::split::Shares;
 use super::optimiser::Rates;
 use crate::config::load::{parse_checked, place, read_extending, within};
@@ -29,6 +31,8 @@ pub struct Recipe {
     /// What it learns; left out, all that the network was configured for.
     #[serde(default)]
     pub tasks: Vec<Task>,
+    /// Folder of a run whose best weights it begins with, beside the recipe; left out, weights are drawn.
+    pub from: Option<PathBuf>,
     /// Where it is trained.
     #[serde(default)]
     pub device: DeviceChoice,
@@ -115,6 +119,11 @@ pub struct DataEntry {
     /// Shares of its groups, where it is split.
     #[serde(default)]
     pub shares: Shares,
+    /// Of a recording in MM-Fi's layout, the protocol and the split of its authors; of `shares` counts that of validation.
+    pub mmfi: Option<MmFi>,
+    /// Share of each sequence of the test that is learned from, in place of what would be: few labels of those who were
+    /// never seen.
+    pub few_shot: Option<f64>,
 }
 
 /// What a row sees of what is there.
@@ -144,6 +153,8 @@ pub struct Stage {
     /// Inputs that it does not see.
     #[serde(default)]
     pub without: Vec<Input>,
+    /// Examples of a batch, in place of the recipe's.
+    pub rows: Option<usize>,
     /// Factor of the learning rates.
     #[serde(default = "whole")]
     pub rate: f64,
@@ -173,6 +184,9 @@ pub struct Batching {
     /// Passes over the largest data set between validations.
     pub validate_every: u32,
 }
+
+/// Examples that a batch may have.
+const ROWS: RangeInclusive<usize> = 1..=4096;
 
 impl Default for Batching {
     fn default() -> Self {
@@ -286,7 +300,7 @@ pub fn load(path: &Path) -> Result<Recipe, ConfigError> {
         problems: vec![Problem { key: String::new(), message: error.to_string() }],
     })?;
     let text = read_extending(&whole, "the recipe", &|folder, table| {
-        for key in ["network", "output", "cache"] {
+        for key in ["network", "from", "output", "cache"] {
             place(folder, table.get_mut(key));
         }
         for entry in table.get_mut("data").and_then(toml::Value::as_array_mut).into_iter().flatten() {
@@ -327,6 +341,19 @@ fn check(recipe: &Recipe, problems: &mut Vec<Problem>) {
                 format!("found {found}, allowed is one index of a recording"),
             );
         }
+        if let Some(mmfi) = entry.mmfi {
+            if !MmFi::PROTOCOLS.contains(&mmfi.protocol) {
+                let message = format!("found {}, allowed is 1, 2 or 3", mmfi.protocol);
+                add(&format!("data[{number}].mmfi.protocol"), message);
+            }
+            if entry.used != Use::Split {
+                add(&format!("data[{number}].mmfi"), "allowed without `use`: it is a split".to_owned());
+            }
+        }
+        if entry.few_shot.is_some_and(|share| !(0.0..1.0).contains(&share)) {
+            let message = format!("found {:?}, allowed is a share from 0 to less than 1", entry.few_shot);
+            add(&format!("data[{number}].few_shot"), message);
+        }
         let Windowing { slots, frames, every } = entry.windowing;
         for (key, value) in [("slots", slots), ("frames", frames), ("every", every)] {
             if !(1..=1000).contains(&value) {
@@ -353,13 +380,17 @@ fn check(recipe: &Recipe, problems: &mut Vec<Problem>) {
         ("batch.evaluate_rows", evaluate_rows),
         ("batch.validate_every", validate_every as usize),
     ] {
-        if !(1..=4096).contains(&value) {
-            add(key, format!("found {value}, allowed is 1 to 4096"));
+        if !ROWS.contains(&value) {
+            add(key, format!("found {value}, allowed is {} to {}", ROWS.start(), ROWS.end()));
         }
     }
     for (number, stage) in recipe.stage.iter().enumerate() {
         within(problems, &format!("stage[{number}].epochs"), stage.epochs, 0.0, 1e6);
         within(problems, &format!("stage[{number}].rate"), stage.rate, 0.0, 1e3);
+        if let Some(rows) = stage.rows.filter(|rows| !ROWS.contains(rows)) {
+            let message = format!("found {rows}, allowed is {} to {}", ROWS.start(), ROWS.end());
+            problems.push(Problem { key: format!("stage[{number}].rows"), message });
+        }
     }
     let Augment { drop, mirror, colour, point_jitter_m, time_jitter_ms, beam_drop, report_drop } =
         recipe.augment;

@@ -41,7 +41,7 @@ use crate::model::deployed::{self, Fit};
 use crate::model::layers::{Mode, Statistics};
 use crate::model::parameters::Parameters;
 use crate::model::tasks::{Sizes, Task};
-use crate::model::{Network, Purpose, seeded};
+use crate::model::{MODALITIES, Network, Purpose, seeded};
 
 /// Batches that are ready before they are wanted.
 const AHEAD: usize = 2;
@@ -241,7 +241,7 @@ impl<'a> Trainer<'a> {
 
     /// Steps of a stage.
     fn steps(&self, stage: &Stage, orders: &[Order]) -> u64 {
-        let runs = self.runs_per_batch();
+        let runs = self.runs_per_batch(stage);
         let longest = orders.iter().map(|order| order.runs().div_ceil(runs)).max().unwrap_or(0);
         (stage.epochs * longest as f64).ceil() as u64
     }
@@ -252,8 +252,8 @@ impl<'a> Trainer<'a> {
         before.map(|(number, stage)| self.steps(stage, &self.orders(number))).sum::<u64>() + state.step
     }
 
-    fn runs_per_batch(&self) -> usize {
-        (self.recipe.batch.rows / self.recipe.batch.run).max(1)
+    fn runs_per_batch(&self, stage: &Stage) -> usize {
+        (stage.rows.unwrap_or(self.recipe.batch.rows) / self.recipe.batch.run).max(1)
     }
 
     fn orders(&self, stage: usize) -> Vec<Order> {
@@ -268,7 +268,7 @@ impl<'a> Trainer<'a> {
         let Some(of_stage) = self.recipe.stage.get(stage) else { return Ok(Vec::new()) };
         let mut batches = Vec::new();
         for (part, order) in self.parts.iter().zip(orders) {
-            let runs = self.runs_per_batch().min(order.runs()) as u64;
+            let runs = self.runs_per_batch(of_stage).min(order.runs()) as u64;
             let runs: Vec<Vec<u32>> = (0..runs).map(|run| order.run(step * runs + run)).collect();
             let making = Making {
                 see: of_stage.see,
@@ -305,7 +305,10 @@ impl<'a> Trainer<'a> {
         let mut state = self.resume()?;
         let at = At { stage: state.stage, step: state.step, total: self.total(&state) };
         let mut log = Log::open(&self.recipe.output, at)?;
-        let mut tensors = None;
+        let mut tensors = match &self.recipe.from {
+            Some(run) => Some(load(&run.join("best").join(WEIGHTS), &self.device)?),
+            None => None,
+        };
         while let Some(stage) = self.recipe.stage.get(state.stage).filter(|_| !state.done) {
             let last = self.output("last");
             let saved = last.join(WEIGHTS).is_file();
@@ -346,7 +349,7 @@ impl<'a> Trainer<'a> {
         let first = state.step;
         let mut orders = self.orders(number);
         let steps = self.steps(stage, &orders);
-        let longest = orders.iter().map(|order| order.runs().div_ceil(self.runs_per_batch())).max();
+        let longest = orders.iter().map(|order| order.runs().div_ceil(self.runs_per_batch(stage))).max();
         let every = (longest.unwrap_or(1) as u64 * u64::from(self.recipe.batch.validate_every)).max(1);
         let warmup = (self.recipe.optimiser.warmup * steps as f64).round() as u64;
         let schedule = WarmupCosine { warmup, total: steps, floor: self.recipe.optimiser.floor };
@@ -438,7 +441,7 @@ impl<'a> Trainer<'a> {
         Ok(Took { losses, norm })
     }
 
-    /// Asks all validation examples; keeps the weights when they are the best so far.
+    /// Asks all validation examples, of whom it sees what the stage sees; keeps the weights when they are the best so far.
     fn validate(&self, stage: &Stage, state: &mut State, moving: &Moving) -> Result<Validated, TrainError> {
         let weights = moving.deployed();
         let vb = VarBuilder::from_tensors(weights.clone(), DType::F32, &self.device);
@@ -446,7 +449,8 @@ impl<'a> Trainer<'a> {
         let mut losses: BTreeMap<Task, Vec<f64>> = BTreeMap::new();
         let mut right: BTreeMap<Task, (f64, f64)> = BTreeMap::new();
         for part in self.parts.iter().filter(|part| !part.split.validation.is_empty()) {
-            let answers = self.ask(&network, part, &part.split.validation)?;
+            let (without, slots) = (self.recipe.hidden_in(stage), stage.slots.unwrap_or(usize::MAX));
+            let answers = self.ask(&network, part, without, slots)?;
             for (&task, &loss) in &answers.losses {
                 losses.entry(task).or_default().push(loss);
             }
@@ -516,7 +520,7 @@ impl<'a> Trainer<'a> {
         let network = Network::build(self.config, self.sizes, Purpose::Inference, &vb)?;
         let mut scores: BTreeMap<Task, (Vec<f64>, Vec<usize>)> = BTreeMap::new();
         for part in self.parts.iter().filter(|part| !part.split.validation.is_empty()) {
-            let answers = self.ask(&network, part, &part.split.validation)?;
+            let answers = self.ask(&network, part, self.recipe.hidden(), usize::MAX)?;
             for (&task, rows) in &answers.tasks {
                 let classes = match task {
                     Task::Beam => self.sizes.beams,
@@ -550,14 +554,17 @@ impl<'a> Trainer<'a> {
         Ok(temperatures)
     }
 
-    fn ask(&self, network: &Network, part: &Part, examples: &[u32]) -> Result<Answers, TrainError> {
-        let asking = Asking {
-            tasks: &part.tasks,
-            batch: self.recipe.batch,
-            losses: &self.recipe.loss,
-            without: self.recipe.hidden(),
-        };
-        evaluate::ask(network, &part.data, examples, &asking)
+    /// Asks the examples that validate.
+    fn ask(
+        &self,
+        network: &Network,
+        part: &Part,
+        without: [bool; MODALITIES],
+        slots: usize,
+    ) -> Result<Answers, TrainError> {
+        let (batch, losses) = (self.recipe.batch, &self.recipe.loss);
+        let asking = Asking { tasks: &part.tasks, batch, losses, without, slots };
+        evaluate::ask(network, &part.data, &part.split.validation, &asking)
     }
 
     /// Where an earlier run in the folder stands, or the beginning.

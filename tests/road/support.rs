@@ -95,6 +95,7 @@ impl Unit {
             log: None,
             metrics: Arc::default(),
             on_snapshot: Box::new(|_| {}),
+            on_decided: None,
         })
         .unwrap();
         Self { port: 0, session, running }
@@ -147,6 +148,7 @@ fn run_with(
         log: Some(log.map_or_else(DecisionLog::hash_only, |path| DecisionLog::create(path).unwrap())),
         metrics,
         on_snapshot: Box::new(|_| {}),
+        on_decided: None,
     })
     .unwrap();
     running.join().unwrap()

@@ -18,8 +18,8 @@ use mmsense::train::simple::Simple;
 use mmsense::train::trainer::{Ended, Event, Part, Trainer};
 
 const BEAMS: usize = 8;
-const SEQUENCES: usize = 12;
-const ROWS: usize = 10;
+pub(crate) const SEQUENCES: usize = 12;
+pub(crate) const ROWS: usize = 10;
 
 /// The beam of a row: it walks over the codebook and back.
 fn best(sequence: usize, row: usize) -> usize {
@@ -33,7 +33,7 @@ fn power(best: usize) -> String {
 }
 
 /// A recording of powers, positions and blockage, and a pipeline and a recipe for it.
-fn prepare(folder: &Path) -> (PathBuf, PathBuf) {
+pub(crate) fn prepare(folder: &Path) -> (PathBuf, PathBuf) {
     let recording = folder.join("scenario");
     for part in ["power", "blocked", "place"] {
         fs::create_dir_all(recording.join(part)).unwrap();
@@ -66,12 +66,12 @@ fn prepare(folder: &Path) -> (PathBuf, PathBuf) {
     (recording, pipeline)
 }
 
-fn tiny() -> NetworkConfig {
+pub(crate) fn tiny() -> NetworkConfig {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/networks/tiny.toml");
     config::load_network(&file).unwrap()
 }
 
-fn open(folder: &Path, recording: &Path, pipeline: &Path) -> DataSet {
+pub(crate) fn open(folder: &Path, recording: &Path, pipeline: &Path) -> DataSet {
     recording::open(&Request {
         name: "walk",
         path: recording,
@@ -216,8 +216,8 @@ fn a_split_goes_through_no_group() {
 fn shipped_recipes_name_what_is_there() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/recipes");
     let mut count = 0;
-    let of_paper = fs::read_dir(folder.join("paper")).unwrap();
-    for entry in fs::read_dir(folder).unwrap().chain(of_paper) {
+    let folders = ["", "paper", "paper/full"].map(|name| fs::read_dir(folder.join(name)).unwrap());
+    for entry in folders.into_iter().flatten() {
         let path = entry.unwrap().path();
         // A scene of a recipe stands beside it.
         if path.is_dir() || path.ends_with("room.toml") {
@@ -282,7 +282,7 @@ fn people_of_a_simulated_room_stand_where_its_scene_says() {
     }
 }
 
-fn recipe(folder: &Path, output: &str) -> Recipe {
+pub(crate) fn recipe(folder: &Path, output: &str) -> Recipe {
     let file = folder.join(format!("{output}.toml"));
     let text = format!(
         r#"
@@ -324,7 +324,7 @@ fn recipe(folder: &Path, output: &str) -> Recipe {
 }
 
 /// Trains, stopped at each of the first `stops` validations and started again.
-fn train(recipe: &Recipe, part: &[Part], stops: usize) -> PathBuf {
+pub(crate) fn train(recipe: &Recipe, part: &[Part], stops: usize) -> PathBuf {
     let config = tiny();
     let mut stops_left = stops;
     loop {
@@ -344,7 +344,7 @@ fn train(recipe: &Recipe, part: &[Part], stops: usize) -> PathBuf {
 }
 
 /// Gradients are followed back by recursion.
-fn with_stack(body: impl FnOnce() + Send + 'static) {
+pub(crate) fn with_stack(body: impl FnOnce() + Send + 'static) {
     let thread = std::thread::Builder::new().stack_size(256 << 20).spawn(body).unwrap();
     if let Err(panic) = thread.join() {
         std::panic::resume_unwind(panic);
@@ -387,6 +387,7 @@ fn a_run_that_was_stopped_comes_to_the_same_bytes_and_learns() {
             batch: whole.batch,
             losses: &whole.loss,
             without: [false; mmsense::model::MODALITIES],
+            slots: part.data.slots(),
         };
         let answers = evaluate::ask(&network, &part.data, &part.split.test, &asking).unwrap();
         let simple = Simple::learn(&parts);

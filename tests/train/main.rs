@@ -6,5 +6,6 @@ mod learning;
 mod losses;
 mod optimiser;
 mod report;
+mod splits;
 mod support;
 mod uncertainty;

@@ -418,6 +418,8 @@ fn empty(request: &Request<'_>, sizes: Sizes, horizons_ms: Vec<u32>) -> DataSet 
         },
         groups: Vec::new(),
         conditions: Vec::new(),
+        subjects: Vec::new(),
+        links: Vec::new(),
         examples: Vec::new(),
         reports: Vec::new(),
         noise_free: Vec::new(),

@@ -309,6 +309,7 @@ fn collect(
         log: None,
         metrics,
         on_snapshot: Box::new(|_| {}),
+        on_decided: None,
     })?;
     running.join()?;
     let collected = Arc::into_inner(collected)
@@ -457,6 +458,8 @@ impl<'a> Labelled<'a> {
                 },
                 groups,
                 conditions: conditions(recording)?,
+                subjects: recording.people().iter().map(|person| person.subject as u32).collect(),
+                links: Vec::new(),
                 examples: Vec::new(),
                 reports: Vec::new(),
                 noise_free: Vec::new(),
@@ -507,6 +510,7 @@ impl<'a> Labelled<'a> {
                 _ => {}
             }
         }
+        self.data.links = self.known.keys().cloned().collect();
         for known in self.known.values_mut() {
             known.reports.sort_unstable();
             known.blocked.sort_unstable();
@@ -576,6 +580,11 @@ impl<'a> Labelled<'a> {
                 .iter()
                 .map(|name| told.get(name).map_or_else(String::new, |told| (*told).clone()))
                 .collect();
+        }
+        if !self.data.subjects.is_empty() {
+            let told: BTreeMap<&String, u32> =
+                self.data.groups.iter().zip(self.data.subjects.iter().copied()).collect();
+            self.data.subjects = names.iter().filter_map(|name| told.get(name).copied()).collect();
         }
         for example in &mut self.data.examples {
             let name = self.data.groups.get(example.group as usize);

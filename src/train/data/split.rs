@@ -1,11 +1,12 @@
 //! Who is learned from, who chooses, who is tested on: whole groups, never a part of one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::DataSet;
+use super::{DataSet, Example};
 use crate::model::seeded;
+use crate::time::Span;
 
 /// Shares of the groups, adding up to 1 at most; what is left goes to training.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,22 +40,9 @@ impl Split {
     /// ones validation, until each has its share of the examples.
     #[must_use]
     pub fn by_group(data: &DataSet, shares: Shares, seed: u64) -> Self {
-        let mut order: Vec<usize> = (0..data.groups.len()).collect();
-        let mut random = seeded::stream(seed, "split");
-        for last in (1..order.len()).rev() {
-            let other = (seeded::uniform(&mut random) * (last + 1) as f64) as usize;
-            order.swap(last, other.min(last));
-        }
-        let mut of_group: Vec<Vec<u32>> = vec![Vec::new(); data.groups.len()];
-        for (number, example) in (0u32..).zip(&data.examples) {
-            if let Some(own) = of_group.get_mut(example.group as usize) {
-                own.push(number);
-            }
-        }
         let all = data.examples.len() as f64;
         let mut split = Self::default();
-        for group in order {
-            let own = of_group.get(group).map(Vec::as_slice).unwrap_or_default();
+        for own in shuffled(data, seed) {
             let into = if (split.test.len() as f64) < (shares.test * all).round() {
                 &mut split.test
             } else if (split.validation.len() as f64) < (shares.validation * all).round() {
@@ -64,10 +52,68 @@ impl Split {
             };
             into.extend(own);
         }
-        for part in [&mut split.train, &mut split.validation, &mut split.test] {
+        split.sorted()
+    }
+
+    /// A test that is given, by an answer that is the same for all of a group; of the other groups, in an order that follows
+    /// from the seed, the first ones validate until they have the share `validation` of those examples.
+    #[must_use]
+    pub fn held_out(data: &DataSet, is_test: &dyn Fn(&Example) -> bool, validation: f64, seed: u64) -> Self {
+        let is_test = |number: &u32| data.examples.get(*number as usize).is_some_and(is_test);
+        let mut split = Self::default();
+        let (test, rest): (Vec<_>, Vec<_>) =
+            shuffled(data, seed).into_iter().partition(|own| own.first().is_some_and(is_test));
+        split.test = test.concat();
+        let wanted = validation * rest.iter().map(Vec::len).sum::<usize>() as f64;
+        for own in rest {
+            let chooses = (split.validation.len() as f64) < wanted.round();
+            if chooses { &mut split.validation } else { &mut split.train }.extend(own);
+        }
+        split.sorted()
+    }
+
+    /// Few labels of those who are the test: the first `share` of each of their sequences is all that is learned from, and
+    /// what the test asks begins a window later. Who was learned from before is not shown again.
+    #[must_use]
+    pub fn few_shot(self, data: &mut DataSet, share: f64) -> Self {
+        let window = Span::from_secs_f64(data.shape.stride_ms / 1e3 * data.slots() as f64);
+        let mut sequences: BTreeMap<(u32, u32, Option<u32>), Vec<u32>> = BTreeMap::new();
+        for number in self.test {
+            let Some(example) = data.examples.get(number as usize) else { continue };
+            let sequence = (example.group, example.link, example.truth.activity);
+            sequences.entry(sequence).or_default().push(number);
+        }
+        let (mut few, mut test) = (Vec::new(), Vec::new());
+        for own in sequences.into_values() {
+            let time = |number: u32| data.examples.get(number as usize).map(|example| example.time);
+            let count = ((share * own.len() as f64).ceil() as usize).min(own.len());
+            let (first, rest) = own.split_at(count);
+            let until = first.last().and_then(|&number| time(number)).map(|time| time + window);
+            few.extend(first);
+            test.extend(rest.iter().filter(|&&number| time(number) > until));
+        }
+        let is_few: BTreeSet<u32> = few.iter().copied().collect();
+        let names = data.groups.clone();
+        let mut moved: BTreeMap<u32, u32> = BTreeMap::new();
+        for number in &is_few {
+            let Some(example) = data.examples.get_mut(*number as usize) else { continue };
+            let (old, next) = (example.group, data.groups.len() as u32);
+            example.group = *moved.entry(old).or_insert_with(|| {
+                let name = names.get(old as usize).map(String::as_str).unwrap_or_default();
+                data.groups.push(format!("{name}, first {:.0} %", 100.0 * share));
+                data.conditions.extend(data.conditions.get(old as usize).cloned());
+                data.subjects.extend(data.subjects.get(old as usize).copied());
+                next
+            });
+        }
+        Self { train: few, validation: self.validation, test }.sorted()
+    }
+
+    fn sorted(mut self) -> Self {
+        for part in [&mut self.train, &mut self.validation, &mut self.test] {
             part.sort_unstable();
         }
-        split
+        self
     }
 
     /// Groups that stand on two sides.
@@ -81,4 +127,21 @@ impl Split {
         shared.extend(train.union(&validation).filter(|group| test.contains(group)));
         shared
     }
+}
+
+/// The examples of each group, the groups in an order that follows from the seed.
+fn shuffled(data: &DataSet, seed: u64) -> Vec<Vec<u32>> {
+    let mut order: Vec<usize> = (0..data.groups.len()).collect();
+    let mut random = seeded::stream(seed, "split");
+    for last in (1..order.len()).rev() {
+        let other = (seeded::uniform(&mut random) * (last + 1) as f64) as usize;
+        order.swap(last, other.min(last));
+    }
+    let mut of_group: Vec<Vec<u32>> = vec![Vec::new(); data.groups.len()];
+    for (number, example) in (0u32..).zip(&data.examples) {
+        if let Some(own) = of_group.get_mut(example.group as usize) {
+            own.push(number);
+        }
+    }
+    order.into_iter().filter_map(|group| of_group.get_mut(group).map(std::mem::take)).collect()
 }

@@ -9,7 +9,8 @@
 //! * A *run* is as many warnings in a row as there are in a stretch.
 //!
 //! An onset is *warned of* when a run leads up to it, that is, when the instant right before it is a warning; its *lead time*
-//! is from the first instant of that run to the onset, however long that is. A run that leads up to no onset and after whose
+//! is from when the first instant of that run was spoken of to the onset, however long that is (of a live unit, from the issue
+//!   of the message; a lead that would be negative is 0). A run that leads up to no onset and after whose
 //! last instant no blockage comes within the horizon is a *false alarm*. One after which a blockage does come, though the
 //! warning had been taken back by then, is neither; so is one of which nobody knows what follows, because the recording ends.
 //!
@@ -18,8 +19,8 @@
 //!
 //! The time observed is that between the instants of each stretch, blocked or not, and one period for the last of each.
 //!
-//! The score of live decisions ([`crate::decide`]) counts otherwise: its warnings are held by a life cycle of several frames,
-//! may begin after the onset (a lead of 0), and its mean lead is over blockages, not their median.
+//! The running score of live decisions ([`crate::decide`]) counts otherwise: its warnings are held by a life cycle of several
+//! frames, may begin after the onset (a lead of 0), and its mean lead is over blockages, not their median.
 
 use super::MeasureError;
 use crate::time::{CaptureTime, Span};
@@ -34,6 +35,8 @@ const GAP_PERIODS: f64 = 2.5;
 pub struct Instant {
     /// When.
     pub time: CaptureTime,
+    /// When it was said what is said of it: from then on a lead counts.
+    pub said: CaptureTime,
     /// Whether the link is blocked at it.
     pub blocked: bool,
     /// Whether it is blocked then or at any time until the horizon; `None` where nobody knows.
@@ -98,7 +101,8 @@ impl Warnings {
             if instant.blocked {
                 if was_clear {
                     self.onsets += 1;
-                    let lead = run.map(|(first, _)| (instant.time - first.time).as_millis_f64());
+                    let lead =
+                        run.map(|(first, _)| (instant.time - first.said).max(Span::ZERO).as_millis_f64());
                     self.leads_ms.extend(lead);
                 }
                 // It led up to the onset.
@@ -192,6 +196,7 @@ mod tests {
                 let any = ahead.iter().any(|&letter| blocked(letter));
                 Instant {
                     time: at(100 * place as i64),
+                    said: at(100 * place as i64),
                     blocked: blocked(letters[place]),
                     within: if any || ahead.len() == 4 { Some(any) } else { None },
                     probability: if matches!(letters[place], 'w' | '!') { WARN_AT } else { 0.49 },

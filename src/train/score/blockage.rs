@@ -129,6 +129,7 @@ fn warn(question: &mut Question, rows: &[Asking<'_>], predictors: &[Predictor<'_
             let Some(blocked) = blocked_now(example) else { continue };
             links.entry((example.group, example.link)).or_default().push(Instant {
                 time: example.time,
+                said: example.time + asking.0.delay,
                 blocked,
                 within: example.truth.blocked.get(horizon).copied().flatten(),
                 probability: probability(asking, horizon),

@@ -1,0 +1,158 @@
+//! Who is learned from and who is the test, where it is not simply by groups; what a unit decides live, by the measures of
+//! held-out examples.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use candle_core::Device;
+use mmsense::model::{Task, deployed};
+use mmsense::simulate::room;
+use mmsense::train::data::DataSet;
+use mmsense::train::data::mmfi::{Held, MmFi};
+use mmsense::train::data::recording::{self, Request, Resolution};
+use mmsense::train::data::split::{Shares, Split};
+use mmsense::train::trainer::{Part, Trainer};
+
+use super::learning::{ROWS, SEQUENCES, open, prepare, recipe, tiny, train, with_stack};
+
+fn groups(data: &DataSet, part: &[u32]) -> BTreeSet<String> {
+    part.iter().map(|&number| data.groups[data.examples[number as usize].group as usize].clone()).collect()
+}
+
+#[test]
+fn few_labels_are_the_first_of_each_sequence_and_the_test_begins_a_window_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let (recording, pipeline) = prepare(folder.path());
+    let mut data = open(folder.path(), &recording, &pipeline);
+    let whole = Split::by_group(&data, Shares { validation: 0.25, test: 0.5 }, 3);
+    let sequences = groups(&data, &whole.test);
+    let few = whole.clone().few_shot(&mut data, 0.25);
+    assert_eq!(few.validation, whole.validation);
+    assert!(few.shared_groups(&data).is_empty());
+    // Three of ten rows 100 ms apart; two slots of 100 ms after the last of them are left out.
+    assert_eq!(few.train.len(), 3 * sequences.len());
+    assert_eq!(few.test.len(), (ROWS - 3 - 2) * sequences.len());
+    assert_eq!(groups(&data, &few.test), sequences);
+    assert!(groups(&data, &few.train).iter().all(|name| name.ends_with(", first 25 %")));
+    // What was learned from stands on neither side.
+    let before: BTreeSet<u32> = whole.train.into_iter().collect();
+    assert!(few.train.iter().chain(&few.test).all(|number| !before.contains(number)));
+    assert_eq!(data.groups.len(), SEQUENCES + sequences.len());
+}
+
+#[test]
+fn people_are_split_as_the_authors_of_mm_fi_do() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = tempfile::tempdir().unwrap();
+    let mut scene = room::load(&root.join("config/recipes/paper/room.toml")).unwrap();
+    (scene.mmfi.subjects, scene.mmfi.actions) = (vec![1, 2, 5, 31], vec![1, 2]);
+    scene.mmfi.frames = room::Frames(2);
+    scene.mmfi.image = room::Written(false);
+    let recording = folder.path().join("rooms");
+    mmsense::simulate::mmfi::make(&scene, &recording, &|_, _| true, None).unwrap();
+    let split = |protocol, split| {
+        let mut data = recording::open(&Request {
+            name: "rooms",
+            path: &recording,
+            pipeline: &root.join("pipelines/simulated-room.toml"),
+            tasks: &[Task::Activity, Task::Pose],
+            resolution: Resolution::of(&tiny()),
+            instants_ms: &[0],
+            cache: &folder.path().join("cache"),
+        })
+        .unwrap();
+        let found = MmFi { protocol, split }.split(&mut data, 0.0, 1).unwrap();
+        assert!(found.shared_groups(&data).is_empty() && found.validation.is_empty());
+        (found.train.len() + found.test.len(), groups(&data, &found.test))
+    };
+    let named = |names: &[&str]| names.iter().map(|name| format!("rooms/{name}")).collect::<BTreeSet<_>>();
+    // Four subjects, two actions, two frames.
+    assert_eq!(split(3, Held::CrossSubject), (16, named(&["S05"])));
+    assert_eq!(split(3, Held::CrossScene), (16, named(&["S31"])));
+    // A01 is the first action of all, A02 the second; A02 is the first of the daily ones.
+    assert_eq!(split(3, Held::Random), (16, named(&["S01/A01", "S01/A02"])));
+    assert_eq!(split(1, Held::Random), (8, named(&["S01/A02"])));
+    assert_eq!(split(2, Held::CrossSubject), (8, named(&["S05"])));
+}
+
+#[test]
+fn people_alone_have_the_splits_of_mm_fi() {
+    let folder = tempfile::tempdir().unwrap();
+    let (recording, pipeline) = prepare(folder.path());
+    let mut data = open(folder.path(), &recording, &pipeline);
+    let error = MmFi { protocol: 3, split: Held::Random }.split(&mut data, 0.1, 1).unwrap_err();
+    assert!(error.contains("MM-Fi's layout"), "{error}");
+}
+
+#[test]
+fn a_run_begins_with_the_weights_of_another() {
+    with_stack(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let (recording, pipeline) = prepare(folder);
+        let parts = || {
+            let data = open(folder, &recording, &pipeline);
+            let split = Split::by_group(&data, Shares { validation: 0.25, test: 0.25 }, 1);
+            [Part { data, split, tasks: vec![Task::Beam, Task::Blockage] }]
+        };
+        let mut first = recipe(folder, "first");
+        first.stage.truncate(1);
+        let trained = train(&first, &parts(), 0);
+        // No step at all: what comes out is what went in.
+        let mut second = recipe(folder, "second");
+        second.stage.truncate(1);
+        second.stage[0].epochs = 0.0;
+        second.from = Some(first.output.clone());
+        let same = train(&second, &parts(), 0);
+        assert_eq!(fs::read(trained).unwrap(), fs::read(&same).unwrap());
+        assert!(deployed::load(&same, &Device::Cpu).is_ok());
+        second.from = Some(folder.join("nowhere"));
+        second.output = folder.join("third");
+        let (config, parts) = (tiny(), parts());
+        let trainer = Trainer::new(&second, &config, &parts, Device::Cpu).unwrap();
+        let error = trainer.run(&mut |_| true).unwrap_err().to_string();
+        assert!(error.contains("nowhere"), "{error}");
+    });
+}
+
+/// The figures of a predictor for a question.
+fn figures(evaluation: &serde_json::Value, what: (&str, &str), predictor: &str) -> BTreeMap<String, f64> {
+    let questions = evaluation["results"][0]["questions"].as_array().unwrap();
+    let question = questions
+        .iter()
+        .find(|question| question["task"] == what.0 && question["what"] == what.1)
+        .unwrap_or_else(|| panic!("no {what:?} in {questions:?}"));
+    let worth = question["worth"].as_array().unwrap();
+    let worth = worth.iter().find(|worth| worth["predictor"] == predictor).unwrap();
+    let figures = worth["figures"].as_object().unwrap();
+    figures.iter().map(|(name, figure)| (name.clone(), figure["value"].as_f64().unwrap())).collect()
+}
+
+#[test]
+fn live_decisions_are_judged_by_the_measures_of_held_out_examples() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let (recording, pipeline) = prepare(folder);
+    let text = fs::read_to_string(&pipeline).unwrap() + "[model]\nbeam = \"extrapolation\"\n";
+    fs::write(&pipeline, text).unwrap();
+    let file = folder.join("evaluation.json");
+    let run = Command::new(env!("CARGO_BIN_EXE_mmsense"))
+        .args(["run".as_ref(), pipeline.as_os_str(), "--recording".as_ref(), recording.as_os_str()])
+        .args(["--evaluation".as_ref(), file.as_os_str()])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&run.stdout);
+    assert!(run.status.success(), "{said} {}", String::from_utf8_lossy(&run.stderr));
+    assert!(said.contains("beam, now") && said.contains("persistence"), "{said}");
+    let evaluation: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    let model = evaluation["network"].as_str().unwrap().to_owned();
+    // What the unit decided by a rule is what the rule is worth offline, on the same rows.
+    let beam = ("beam", "now");
+    let (own, rule) = (figures(&evaluation, beam, &model), figures(&evaluation, beam, "extrapolation"));
+    assert!((own["top-1"] - rule["top-1"]).abs() < 0.1 && own["top-1"] > 0.5, "{own:?} {rule:?}");
+    assert!(own["top-1"] > figures(&evaluation, beam, "persistence")["top-1"]);
+    let blockage = figures(&evaluation, ("blockage", "within 200 ms, of those clear now"), &model);
+    assert!(blockage.contains_key("false alarms per minute"), "{blockage:?}");
+}
