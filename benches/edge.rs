@@ -1,5 +1,6 @@
 //! What `tools/yardstick_edge.py` times beside PyTorch and ONNX Runtime: a whole frame of the shipped `edge` network and its
-//! stages, backbones of 8 layers of 512 channels, and single operations at the sizes that they have in `edge`.
+//! stages, a step of training of each stage (forward and all gradients), backbones of 8 layers of 512 channels, and single
+//! operations at the sizes that they have in `edge`.
 //!
 //! Where `YARDSTICK` names a folder, their weights, inputs and outputs are written into it as safetensors.
 #![allow(clippy::unwrap_used, missing_docs)]
@@ -11,9 +12,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::backprop::GradStore;
+use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::VarBuilder;
-use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, criterion_group};
 use mmsense::align::Windower;
 use mmsense::config::{self, Align, Codebook};
 use mmsense::frame::{Frame, LinkReport, Window};
@@ -25,7 +27,7 @@ use mmsense::model::backbone::{Backbone, BackboneConfig, Inputs, Prompts, RmsNor
 use mmsense::model::config::EncodersConfig;
 use mmsense::model::fusion::Tokens;
 use mmsense::model::heads::softmax;
-use mmsense::model::layers::{Dense, LayerNorm, Mode};
+use mmsense::model::layers::{Dense, LayerNorm, Mode, Statistics};
 use mmsense::model::parameters::Parameters;
 use mmsense::model::point_transformer::{Hierarchy, PointTransformer, PointTransformerConfig};
 use mmsense::model::seeded::fresh_weights;
@@ -379,6 +381,127 @@ fn whole(criterion: &mut Criterion) {
     ours(criterion, "edge-core", || edge.network.forward(&tokens, &edge.asked).unwrap());
 }
 
+/// Readings of a batch of training.
+const BATCH: usize = 8;
+const TRAIN: Mode = Mode::Train { seed: 1, statistics: Statistics::Batch };
+
+/// Parts of the network on a batch of [`BATCH`] readings (behind the encoders, of one row), with weights that are trained.
+struct Training {
+    network: Network,
+    parameters: Vec<(String, Var)>,
+    images: Tensor,
+    radar: Vec<Cloud>,
+    lidar: Vec<Cloud>,
+    tokens: Tokens,
+    asked: Asked,
+}
+
+impl Training {
+    fn load() -> Self {
+        let edge = Edge::load();
+        let weights = drawn(edge.config.seed, |vb| {
+            Network::build(&edge.config, SIZES, Purpose::Training, vb).unwrap();
+        });
+        write_weights("training", &weights);
+        let (vb, parameters) = Parameters::watch(builder(&weights), |_| true);
+        let network = Network::build(&edge.config, SIZES, Purpose::Training, &vb).unwrap();
+        let (radar, lidar) = clouds_of(&edge.frame, &edge.network);
+        // Turned about the mast, each a little further: no two of a batch are alike.
+        let turned = |cloud: &Cloud| -> Vec<Cloud> {
+            let turn = |number: usize| {
+                let (sin, cos) = (0.05 * number as f32).sin_cos();
+                let mut cloud = cloud.clone();
+                let width = cloud.features.len() / cloud.positions.len();
+                for (place, features) in cloud.positions.iter_mut().zip(cloud.features.chunks_mut(width)) {
+                    let [x, y, z] = *place;
+                    *place = [cos * x - sin * y, sin * x + cos * y, z];
+                    features[..3].copy_from_slice(place);
+                }
+                cloud
+            };
+            (0..BATCH).map(turn).collect()
+        };
+        let brighter = |number: usize| (&edge.image * (1.0 + 0.05 * number as f64)).unwrap();
+        let images: Vec<Tensor> = (0..BATCH).map(brighter).collect();
+        let (radar, lidar) = (turned(&radar), turned(&lidar));
+        let training = Self {
+            network,
+            parameters: parameters.trained(),
+            images: Tensor::cat(&images, 0).unwrap(),
+            tokens: edge.tokens(&edge.encode().unwrap()).unwrap(),
+            asked: edge.asked.clone(),
+            radar,
+            lidar,
+        };
+        training.report(&edge);
+        training
+    }
+
+    /// What a part says.
+    fn say(&self, part: &str) -> Tensor {
+        let encoders = self.network.encoders();
+        let encoded = match part {
+            "image" => encoders.images(&self.images, TRAIN),
+            "radar" => encoders.clouds(Input::Radar, &self.radar, TRAIN),
+            "lidar" => encoders.clouds(Input::Lidar, &self.lidar, TRAIN),
+            _ => {
+                let said = self.network.core().forward(&self.tokens, &self.asked, TRAIN).unwrap();
+                let tasks: Vec<&Tensor> = ASKED.iter().map(|task| &said.tasks[task]).collect();
+                return Tensor::cat(&tasks, 1).unwrap();
+            }
+        };
+        let tokens: Vec<Tensor> = encoded.unwrap().into_iter().map(|encoded| encoded.tokens).collect();
+        Tensor::cat(&tokens, 0).unwrap()
+    }
+
+    /// Forward and back: what is said, and the gradients of Σ said · [`numbers`].
+    fn step(&self, part: &str) -> (Tensor, GradStore) {
+        let said = self.say(part);
+        let loss = (&said * numbers(said.dims())).unwrap().sum_all().unwrap();
+        let gradients = loss.backward().unwrap();
+        (said, gradients)
+    }
+
+    /// Writes what goes in, and what comes out with its gradients.
+    fn report(&self, edge: &Edge) {
+        for part in TRAINED {
+            let (said, gradients) = self.step(part);
+            let mut named = vec![("out".to_owned(), said.detach())];
+            for (name, var) in &self.parameters {
+                named.extend(gradients.get(var).map(|gradient| (format!("grad.{name}"), gradient.clone())));
+            }
+            let scan = |name: &str, encoder: &Points, clouds: &[Cloud]| {
+                let clouds: Vec<Scan> = clouds.iter().map(|cloud| Scan::new(encoder, cloud)).collect();
+                let each = clouds.iter().enumerate();
+                each.flat_map(|(number, scan)| scan.tensors(&format!("{number}.{name}"))).collect::<Vec<_>>()
+            };
+            match part {
+                "image" => named.push(("image".to_owned(), self.images.clone())),
+                "radar" => named.extend(scan("radar", &edge.radar_encoder, &self.radar)),
+                "lidar" => named.extend(scan("lidar", &edge.lidar_encoder, &self.lidar)),
+                _ => {
+                    let Tokens { values, mask, ages } = self.tokens.clone();
+                    named.extend(
+                        [("values", values), ("mask", mask), ("ages", ages)]
+                            .map(|(name, x)| (name.to_owned(), x)),
+                    );
+                }
+            }
+            let named = named.iter().map(|(name, tensor)| (name.as_str(), tensor.clone()));
+            write(&format!("training-{part}"), named.collect::<Vec<_>>());
+        }
+    }
+}
+
+const TRAINED: [&str; 4] = ["image", "radar", "lidar", "core"];
+
+fn training(criterion: &mut Criterion) {
+    let training = LazyCell::new(Training::load);
+    for part in TRAINED {
+        ours(criterion, &format!("training-{part}"), || training.step(part));
+    }
+}
+
 /// Rows of the large backbones.
 const ROWS: usize = 4;
 /// Tokens of each row.
@@ -508,6 +631,14 @@ fn operations(criterion: &mut Criterion) {
 criterion_group! {
     name = benches;
     config = Criterion::default().warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_millis(1500)).sample_size(20);
-    targets = whole, backbones, operations
+    targets = whole, training, backbones, operations
 }
-criterion_main!(benches);
+
+fn main() {
+    // Gradients are followed back by recursion.
+    let run = || {
+        benches();
+        Criterion::default().configure_from_args().final_summary();
+    };
+    std::thread::Builder::new().stack_size(256 << 20).spawn(run).unwrap().join().unwrap();
+}

@@ -1,5 +1,5 @@
-"""Times the whole `edge` frame, backbones of 8 layers and single operations of this project, PyTorch and ONNX Runtime on
-the same weights, one after the other in one run.
+"""Times the whole `edge` frame, steps of its training, backbones of 8 layers and single operations of this project, PyTorch
+and ONNX Runtime on the same weights, one after the other in one run.
 
     python3 -m venv ENV && ENV/bin/pip install -r tools/yardstick-requirements.txt
     cargo bench --bench edge --no-run               # prints the path of the bench
@@ -14,9 +14,14 @@ on ready tensors ("without search"), and with their own resizing, thinning and n
 the network on ready tensors for everybody. What the others get for free: batch norms are folded into the linear layers
 beforehand, what depends on the prompts alone is computed beforehand, keys and values of the sensors are computed once
 per frame and of the last layer one token alone, as ours does.
+
+`training-PART` is forward and back, of a batch of eight readings for an encoder (ours with its search for neighbours,
+PyTorch with ready ones) and of one row for what is behind the encoders: outputs, and the gradients of all weights as
+PyTorch computes them in 64 bits, have to be as ours.
 """
 
 import argparse
+import copy
 import io
 import json
 import os
@@ -40,6 +45,7 @@ import yardstick_points
 from yardstick import median_ms
 
 CLOSE = 1e-4
+TRAINED_CLOSE = 5e-3
 MODALITIES = ("camera", "radar", "lidar", "link", "position")
 OUTPUTS = {"beam": 64, "blockage": 4, "activity": 27, "pose": 51}
 SLOTS = 5
@@ -239,15 +245,18 @@ class Backbone(nn.Module):
         """Keeps what depends on the prompts alone."""
         self.place(ids.shape[1])
         self.tapped = taps.tolist()
+        self.register_buffer("states", self.prefix(ids).detach(), persistent=False)
+        self.register_buffer("lasts", torch.arange(len(ids)) * ids.shape[1] + mask.sum(1) - 1, persistent=False)
+
+    def prefix(self, ids):
         x = self.embed_tokens(ids)
         for layer in self.layers[:self.cross[0]]:
             x = self.through(layer, x)
-        self.register_buffer("states", x.detach(), persistent=False)
-        self.register_buffer("lasts", torch.arange(len(ids)) * ids.shape[1] + mask.sum(1) - 1, persistent=False)
+        return x
 
-    def look(self, tokens, penalty):
+    def look(self, tokens, penalty, states=None):
         """The taps `[R, hidden]` of each prompt's last token; the last layer has to be a tapped cross layer."""
-        x, found = self.states, []
+        x, found = self.states if states is None else states, []
 
         def last(x):
             return x.flatten(0, 1)[self.lasts]
@@ -328,7 +337,7 @@ class Edge(nn.Module):
                  self.position(position).view(-1, self.gate[0].out_features))
         return torch.stack([self.norm[name](part) for name, part in zip(MODALITIES, parts)])
 
-    def conclude(self, values, mask, ages):
+    def conclude(self, values, mask, ages, states=None):
         """Behind the encoders: tokens `[1, W, D, n_f, d]`, their mask `[1, W, D, n_f]`, ages `[1, W, D]`."""
         counted = mask[..., None]
         means = (values * counted).sum(3) / counted.sum(3).clamp(min=1.0)
@@ -338,7 +347,7 @@ class Edge(nn.Module):
         weights = (scores + (present - 1.0) * -MASKED).softmax(-1) * present
         fused = self.fusion(values, mask, ages, weights)
         penalty = ((mask - 1.0) * -MASKED).reshape(1, 1, 1, -1)
-        taps = self.backbone.look(self.projector(fused)[0], penalty)
+        taps = self.backbone.look(self.projector(fused)[0], penalty, states)
         beam, blockage = (self.tasks[task]([tap[row:row + 1] for tap in taps])
                           for row, task in enumerate(("beam", "blockage")))
         return beam[0], blockage[0], weights[0, -1]
@@ -617,6 +626,85 @@ def edge(folder, options):
     return {"edge-frame": frame, **cases}
 
 
+class Training:
+    """A step of training of a part: forward, and all gradients of Σ output · numbers."""
+
+    def __init__(self, network, part, given):
+        self.network, self.part, self.given = network, part, given
+        if part in FEATURES:
+            scans = [flat_scan({key.removeprefix(f"{number}."): value for key, value in given.items()
+                                if key.startswith(f"{number}.")}, part) for number in range(8)]
+            self.features = torch.cat([scan[0] for scan in scans])
+            self.levels, above = [], 0
+            for level in zip(*(levels(scan[1:]) for scan in scans), strict=True):
+                self.levels.append(self.together(level, above))
+                above = len(level[0][0])
+
+    @staticmethod
+    def together(scans, above):
+        """A level of several clouds as one, whose indices count on; of `above` points each is the level before."""
+        def counted_on(index, points):
+            return torch.cat([scan[index] + number * points for number, scan in enumerate(scans)])
+
+        before = None if scans[0][2] is None else counted_on(2, above)
+        return torch.cat([scan[0] for scan in scans]), counted_on(1, len(scans[0][0])), before
+
+    def say(self):
+        edge, part, given = self.network, self.part, self.given
+        if part == "image":
+            found = F.adaptive_avg_pool2d(yardstick.ResNet18.forward(edge.image, given["image"]), edge.image.grid)
+            return edge.norm["camera"](edge.image.projection(found.flatten(2).transpose(1, 2)).flatten(0, 1))
+        if part in FEATURES:
+            return edge.norm[part](getattr(edge, part)(self.features, self.levels))
+        states = edge.backbone.prefix(given["prompts.ids"][:2])
+        beam, blockage, _ = edge.conclude(given["values"], given["mask"], given["ages"], states)
+        return torch.cat([beam, blockage])[None]
+
+    def __call__(self):
+        self.network.zero_grad(set_to_none=True)
+        said = self.say()
+        (said * numbers(said)).sum().backward()
+        return said
+
+
+def numbers(x):
+    return (((torch.arange(x.numel()) * 7919) % 2003) / 1001.5 - 1.0).to(x.dtype).view(x.shape)
+
+
+def double(x):
+    return x.double() if x.is_floating_point() else x
+
+
+def norm(tensors):
+    """Of all of them as one vector."""
+    return float(sum(x.double().square().sum() for x in tensors.values()).sqrt())
+
+
+def training(folder, options):
+    config = tomllib.loads((pathlib.Path(__file__).parent.parent / "config/models/edge.toml").read_text())
+    text = load_file(folder / "edge-frame.safetensors")
+    cases = {}
+    for part in ("image", "radar", "lidar", "core"):
+        given = load_file(folder / f"training-{part}.safetensors")
+        network = Edge(config)
+        network.load_state_dict({**{key: value for key, value in network.state_dict().items() if "num_batches" in key},
+                                 **load_file(folder / "training.safetensors")})
+        network.train()
+        network.backbone.prepare(text["prompts.ids"][:2], text["prompts.mask"][:2], text["taps"])
+        step = Training(network, part, {**given, "prompts.ids": text["prompts.ids"]})
+        far = difference(step().detach(), given["out"])
+        # Gradients through batch norms lose digits in 32 bits: PyTorch's are taken in 64.
+        exact = Training(copy.deepcopy(network).double(), part, {name: double(x) for name, x in step.given.items()})
+        exact()
+        gradients = {name: value.grad for name, value in exact.network.named_parameters() if value.grad is not None}
+        worst = norm({name: given[f"grad.{name}"] - value for name, value in gradients.items()}) / norm(gradients)
+        print(f"training-{part:15} relative difference: outputs {far:.1e}, gradients {worst:.1e}", flush=True)
+        if not max(far, worst) <= TRAINED_CLOSE:
+            raise SystemExit(f"training-{part}: allowed is {TRAINED_CLOSE:.0e}")
+        cases[f"training-{part}"] = {"PyTorch": step}
+    return cases
+
+
 def backbones(folder, options):
     size = {"embeddings": 432, "hidden_size": 512, "intermediate_size": 1024, "layers": 8, "cross_layers": [],
             "heads": 8, "kv_heads": 2, "rms_norm_eps": 1e-5, "rope": {"theta": 10000.0}}
@@ -688,7 +776,7 @@ def operations(folder, options):
     return cases
 
 
-GROUPS = {"frame": edge, "backbones": backbones, "operations": operations}
+GROUPS = {"frame": edge, "training": training, "backbones": backbones, "operations": operations}
 
 
 def main():

@@ -46,6 +46,23 @@ pub(super) fn age_features(ages: &Tensor) -> Result<Tensor> {
     Tensor::cat(&[phase.sin()?, phase.cos()?], ages.rank())
 }
 
+impl Tokens {
+    /// The newest slots, from the first one in which any row has a token that counts; all but the last may be left out.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub(super) fn without_empty_slots(&self) -> Result<Self> {
+        let slots = self.mask.dim(1)?;
+        let counts: Vec<f32> = self.mask.max(3)?.max(2)?.max(0)?.to_dtype(DType::F32)?.to_vec1()?;
+        let empty = counts.iter().take_while(|count| **count <= 0.0).count().min(slots.saturating_sub(1));
+        let newest = |x: &Tensor| x.narrow(1, empty, slots - empty)?.contiguous();
+        if empty == 0 {
+            return Ok(self.clone());
+        }
+        Ok(Self { values: newest(&self.values)?, mask: newest(&self.mask)?, ages: newest(&self.ages)? })
+    }
+}
+
 impl Fusion {
     /// Loads attention of `heads` heads over `slots` × `modalities` groups of tokens of width `d`.
     ///
@@ -67,8 +84,8 @@ impl Fusion {
         })
     }
 
-    /// Fused tokens b_mm `[R, T, d]` and their mask `[R, T]`, of tokens and gate weights `[R, W, D]`; T is W·D·n_f less
-    /// the tokens that count in no row.
+    /// Fused tokens b_mm `[R, T, d]` and their mask `[R, T]`, of tokens and gate weights `[R, W, D]` of the newest W slots;
+    /// T is W·D·n_f less the tokens that count in no row.
     ///
     /// # Errors
     /// When shapes disagree.
@@ -77,7 +94,8 @@ impl Fusion {
         let length = slots * modalities * count;
         // f_m = w_m z_m
         let gated = tokens.values.broadcast_mul(&weights.unsqueeze(3)?.unsqueeze(4)?)?;
-        let place = self.slot.unsqueeze(1)?.broadcast_add(&self.modality.unsqueeze(0)?)?; // [W, D, d]
+        let place = self.slot.narrow(0, self.slot.dim(0)? - slots, slots)?;
+        let place = place.unsqueeze(1)?.broadcast_add(&self.modality.unsqueeze(0)?)?; // [W, D, d]
         let place = self.age.forward(&age_features(&tokens.ages)?)?.broadcast_add(&place)?; // [R, W, D, d]
         let x = gated.broadcast_add(&place.unsqueeze(3)?)?.reshape((rows, length, width))?;
         let (x, mask) = without_absent(x, tokens.mask.reshape((rows, length))?)?;

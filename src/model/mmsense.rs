@@ -146,8 +146,10 @@ impl Mmsense {
 
 impl Core for Mmsense {
     fn forward(&self, tokens: &Tokens, asked: &Asked, mode: Mode) -> Result<Said> {
-        let weights = self.weigh(tokens)?;
-        let (fused, mask) = self.fusion.forward(tokens, &weights)?;
+        let slots = tokens.mask.dim(1)?;
+        let tokens = tokens.without_empty_slots()?;
+        let weights = self.weigh(&tokens)?;
+        let (fused, mask) = self.fusion.forward(&tokens, &weights)?;
         let mut pairs = Vec::new();
         let mut readers = Vec::new();
         for (task, rows) in asked.iter().filter(|(_, rows)| !rows.is_empty()) {
@@ -173,6 +175,10 @@ impl Core for Mmsense {
                 tasks.insert(task, reader.head.forward(&state)?);
             }
         }
-        Ok(Said { tasks, gate: self.gate.as_ref().map(|_| weights) })
+        let gate = self.gate.as_ref().map(|_| {
+            let empty = slots - weights.dim(1)?;
+            weights.pad_with_zeros(1, empty, 0)
+        });
+        Ok(Said { tasks, gate: gate.transpose()? })
     }
 }

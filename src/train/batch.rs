@@ -220,6 +220,10 @@ impl Batch {
     ) -> std::result::Result<Self, StoreError> {
         let mut batch = Self { slots: data.slots(), ..Self::default() };
         let mirror = making.augment.filter(|augment| augment.mirror > 0.0).and_then(|_| Mirror::of(data));
+        let past = data.slots().saturating_sub(1);
+        let slot_drop = making.augment.map_or(0.0, |augment| augment.slot_drop);
+        let drawn = if slot_drop > 0.0 { past } else { 0 };
+        let dropped: Vec<bool> = (0..drawn).map(|_| seeded::uniform(random) < slot_drop).collect();
         let mut known: BTreeMap<u32, Option<Seen>> = BTreeMap::new();
         for run in runs {
             let share = making.augment.map_or(0.0, |augment| augment.mirror);
@@ -229,7 +233,16 @@ impl Batch {
             for &number in run {
                 let Some(example) = data.examples.get(number as usize) else { continue };
                 for tasks in subjects(making.tasks) {
-                    batch.add(data, number, example, &tasks, making, mirror, &mut known, random)?;
+                    batch.add(
+                        data,
+                        number,
+                        example,
+                        &tasks,
+                        making,
+                        (mirror, &dropped),
+                        &mut known,
+                        random,
+                    )?;
                 }
             }
         }
@@ -244,7 +257,7 @@ impl Batch {
         example: &Example,
         tasks: &[Task],
         making: &Making<'_>,
-        mirror: Option<&Mirror>,
+        (mirror, dropped): (Option<&Mirror>, &[bool]),
         known: &mut BTreeMap<u32, Option<Seen>>,
         random: &mut Pcg64,
     ) -> std::result::Result<(), StoreError> {
@@ -255,6 +268,9 @@ impl Batch {
         let mut places = vec![None; example.places.len()];
         for (at, place) in example.places.iter().enumerate().skip(hidden) {
             let (Some(place), Some(&input)) = (place, Input::ALL.get(at % MODALITIES)) else { continue };
+            if dropped.get(at / MODALITIES) == Some(&true) {
+                continue;
+            }
             if !sees.get(input.place()).copied().unwrap_or_default() {
                 continue;
             }

@@ -216,6 +216,9 @@ impl Default for Losses {
 pub struct Augment {
     /// Probability that a modality is dropped from a row.
     pub drop: Drops,
+    /// Probability that a past slot is dropped from all rows of a batch: what is learned of fewer slots costs less, and
+    /// nothing is learned that needs them all.
+    pub slot_drop: f64,
     /// Share of the runs that are mirrored, where the beams' angles are known.
     pub mirror: f64,
     /// Largest change of an image's brightness and contrast, of 1.
@@ -392,9 +395,10 @@ fn check(recipe: &Recipe, problems: &mut Vec<Problem>) {
             problems.push(Problem { key: format!("stage[{number}].rows"), message });
         }
     }
-    let Augment { drop, mirror, colour, point_jitter_m, time_jitter_ms, beam_drop, report_drop } =
+    let Augment { drop, slot_drop, mirror, colour, point_jitter_m, time_jitter_ms, beam_drop, report_drop } =
         recipe.augment;
     for (key, value, most) in [
+        ("augment.slot_drop", slot_drop, 1.0),
         ("augment.mirror", mirror, 1.0),
         ("augment.colour", colour, 1.0),
         ("augment.point_jitter_m", point_jitter_m, 10.0),

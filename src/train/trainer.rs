@@ -150,6 +150,8 @@ struct Moving {
     optimiser: AdamW,
     /// Running mean of the weights.
     mean: Option<HashMap<String, Tensor>>,
+    /// What batch norms go by.
+    statistics: Statistics,
 }
 
 impl<'a> Trainer<'a> {
@@ -236,7 +238,15 @@ impl<'a> Trainer<'a> {
         let rates = self.recipe.optimiser.rates();
         let optimiser =
             AdamW::new(parameters.trained(), AdamWConfig::default(), |name, var| rates.group(name, var));
-        Ok(Moving { network, parameters, uncertainty, optimiser, mean: None })
+        // Where no batch norm is trained, they stand as they will when the network is asked.
+        let trained = parameters.trained();
+        let is_trained = |statistic: &str| {
+            let (module, _) = statistic.rsplit_once('.').unwrap_or_default();
+            trained.iter().any(|(name, _)| name.rsplit_once('.').is_some_and(|(own, _)| own == module))
+        };
+        let any = parameters.statistics().iter().any(|(name, _)| is_trained(name));
+        let statistics = if any { Statistics::Batch } else { Statistics::Running };
+        Ok(Moving { network, parameters, uncertainty, optimiser, mean: None, statistics })
     }
 
     /// Steps of a stage.
@@ -414,7 +424,7 @@ impl<'a> Trainer<'a> {
         let mut losses: BTreeMap<Task, (f64, usize)> = BTreeMap::new();
         let parameters = moving.optimiser.parameters();
         for batch in batches {
-            let mode = Mode::Train { seed, statistics: Statistics::Batch };
+            let mode = Mode::Train { seed, statistics: moving.statistics };
             let said = step::forward(&moving.network, batch, mode)?;
             let of_tasks = step::losses(&said, &batch.targets, self.sizes, &self.recipe.loss)?;
             for (&task, loss) in &of_tasks {
@@ -682,12 +692,14 @@ impl Moving {
         weights
     }
 
-    /// Moves the running mean of the weights: m ← k·m + (1 − k)·w.
+    /// Moves the running mean of the weights: m ← k·m + (1 − k)·w. The statistics of batch norms go with them: those of
+    /// now are not those of weights that lag behind.
     fn follow(&mut self, keep: f64) -> Result<(), TrainError> {
         if keep <= 0.0 {
             return Ok(());
         }
-        let now = self.parameters.trained();
+        let mut now = self.parameters.trained();
+        now.extend(self.parameters.statistics());
         match &mut self.mean {
             None => {
                 let copies = now.into_iter().map(|(name, var)| Ok((name, var.as_detached_tensor().copy()?)));

@@ -120,6 +120,36 @@ fn tokens_that_are_masked_change_nothing() {
     }
 }
 
+#[test]
+fn slots_of_which_no_row_has_anything_change_nothing() {
+    let vb = fresh_weights(3, &Device::Cpu);
+    let whole = tokens(2, &vb);
+    let slots = sizes().slots;
+    assert!(slots > 1);
+    // Row 1 knows its last slot only: beside row 0 the others stand empty, alone they are left out.
+    let none = whole.mask.narrow(0, 1, 1).unwrap().narrow(1, 0, slots - 1).unwrap().zeros_like().unwrap();
+    let last = whole.mask.narrow(0, 1, 1).unwrap().narrow(1, slots - 1, 1).unwrap();
+    let one = Tensor::cat(&[none, last], 1).unwrap();
+    let mask = Tensor::cat(&[whole.mask.narrow(0, 0, 1).unwrap(), one], 0).unwrap();
+    let beside = Tokens { mask, ..whole };
+    let of = |x: &Tensor| x.narrow(0, 1, 1).unwrap().contiguous().unwrap();
+    let alone = Tokens { values: of(&beside.values), mask: of(&beside.mask), ages: of(&beside.ages) };
+    for (name, config) in variants() {
+        let network = Network::fresh(&config, sizes(), &Device::Cpu).unwrap();
+        let both = network.core().forward(&beside, &asked(&[1]), Mode::Infer).unwrap();
+        let one = network.core().forward(&alone, &asked(&[0]), Mode::Infer).unwrap();
+        for (task, scores) in &one.tasks {
+            for (a, b) in numbers(scores).into_iter().zip(numbers(&both.tasks[task])) {
+                assert!((a - b).abs() < 1e-4, "{name} {task}: {a} {b}");
+            }
+        }
+        let gates = one.gate.map(|gate| gate.to_vec3::<f32>().unwrap().remove(0));
+        for gate in gates.iter().flat_map(|gate| &gate[..slots - 1]) {
+            assert!(gate.iter().all(|weight| *weight == 0.0), "{name}: {gate:?}");
+        }
+    }
+}
+
 /// A loss that every output of every task has a share in.
 fn loss(network: &Network, tokens: &Tokens, vb: &VarBuilder<'_>) -> Tensor {
     let said = network.core().forward(tokens, &asked(&[0, 1]), TRAIN).unwrap();

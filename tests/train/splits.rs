@@ -7,13 +7,17 @@ use std::path::Path;
 use std::process::Command;
 
 use candle_core::Device;
-use mmsense::model::{Task, deployed};
+use mmsense::model::layers::Mode;
+use mmsense::model::{MODALITIES, Network, Task, deployed};
 use mmsense::simulate::room;
+use mmsense::train::batch::{Batch, Making};
 use mmsense::train::data::DataSet;
 use mmsense::train::data::mmfi::{Held, MmFi};
 use mmsense::train::data::recording::{self, Request, Resolution};
 use mmsense::train::data::split::{Shares, Split};
+use mmsense::train::recipe::{Augment, Losses, See};
 use mmsense::train::trainer::{Part, Trainer};
+use rand_pcg::Pcg64;
 
 use super::learning::{ROWS, SEQUENCES, open, prepare, recipe, tiny, train, with_stack};
 
@@ -115,6 +119,32 @@ fn a_run_begins_with_the_weights_of_another() {
         let error = trainer.run(&mut |_| true).unwrap_err().to_string();
         assert!(error.contains("nowhere"), "{error}");
     });
+}
+
+#[test]
+fn a_slot_that_is_dropped_is_dropped_from_the_whole_batch() {
+    let folder = tempfile::tempdir().unwrap();
+    let (recording, pipeline) = prepare(folder.path());
+    let data = open(folder.path(), &recording, &pipeline);
+    let network = Network::fresh(&tiny(), data.shape.sizes, &Device::Cpu).unwrap();
+    let kept = |slot_drop: f64| {
+        let augment = Augment { slot_drop, ..Augment::default() };
+        let making = Making {
+            see: See::All,
+            slots: data.slots(),
+            augment: Some(&augment),
+            without: [false; MODALITIES],
+            losses: &Losses::default(),
+            tasks: &data.tasks,
+        };
+        let batch = Batch::make(&data, &[vec![5, 6, 7]], &making, &mut Pcg64::new(1, 1)).unwrap();
+        let mask = batch.encode(&network, Mode::Infer).unwrap().mask.sum((0, 2, 3)).unwrap();
+        mask.to_vec1::<f32>().unwrap()
+    };
+    let (all, present) = (kept(0.0), kept(1.0));
+    assert!(all.iter().all(|tokens| *tokens > 0.0), "{all:?}");
+    // The present slot is never dropped.
+    assert_eq!(present, [0.0, all[1]]);
 }
 
 /// The figures of a predictor for a question.
