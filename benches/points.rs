@@ -116,6 +116,7 @@ fn encoder(criterion: &mut Criterion) {
         ("small radar, 128 points", 128, 7, vec![32, 64, 128], vec![128, 32, 16]),
     ] {
         let config = PointTransformerConfig {
+            magnify: 1,
             points: points.clone(),
             widths,
             neighbours: 16,

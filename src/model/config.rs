@@ -308,6 +308,7 @@ impl NetworkConfig {
         for &width in &points.widths {
             problems.within(key("widths"), width, 8, 4096);
         }
+        problems.within(key("magnify"), points.magnify, 1, 1000);
         if points.share == 0 || points.widths.iter().any(|width| !width.is_multiple_of(points.share.max(1))) {
             let message =
                 format!("found {}, allowed are divisors of widths = {:?}", points.share, points.widths);

@@ -1,5 +1,7 @@
 //! The encoders of a network (Eq. 7): one sample in, n_f tokens of width d out.
 
+use std::borrow::Cow;
+
 use candle_core::{Device, Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 
@@ -40,7 +42,8 @@ impl PointEncoder {
 
     /// Tokens `[Σ counts, d]`, cloud after cloud, and how many each has; an empty cloud has its one token.
     fn forward(&self, clouds: &[Cloud], device: &Device, mode: Mode) -> Result<(Tensor, Vec<usize>)> {
-        let full: Vec<&Cloud> = clouds.iter().filter(|cloud| !cloud.positions.is_empty()).collect();
+        let magnified = magnified(clouds, self.config.magnify as f32);
+        let full: Vec<&Cloud> = magnified.iter().filter(|cloud| !cloud.positions.is_empty()).collect();
         let positions: Vec<&[[f32; 3]]> = full.iter().map(|cloud| cloud.positions.as_slice()).collect();
         let empty = self.empty.clone();
         if full.is_empty() {
@@ -70,6 +73,24 @@ impl PointEncoder {
         }
         Ok((Tensor::cat(&parts, 0)?, counts))
     }
+}
+
+/// Clouds whose places, also as the first of their features, are `factor` times as far out.
+fn magnified(clouds: &[Cloud], factor: f32) -> Cow<'_, [Cloud]> {
+    if factor == 1.0 {
+        return Cow::Borrowed(clouds);
+    }
+    let mut clouds = clouds.to_vec();
+    for cloud in &mut clouds {
+        let width = (cloud.features.len() / cloud.positions.len().max(1)).max(1);
+        for (place, features) in cloud.positions.iter_mut().zip(cloud.features.chunks_exact_mut(width)) {
+            *place = place.map(|axis| factor * axis);
+            for (feature, axis) in features.iter_mut().zip(*place) {
+                *feature = axis;
+            }
+        }
+    }
+    Cow::Owned(clouds)
 }
 
 /// The ResNet with its projection to the common width.

@@ -53,9 +53,17 @@ pub struct PointTransformerConfig {
     pub neighbours: usize,
     /// Channels that share an attention weight ([`Form::Postech`]).
     pub share: usize,
+    /// Factor of the places of points, which come in units of 50 m: those of a body or a room are too small for batch norms
+    /// (of distances between neighbours, ε = 10⁻⁵ would be most of the variance). 25 makes them units of 2 m.
+    #[serde(default = "one")]
+    pub magnify: usize,
     /// Which attention.
     #[serde(default)]
     pub attention: Form,
+}
+
+const fn one() -> usize {
+    1
 }
 
 /// Linear without bias, batch norm.

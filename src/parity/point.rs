@@ -218,6 +218,7 @@ fn encoder(case: &mut Case<'_>, golden: &Golden, weights: &Golden) -> Result<(),
     }
     let levels = widths.len();
     let config = PointTransformerConfig {
+        magnify: 1,
         points: Vec::new(),
         widths,
         neighbours: k,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
-use mmsense::model::config::CoreConfig;
+use mmsense::model::config::{CoreConfig, EncodersConfig};
 use mmsense::model::fusion::Tokens;
 use mmsense::model::layers::{Mode, Statistics};
 use mmsense::model::parameters::Parameters;
@@ -12,7 +12,7 @@ use mmsense::model::seeded::fresh_weights;
 use mmsense::model::task_attention::TaskAttention;
 use mmsense::model::tasks::Asked;
 use mmsense::model::ue::{LINK_FEATURES, POSITION_FEATURES};
-use mmsense::model::{MODALITIES, Network, NetworkConfig, Purpose, Task};
+use mmsense::model::{Cloud, Input, MODALITIES, Network, NetworkConfig, Purpose, Task};
 
 use crate::scenes::{sizes, tiny};
 
@@ -148,6 +148,26 @@ fn slots_of_which_no_row_has_anything_change_nothing() {
             assert!(gate.iter().all(|weight| *weight == 0.0), "{name}: {gate:?}");
         }
     }
+}
+
+#[test]
+fn places_that_are_magnified_are_those_of_a_cloud_that_is_as_much_larger() {
+    let cloud = |factor: f32| {
+        let place =
+            |number: usize| [0.7, 0.4, 0.3].map(|step: f32| factor * 0.01 * (number as f32 * step).fract());
+        let positions: Vec<[f32; 3]> = (0..20).map(place).collect();
+        Cloud { features: positions.iter().flatten().copied().collect(), positions }
+    };
+    let tokens = |magnify: usize, cloud: Cloud| {
+        let mut config = tiny();
+        let EncodersConfig::Points(points) = &mut config.encoders else { panic!("{:?}", config.encoders) };
+        points.lidar.magnify = magnify;
+        let network = Network::fresh(&config, sizes(), &Device::Cpu).unwrap();
+        let encoded = network.encoders().clouds(Input::Lidar, &[cloud], Mode::Infer).unwrap();
+        numbers(&encoded[0].tokens)
+    };
+    assert_eq!(tokens(4, cloud(1.0)), tokens(1, cloud(4.0)));
+    assert_ne!(tokens(4, cloud(1.0)), tokens(1, cloud(1.0)));
 }
 
 /// A loss that every output of every task has a share in.

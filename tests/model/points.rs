@@ -128,6 +128,7 @@ fn the_attention_of_the_paper_is_its_equation() {
 
 fn postech(width: &[usize], share: usize) -> PointTransformerConfig {
     PointTransformerConfig {
+        magnify: 1,
         points: vec![],
         widths: width.to_vec(),
         neighbours: 0,
