@@ -25,6 +25,7 @@ use mmsense::infer::{NetworkPredictor, Predictor};
 use mmsense::model::backbone::ops::Frozen;
 use mmsense::model::backbone::{Backbone, BackboneConfig, Inputs, Prompts, RmsNorm, RopeConfig, Taps};
 use mmsense::model::config::EncodersConfig;
+use mmsense::model::encoders::EncodedBatch;
 use mmsense::model::fusion::Tokens;
 use mmsense::model::heads::softmax;
 use mmsense::model::layers::{Dense, LayerNorm, Mode, Statistics};
@@ -34,8 +35,8 @@ use mmsense::model::seeded::fresh_weights;
 use mmsense::model::tasks::Asked;
 use mmsense::model::tokenizer::Tokenizer;
 use mmsense::model::{
-    Cloud, Encoded, Input, LIDAR_FEATURES, MODALITIES, Network, NetworkConfig, Purpose, RADAR_FEATURES,
-    Sizes, Task, ops,
+    Cloud, Input, LIDAR_FEATURES, MODALITIES, Network, NetworkConfig, Purpose, RADAR_FEATURES, Sizes, Task,
+    ops,
 };
 use mmsense::sample::{Data, Modality, UeId};
 
@@ -234,7 +235,7 @@ impl Edge {
             (Input::Lidar, lidar, &edge.lidar, &edge.lidar_encoder),
         ] {
             let whole = edge.network.encoders().clouds(input, &[cloud], Mode::Infer).unwrap();
-            assert_eq!(apart(&flat(&encoder.forward(scan).unwrap()), &flat(&whole[0].tokens)), 0.0);
+            assert_eq!(apart(&flat(&encoder.forward(scan).unwrap()), &flat(&whole.tokens)), 0.0);
         }
         edge.report();
         edge
@@ -243,13 +244,13 @@ impl Edge {
     /// The tokens of the new frame, `[D, n_f, d]`.
     fn encode(&self) -> Result<Tensor> {
         let encoders = self.network.encoders();
-        let first = |encoded: Vec<Encoded>| encoded.into_iter().next().map(|encoded| encoded.tokens).unwrap();
+        let first = |encoded: EncodedBatch| encoded.tokens.get(0);
         let parts = [
-            first(encoders.images(&self.image, Mode::Infer)?),
+            first(encoders.images(&self.image, Mode::Infer)?)?,
             self.radar_encoder.forward(&self.radar)?,
             self.lidar_encoder.forward(&self.lidar)?,
-            first(encoders.links(&self.link, Mode::Infer)?),
-            first(encoders.positions(&self.position)?),
+            first(encoders.links(&self.link, Mode::Infer)?)?,
+            first(encoders.positions(&self.position)?)?,
         ];
         Tensor::stack(&parts, 0)
     }
@@ -450,8 +451,7 @@ impl Training {
                 return Tensor::cat(&tasks, 1).unwrap();
             }
         };
-        let tokens: Vec<Tensor> = encoded.unwrap().into_iter().map(|encoded| encoded.tokens).collect();
-        Tensor::cat(&tokens, 0).unwrap()
+        encoded.unwrap().tokens.flatten(0, 1).unwrap()
     }
 
     /// Forward and back: what is said, and the gradients of Σ said · [`numbers`].

@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use candle_core::{Device, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
+pub mod alone;
 pub mod attention;
 pub mod backbone;
 pub mod baselines;
@@ -178,6 +179,12 @@ impl Network {
     #[must_use]
     pub fn core(&self) -> &dyn Core {
         self.core.as_ref()
+    }
+
+    /// The same encoders, with another core behind them.
+    #[must_use]
+    pub fn with_core(self, core: Box<dyn Core>) -> Self {
+        Self { core, ..self }
     }
 
     /// One forward pass over all rows, to the host.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{Failure, Format, Outcome, shutdown, text, train};
 use crate::infer::device::{self, DeviceChoice};
-use crate::model::deployed;
+use crate::model::deployed::{self, Scaling};
 use crate::model::{Input, MODALITIES, Network, Task};
 use crate::train::data::DataSet;
 use crate::train::data::recording::{self, Resolution};
@@ -70,7 +70,7 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
         recipe: &recipe,
         network: &network,
         simple: simple.as_ref(),
-        temperature: &fit.temperature,
+        scaling: &fit.scaling,
         without,
         each_modality: arguments.each_modality,
     };
@@ -156,7 +156,7 @@ struct Judge<'a> {
     recipe: &'a Recipe,
     network: &'a Network,
     simple: Option<&'a Simple>,
-    temperature: &'a BTreeMap<Task, f64>,
+    scaling: &'a BTreeMap<Task, Scaling>,
     /// What is never shown, in the order of [`Input::ALL`].
     without: [bool; MODALITIES],
     each_modality: bool,
@@ -207,7 +207,7 @@ impl Judge<'_> {
         condition: Option<&str>,
     ) -> Measured {
         let network = &self.network.config().name;
-        let asked = Asked { data, answers, network, simple: self.simple, temperature: self.temperature };
+        let asked = Asked { data, answers, network, simple: self.simple, scaling: self.scaling };
         measured(&asked, without, condition)
     }
 }
@@ -271,9 +271,8 @@ impl Live<'_> {
         let answers = self.witness.answers(&data);
         let examples: Vec<u32> = (0..data.examples.len() as u32).collect();
         let judge = |answers: &Answers, condition: Option<&str>| {
-            let temperature = &BTreeMap::new();
-            let asked =
-                Asked { data: &data, answers, network: self.model, simple: simple.as_ref(), temperature };
+            let scaling = &BTreeMap::new();
+            let asked = Asked { data: &data, answers, network: self.model, simple: simple.as_ref(), scaling };
             measured(&asked, [false; MODALITIES], condition)
         };
         let mut results = vec![judge(&answers, None)];

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use sha2::{Digest, Sha256};
 
 use super::{Failure, simulate, text};
+use crate::model::Input;
 use crate::simulate::room::{self, RoomScene};
 use crate::simulate::{Scene as StreetScene, VERSION, scene};
 
@@ -15,20 +16,69 @@ enum Scene {
     Room(Box<RoomScene>),
 }
 
+/// What of a scene is made otherwise than it says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Variation {
+    /// Seed in place of its own.
+    pub seed: Option<u64>,
+    /// How many times over each sequence of a street is made.
+    pub repeat: usize,
+    /// Inputs of a street that are left out.
+    pub without: Vec<Input>,
+}
+
+impl Default for Variation {
+    fn default() -> Self {
+        Self { seed: None, repeat: 1, without: Vec::new() }
+    }
+}
+
+impl Variation {
+    fn hash(&self, hash: &mut Sha256) {
+        if let Some(seed) = self.seed {
+            hash.update(seed.to_le_bytes());
+        }
+        if self.repeat != 1 {
+            hash.update(format!("repeat {}", self.repeat));
+        }
+        for input in &self.without {
+            hash.update(format!("without {}", input.name()));
+        }
+    }
+
+    fn apply(&self, file: &Path, scene: &mut Scene) -> Result<(), Failure> {
+        match scene {
+            Scene::Room(scene) => {
+                if self.repeat != 1 || !self.without.is_empty() {
+                    let file = file.display();
+                    return Err(Failure::Usage(format!(
+                        "{file}: `repeat` and `without` are allowed for streets, it is a scene of rooms"
+                    )));
+                }
+                scene.seed = self.seed.unwrap_or(scene.seed);
+            }
+            Scene::Street(scene) => {
+                scene.seed = self.seed.unwrap_or(scene.seed);
+                scene.repeat(self.repeat);
+                scene.leave_out(&self.without);
+            }
+        }
+        Ok(())
+    }
+}
+
 /// The recording of a scene: made when it is not there yet, in `folder`. Its own folder carries a hash of the scene, so
 /// that a changed scene is made anew.
 pub(super) fn recording(
     file: &Path,
-    seed: Option<u64>,
+    variation: &Variation,
     folder: &Path,
     stopped: &AtomicBool,
 ) -> Result<PathBuf, Failure> {
     let text = std::fs::read_to_string(file)
         .map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))?;
     let mut hash = Sha256::new().chain_update(VERSION.to_le_bytes()).chain_update(&text);
-    if let Some(seed) = seed {
-        hash.update(seed.to_le_bytes());
-    }
+    variation.hash(&mut hash);
     // People in rooms are another kind of scene: it says which of MM-Fi's subjects and activities it makes.
     let is_room = text.parse::<toml::Table>().is_ok_and(|table| table.contains_key("mmfi"));
     let mut scene = if is_room {
@@ -36,11 +86,7 @@ pub(super) fn recording(
     } else {
         Scene::Street(Box::new(scene::load(file).map_err(Failure::usage)?))
     };
-    match (&mut scene, seed) {
-        (Scene::Room(scene), Some(seed)) => scene.seed = seed,
-        (Scene::Street(scene), Some(seed)) => scene.seed = seed,
-        (_, None) => {}
-    }
+    variation.apply(file, &mut scene)?;
     let hash: String = hash.finalize().iter().take(4).map(|byte| format!("{byte:02x}")).collect();
     let name = file.file_stem().map_or_else(|| "scene".into(), |stem| stem.to_string_lossy());
     let made = folder.join(format!("{name}-{hash}"));
@@ -61,4 +107,31 @@ pub(super) fn recording(
         text::progress(format!("made {count} rows in {seconds:.0} s"));
     }
     Ok(made)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scene_is_made_otherwise_under_another_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("street.toml");
+        std::fs::write(&file, "[[sequence]]\nseconds = 0.3\n").unwrap();
+        let stopped = AtomicBool::new(false);
+        let make = |variation: &Variation| recording(&file, variation, folder.path(), &stopped);
+        let plain = make(&Variation::default()).unwrap();
+        let without = vec![Input::Camera, Input::Radar, Input::Lidar];
+        let other = make(&Variation { seed: Some(2), repeat: 3, without: without.clone() }).unwrap();
+        assert_ne!(plain, other);
+        let index = |made: &Path| std::fs::read_to_string(made.join("recording.csv")).unwrap();
+        assert_eq!(index(&plain).lines().count(), 1 + 3);
+        assert_eq!(index(&other).lines().count(), 1 + 3 * 3);
+        assert!(plain.join("unit1/camera_data").is_dir() && !other.join("unit1/camera_data").exists());
+        assert!(other.join("unit1/mmWave_data").is_dir());
+        // A room is made as it says.
+        std::fs::write(&file, "[mmfi]\nsubjects = [1]\n").unwrap();
+        let error = make(&Variation { without, ..Variation::default() }).unwrap_err();
+        assert!(matches!(error, Failure::Usage(_)), "{error:?}");
+    }
 }

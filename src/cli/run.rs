@@ -54,7 +54,9 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
     }
     let demo = match (&pipeline.demo, &arguments.recording) {
         (Some(_), Some(recording)) => Some(recording.clone()),
-        (Some(demo), None) => Some(made::recording(&demo.scene, None, &demo.folder, &told.stopped)?),
+        (Some(demo), None) => {
+            Some(made::recording(&demo.scene, &made::Variation::default(), &demo.folder, &told.stopped)?)
+        }
         (None, _) => None,
     };
     let metrics = Arc::new(Metrics::default());

@@ -271,7 +271,11 @@ pub(super) fn open(
 fn path(recipe: &Recipe, entry: &DataEntry, stopped: &AtomicBool) -> Result<PathBuf, Failure> {
     match (&entry.recording, &entry.scene) {
         (Some(path), _) => Ok(path.clone()),
-        (None, Some(scene)) => made::recording(scene, entry.seed, &recipe.cache, stopped),
+        (None, Some(scene)) => {
+            let DataEntry { seed, repeat, without, .. } = entry;
+            let variation = made::Variation { seed: *seed, repeat: *repeat, without: without.clone() };
+            made::recording(scene, &variation, &recipe.cache, stopped)
+        }
         (None, None) => unreachable!("a recipe names either"),
     }
 }

@@ -13,6 +13,7 @@ use super::{ModelError, ModelInfo, Prediction, Predictor, UePrediction};
 use crate::config::Codebook;
 use crate::frame::{Frame, LinkReport, Placed, Window};
 use crate::model::deployed::{self, DeployError, FitError};
+use crate::model::encoders::EncodedBatch;
 use crate::model::fusion::Tokens;
 use crate::model::heads::{softmax, within_horizons};
 use crate::model::layers::Mode;
@@ -281,9 +282,9 @@ impl NetworkPredictor {
             let needed = needed.entry(unit).or_default();
             for (ue, tasks) in self.subjects(&window.frame) {
                 let found = self.places(window, ue.as_ref());
-                // A pose is that of the instant (W = 1): what was before is not looked at.
-                let past =
-                    if tasks.contains(&Task::Pose) { found.len().saturating_sub(MODALITIES) } else { 0 };
+                let window_slots = found.len() / MODALITIES;
+                let looked_at = self.network.config().slots_of(&tasks, window_slots);
+                let past = (window_slots - looked_at) * MODALITIES;
                 let mut places = Vec::with_capacity(found.len());
                 for (place, found) in found.into_iter().enumerate() {
                     places.push(found.filter(|_| place >= past).map(|(origin, capture)| {
@@ -382,7 +383,7 @@ impl NetworkPredictor {
         }
         for (input, items) in by_input {
             let origins: Vec<&Origin> = items.iter().map(|(_, _, origin)| origin).collect();
-            let encoded = self.encode_batch(input, &origins)?;
+            let encoded = self.encode_batch(input, &origins)?.samples()?;
             *self.work.encoded.entry(modality(input)).or_default() += items.len() as u64;
             for ((unit, key, origin), encoded) in items.into_iter().zip(encoded) {
                 self.units.entry(unit).or_default().insert(key, Kept { encoded, origin });
@@ -391,7 +392,7 @@ impl NetworkPredictor {
         Ok(())
     }
 
-    fn encode_batch(&self, input: Input, origins: &[&Origin]) -> candle_core::Result<Vec<Encoded>> {
+    fn encode_batch(&self, input: Input, origins: &[&Origin]) -> candle_core::Result<EncodedBatch> {
         let (device, encoders) = (self.network.device(), self.network.encoders());
         let data = origins.iter().filter_map(|origin| match origin {
             Origin::Sample(sample) => Some(&sample.data),

@@ -93,6 +93,8 @@ fn ask<T>(
 struct Window {
     /// `[R, W, D, n_f, d]`, zero where masked.
     values: Tensor,
+    /// `[R, W, D, n_f]`
+    mask: Tensor,
     /// `[R, W, D]`, 1 where the sample has any token.
     present: Tensor,
     /// `[R, W, D]`, seconds, zero where there is no sample.
@@ -101,12 +103,14 @@ struct Window {
 
 impl Window {
     fn new(tokens: &Tokens, shape: &TokenShape) -> Result<Self> {
-        shape.rows(tokens)?;
+        let tokens = tokens.with_slots(shape.slots)?;
+        shape.rows(&tokens)?;
         let present = tokens.mask.max(3)?;
         Ok(Self {
             values: tokens.values.broadcast_mul(&tokens.mask.unsqueeze(4)?)?,
             ages: (&tokens.ages * &present)?,
             present,
+            mask: tokens.mask,
         })
     }
 }

@@ -60,6 +60,10 @@ pub struct NetworkConfig {
     /// What it is built for.
     #[serde(default = "all_tasks")]
     pub tasks: Vec<Task>,
+    /// Newest slots of the window that a task looks at, 1 and more; a task that is left out looks at all, but a pose, which
+    /// is that of the instant, at one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub slots: BTreeMap<Task, usize>,
     /// From samples to tokens.
     pub encoders: EncodersConfig,
     /// From the tokens of a window to the tasks.
@@ -142,6 +146,17 @@ impl CoreConfig {
     #[must_use]
     pub const fn has_backbone(&self) -> bool {
         matches!(self, Self::Mmsense(_))
+    }
+
+    /// What the names of the parameters that make a task's scores begin with: its last layer.
+    #[must_use]
+    pub fn last_layer(&self, task: Task) -> String {
+        match self {
+            Self::Mmsense(_) => format!("tasks.{task}.head.mlp.2."),
+            Self::Mlp(_) => format!("core.{task}.2."),
+            Self::Cnn(_) | Self::Transformer(_) => format!("core.head.{task}.mlp.2."),
+            Self::Llm4wm(_) => format!("core.head.{task}."),
+        }
     }
 }
 
@@ -254,6 +269,16 @@ impl NetworkConfig {
         TokenShape { slots, modalities: MODALITIES, tokens: self.tokens(), width: self.width }
     }
 
+    /// Newest slots of a window of `window` that a row of these tasks looks at.
+    #[must_use]
+    pub fn slots_of(&self, tasks: &[Task], window: usize) -> usize {
+        let of = |task: &Task| {
+            let usual = if *task == Task::Pose { 1 } else { window };
+            self.slots.get(task).copied().unwrap_or(usual)
+        };
+        tasks.iter().map(of).max().unwrap_or(window).min(window)
+    }
+
     /// What is wrong with it: key and what was found and allowed. What depends on the unit's window is looked at when the
     /// network is built.
     #[must_use]
@@ -262,6 +287,9 @@ impl NetworkConfig {
         problems.within("width", self.width, 8, 8192);
         problems.within("grid", self.grid, 1, 16);
         problems.within("tasks", self.tasks.len(), 1, Task::ALL.len());
+        for (task, &slots) in &self.slots {
+            problems.within(format!("slots.{task}"), slots, 1, 1000);
+        }
         let mut seen = BTreeSet::new();
         if !self.tasks.iter().all(|task| seen.insert(task)) {
             problems.add("tasks", format!("found {:?}, allowed is each once", self.tasks));

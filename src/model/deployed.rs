@@ -24,6 +24,25 @@ const KEY: &str = "mmsense";
 /// Where the prompts' states are.
 pub(super) const PROMPT_STATES: &str = "prompts.states";
 
+/// How scores are made believable: score / temperature + shift.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scaling {
+    /// What they are divided by, above 0.
+    pub temperature: f64,
+    /// What is added then.
+    #[serde(default)]
+    pub shift: f64,
+}
+
+impl Scaling {
+    /// A score before it was scaled.
+    #[must_use]
+    pub fn undo(self, score: f64) -> f64 {
+        (score - self.shift) * self.temperature
+    }
+}
+
 /// What a network was built to fit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -39,10 +58,9 @@ pub struct Fit {
     pub instants_ms: Vec<u32>,
     /// Time between the slots of its window, ms.
     pub stride_ms: f64,
-    /// Temperatures that its scores are divided by, found on validation: the weights of the last layers have them in. Scores
-    /// times it are what they were before.
+    /// How its scores were made believable on validation: the weights of the last layers have it in.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub temperature: BTreeMap<Task, f64>,
+    pub scaling: BTreeMap<Task, Scaling>,
     /// False when its weights were never fitted to data.
     pub trained: bool,
 }

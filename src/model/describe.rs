@@ -332,6 +332,7 @@ impl NetworkConfig {
         let of_unit = self.tasks.iter().filter(|task| task.is_of_unit()).count();
         let of_ue = self.tasks.len() - of_unit;
         let rows = usize::from(of_ue > 0) + of_unit;
+        let sizes = Sizes { slots: self.slots_of(&self.tasks, sizes.slots), ..sizes };
         let states = sizes.slots * MODALITIES * n_f;
         let mut parts = Vec::new();
         let mut add = |name: &'static str, shape: String, work: Work| {

@@ -40,14 +40,13 @@ impl PointEncoder {
         })
     }
 
-    /// Tokens `[Σ counts, d]`, cloud after cloud, and how many each has; an empty cloud has its one token.
-    fn forward(&self, clouds: &[Cloud], device: &Device, mode: Mode) -> Result<(Tensor, Vec<usize>)> {
+    /// Tokens `[Σ counts, d]` of the clouds that are not empty, one after the other, and how many each cloud has.
+    fn forward(&self, clouds: &[Cloud], device: &Device, mode: Mode) -> Result<(Option<Tensor>, Vec<usize>)> {
         let magnified = magnified(clouds, self.config.magnify as f32);
         let full: Vec<&Cloud> = magnified.iter().filter(|cloud| !cloud.positions.is_empty()).collect();
         let positions: Vec<&[[f32; 3]]> = full.iter().map(|cloud| cloud.positions.as_slice()).collect();
-        let empty = self.empty.clone();
         if full.is_empty() {
-            return Ok((empty.repeat((clouds.len(), 1))?, vec![1; clouds.len()]));
+            return Ok((None, vec![0; clouds.len()]));
         }
         let size =
             |level: usize, before: usize| self.config.points.get(level).map_or(before, |&n| n.min(before));
@@ -56,22 +55,15 @@ impl PointEncoder {
         let features: Vec<f32> = full.iter().flat_map(|cloud| cloud.features.iter().copied()).collect();
         let rows: usize = positions.iter().map(|positions| positions.len()).sum();
         let width = features.len() / rows;
-        let features = Tensor::from_vec(features, (rows, width), device)?.to_dtype(empty.dtype())?;
+        let features = Tensor::from_vec(features, (rows, width), device)?.to_dtype(self.empty.dtype())?;
         let found = self.projection.forward(&self.network.forward(&hierarchy, &features, mode)?)?;
-        let (mut parts, mut counts, mut from) = (Vec::new(), Vec::new(), 0);
         let mut of_full = hierarchy.counts().iter().copied();
-        for cloud in clouds {
-            let count = if cloud.positions.is_empty() { None } else { of_full.next() };
-            match count {
-                Some(count) => {
-                    parts.push(found.narrow(0, from, count)?);
-                    from += count;
-                }
-                None => parts.push(empty.clone()),
-            }
-            counts.push(count.unwrap_or(1));
-        }
-        Ok((Tensor::cat(&parts, 0)?, counts))
+        let counts = clouds
+            .iter()
+            .map(|cloud| if cloud.positions.is_empty() { Some(0) } else { of_full.next() })
+            .map(Option::unwrap_or_default)
+            .collect();
+        Ok((Some(found), counts))
     }
 }
 
@@ -123,6 +115,27 @@ pub fn thin(points: &[[f32; 3]], most: usize) -> Vec<u32> {
         candidates.iter().filter_map(|&index| points.get(index as usize).copied()).collect();
     let kept = neighbours::farthest(&chosen, most);
     kept.iter().filter_map(|&index| candidates.get(index as usize).copied()).collect()
+}
+
+/// The tokens of samples of one input.
+#[derive(Clone, Debug)]
+pub struct EncodedBatch {
+    /// `[B, n_f, d]`, normalised.
+    pub tokens: Tensor,
+    /// Of each sample, how many of its tokens stand for something, the first ones; the rest are zero.
+    pub valid: Vec<usize>,
+}
+
+impl EncodedBatch {
+    /// One by one, for an owner who keeps them; in training a batch stays together, since the gradient of one of B parts
+    /// is as large as that of all.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn samples(&self) -> Result<Vec<Encoded>> {
+        let sample = |(row, &valid): (usize, &usize)| Ok(Encoded { tokens: self.tokens.get(row)?, valid });
+        self.valid.iter().enumerate().map(sample).collect()
+    }
 }
 
 /// One encoder per input, and the norm of each one's tokens before the gate.
@@ -186,7 +199,7 @@ impl Encoders {
     ///
     /// # Errors
     /// [`candle_core::Error`] of the device or of a wrong shape.
-    pub fn images(&self, images: &Tensor, mode: Mode) -> Result<Vec<Encoded>> {
+    pub fn images(&self, images: &Tensor, mode: Mode) -> Result<EncodedBatch> {
         let tokens = match &self.sensors {
             Sensors::Points { image, .. } => {
                 let map = image.network.forward(images, mode)?;
@@ -197,16 +210,19 @@ impl Encoders {
         self.finish(Input::Camera, &tokens)
     }
 
-    /// Clouds of radar or LiDAR points.
+    /// Clouds of radar or LiDAR points; an empty one has one token, which stands for that.
     ///
     /// # Errors
     /// [`candle_core::Error`] of the device or of a wrong number of features.
-    pub fn clouds(&self, input: Input, clouds: &[Cloud], mode: Mode) -> Result<Vec<Encoded>> {
+    pub fn clouds(&self, input: Input, clouds: &[Cloud], mode: Mode) -> Result<EncodedBatch> {
         let is_radar = input == Input::Radar;
-        let (tokens, counts) = match &self.sensors {
+        let encoder = match &self.sensors {
             Sensors::Points { radar, lidar, .. } => {
-                let encoder = if is_radar { radar } else { lidar };
-                encoder.forward(clouds, &self.device, mode)?
+                if is_radar {
+                    radar
+                } else {
+                    lidar
+                }
             }
             Sensors::Maps { config, radar, lidar, .. } => {
                 let (encoder, features) =
@@ -215,22 +231,32 @@ impl Encoders {
                 return self.finish(input, &encoder.forward(&map)?);
             }
         };
-        let tokens = self.norm(input, &tokens)?;
-        let mut from = 0;
-        let encoded = counts.into_iter().map(|count| {
-            let own = tokens.narrow(0, from, count)?;
-            from += count;
-            let padded = own.pad_with_zeros(0, 0, self.tokens.saturating_sub(count))?;
-            Ok(Encoded { tokens: padded, valid: count })
-        });
-        encoded.collect()
+        let (found, counts) = encoder.forward(clouds, &self.device, mode)?;
+        // Row 0 is what a cloud does not have, row 1 the token of an empty cloud.
+        let mut rows = vec![encoder.empty.zeros_like()?, self.norm(input, &encoder.empty)?];
+        rows.extend(found.map(|found| self.norm(input, &found)).transpose()?);
+        let mut picks = vec![0u32; clouds.len() * self.tokens];
+        let mut next = 2;
+        for (picks, &count) in picks.chunks_mut(self.tokens).zip(&counts) {
+            if let (0, [first, ..]) = (count, &mut *picks) {
+                *first = 1;
+            }
+            for pick in picks.iter_mut().take(count) {
+                *pick = next;
+                next += 1;
+            }
+        }
+        let picks = Tensor::from_vec(picks, clouds.len() * self.tokens, &self.device)?;
+        let tokens = Tensor::cat(&rows, 0)?.index_select(&picks, 0)?;
+        let tokens = tokens.reshape((clouds.len(), self.tokens, ()))?;
+        Ok(EncodedBatch { tokens, valid: counts.into_iter().map(|count| count.max(1)).collect() })
     }
 
     /// Past reports `[B, LINK_FEATURES]`.
     ///
     /// # Errors
     /// [`candle_core::Error`] of the device or of a wrong shape.
-    pub fn links(&self, reports: &Tensor, mode: Mode) -> Result<Vec<Encoded>> {
+    pub fn links(&self, reports: &Tensor, mode: Mode) -> Result<EncodedBatch> {
         self.finish(Input::Link, &self.link.forward(reports, mode)?)
     }
 
@@ -238,7 +264,7 @@ impl Encoders {
     ///
     /// # Errors
     /// [`candle_core::Error`] of the device or of a wrong shape.
-    pub fn positions(&self, positions: &Tensor) -> Result<Vec<Encoded>> {
+    pub fn positions(&self, positions: &Tensor) -> Result<EncodedBatch> {
         self.finish(Input::Position, &self.position.forward(positions)?)
     }
 
@@ -250,9 +276,8 @@ impl Encoders {
         }
     }
 
-    /// `[B, n_f, d]` to one set of tokens each.
-    fn finish(&self, input: Input, tokens: &Tensor) -> Result<Vec<Encoded>> {
-        let tokens = self.norm(input, tokens)?;
-        (0..tokens.dim(0)?).map(|row| Ok(Encoded { tokens: tokens.get(row)?, valid: self.tokens })).collect()
+    /// `[B, n_f, d]`, all of which counts.
+    fn finish(&self, input: Input, tokens: &Tensor) -> Result<EncodedBatch> {
+        Ok(EncodedBatch { tokens: self.norm(input, tokens)?, valid: vec![self.tokens; tokens.dim(0)?] })
     }
 }

@@ -63,6 +63,21 @@ impl Tokens {
     }
 }
 
+impl Tokens {
+    /// The same with `slots` slots: older ones, which are empty, stand before those that there are.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub(super) fn with_slots(&self, slots: usize) -> Result<Self> {
+        let missing = slots.saturating_sub(self.mask.dim(1)?);
+        let padded = |x: &Tensor| x.pad_with_zeros(1, missing, 0);
+        Ok(match missing {
+            0 => self.clone(),
+            _ => Self { values: padded(&self.values)?, mask: padded(&self.mask)?, ages: padded(&self.ages)? },
+        })
+    }
+}
+
 impl Fusion {
     /// Loads attention of `heads` heads over `slots` × `modalities` groups of tokens of width `d`.
     ///

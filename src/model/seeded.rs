@@ -17,6 +17,40 @@ pub fn fresh_weights(seed: u64, device: &Device) -> VarBuilder<'static> {
     VarBuilder::from_backend(Box::new(Seeded(seed)), DType::F32, device.clone())
 }
 
+/// Known weights, but for those that begin with a prefix and are not among them.
+struct Completed {
+    known: VarBuilder<'static>,
+    prefix: String,
+    fresh: VarBuilder<'static>,
+}
+
+/// The weights of `known`, and where a name beginning with `prefix` is not among them, of `fresh`.
+#[must_use]
+pub fn completed(
+    known: VarBuilder<'static>,
+    prefix: &str,
+    fresh: VarBuilder<'static>,
+) -> VarBuilder<'static> {
+    let (dtype, device) = (known.dtype(), known.device().clone());
+    VarBuilder::from_backend(Box::new(Completed { known, prefix: prefix.to_owned(), fresh }), dtype, device)
+}
+
+impl SimpleBackend for Completed {
+    fn get(&self, shape: Shape, name: &str, init: Init, dtype: DType, _: &Device) -> Result<Tensor> {
+        let is_missing = name.starts_with(&self.prefix) && !self.known.contains_tensor(name);
+        let source = if is_missing { &self.fresh } else { &self.known };
+        source.get_with_hints_dtype(shape, name, init, dtype)
+    }
+
+    fn get_unchecked(&self, name: &str, dtype: DType, _: &Device) -> Result<Tensor> {
+        self.known.get_unchecked_dtype(name, dtype)
+    }
+
+    fn contains_tensor(&self, name: &str) -> bool {
+        self.known.contains_tensor(name) || name.starts_with(&self.prefix)
+    }
+}
+
 /// A stream of random numbers of its own for every name.
 pub(crate) fn stream(seed: u64, name: &str) -> Pcg64 {
     let digest = Sha256::new().chain_update(seed.to_le_bytes()).chain_update(name).finalize();

@@ -163,7 +163,7 @@ impl TokenShape {
 
 /// What stands behind the encoders: the tokens of a window in, scores of the tasks out.
 pub trait Core: fmt::Debug + Send + Sync {
-    /// One pass over a batch of rows.
+    /// One pass over a batch of rows. Tokens may have fewer slots than the core was built for: those before them are empty.
     ///
     /// # Errors
     /// When shapes disagree, a row is asked for that is not there, or the core was not built for a task.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::channel::codebook::Measured;
 use crate::config::load::{check_space, parse_checked, within};
 use crate::config::{Codebook, ConfigError, Pose, Poses, Problem, Radar, Site};
+use crate::model::Input;
 
 mod street;
 mod timing;
@@ -363,6 +364,25 @@ impl Default for Gps {
 const APPROACH_M: f64 = 60.0;
 
 impl Scene {
+    /// Makes each of its sequences so many times over, each time with other traffic.
+    pub fn repeat(&mut self, times: usize) {
+        self.sequence.iter_mut().for_each(|traffic| traffic.repeat *= times);
+    }
+
+    /// Leaves inputs out: none of their samples is made.
+    pub fn leave_out(&mut self, inputs: &[Input]) {
+        for input in inputs {
+            let clock = match input {
+                Input::Camera => &mut self.timing.camera,
+                Input::Radar => &mut self.timing.radar,
+                Input::Lidar => &mut self.timing.lidar,
+                Input::Link => &mut self.timing.link,
+                Input::Position => &mut self.timing.position,
+            };
+            clock.drop = 1.0;
+        }
+    }
+
     /// Rows of a sequence.
     #[must_use]
     pub fn rows(&self, traffic: &Traffic) -> usize {

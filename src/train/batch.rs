@@ -13,12 +13,13 @@ use super::data::store::StoreError;
 use super::data::{DataSet, Example, Reading};
 use super::recipe::{Augment, Losses, See};
 use crate::infer::network::features::{self, BeamGrid, Heard};
+use crate::model::encoders::EncodedBatch;
 use crate::model::fusion::Tokens;
 use crate::model::layers::Mode;
 use crate::model::seeded;
 use crate::model::tasks::{Asked, Task};
 use crate::model::ue::POSITION_FEATURES;
-use crate::model::{Cloud, Encoded, Input, MODALITIES, Network};
+use crate::model::{Cloud, Input, MODALITIES, Network, NetworkConfig};
 
 /// The order in which the examples of one data set are shown.
 #[derive(Clone, Debug)]
@@ -103,6 +104,8 @@ pub struct Making<'a> {
     pub losses: &'a Losses,
     /// What is asked.
     pub tasks: &'a [Task],
+    /// Who is asked.
+    pub network: &'a NetworkConfig,
 }
 
 /// What the right beam is.
@@ -261,8 +264,7 @@ impl Batch {
         known: &mut BTreeMap<u32, Option<Seen>>,
         random: &mut Pcg64,
     ) -> std::result::Result<(), StoreError> {
-        // A pose is that of the instant.
-        let slots = if tasks.contains(&Task::Pose) { 1 } else { making.slots.min(data.slots()) };
+        let slots = making.network.slots_of(tasks, data.slots()).min(making.slots);
         let hidden = (data.slots() - slots) * MODALITIES;
         let sees = sees(example, making, random);
         let mut places = vec![None; example.places.len()];
@@ -372,20 +374,19 @@ impl Batch {
         self.rows
     }
 
-    /// The tokens of all rows, through the encoders of a network.
+    /// The tokens of all rows, through the encoders of a network: of the newest slots, from the first one in which any row
+    /// sees something.
     ///
     /// # Errors
     /// When the device fails.
     pub fn encode(&self, network: &Network, mode: Mode) -> Result<Tokens> {
         let (encoders, device) = (network.encoders(), network.device());
         let (count, width) = (network.config().tokens(), network.config().width);
-        let mut bank: Vec<Encoded> = Vec::new();
+        let mut bank: Vec<EncodedBatch> = Vec::new();
         let mut begins = [0u32; MODALITIES];
+        let mut next = 1;
         for input in Input::ALL {
-            if let Some(begin) = begins.get_mut(input.place()) {
-                *begin = bank.len() as u32 + 1;
-            }
-            bank.extend(match input {
+            let encoded = match input {
                 Input::Camera if !self.images.is_empty() => {
                     let side = network.config().image_side();
                     encoders.images(&features::images(&self.images, side, device)?, mode)?
@@ -398,29 +399,39 @@ impl Batch {
                 Input::Position if !self.positions.is_empty() => {
                     encoders.positions(&features::positions(&self.positions, device)?)?
                 }
-                _ => Vec::new(),
-            });
+                _ => continue,
+            };
+            if let Some(begin) = begins.get_mut(input.place()) {
+                *begin = next;
+            }
+            next += encoded.valid.len() as u32;
+            bank.push(encoded);
         }
+        let valid: Vec<usize> = bank.iter().flat_map(|encoded| encoded.valid.iter().copied()).collect();
+        let of_row = self.slots * MODALITIES;
+        let empty =
+            |row: &[Option<Seen>]| row.iter().take_while(|place| place.is_none()).count() / MODALITIES;
+        let empty = self.places.chunks(of_row).map(empty).min().unwrap_or(0);
+        let slots = self.slots - empty;
         let (mut picks, mut mask, mut ages) = (Vec::new(), Vec::new(), Vec::new());
-        for place in &self.places {
+        for place in self.places.chunks(of_row).flat_map(|row| row.iter().skip(empty * MODALITIES)) {
             let pick =
                 place.map_or(0, |seen| begins.get(seen.input.place()).copied().unwrap_or_default() + seen.at);
-            let valid =
-                (pick as usize).checked_sub(1).and_then(|at| bank.get(at)).map_or(0, |bank| bank.valid);
+            let valid = (pick as usize).checked_sub(1).and_then(|at| valid.get(at)).copied().unwrap_or(0);
             picks.push(pick);
             mask.extend((0..count).map(|token| f32::from(u8::from(token < valid))));
             ages.push(place.map_or(0.0, |seen| seen.age_s));
         }
         let dtype = bank.first().map_or(DType::F32, |encoded| encoded.tokens.dtype());
         // Place 0 is what is missing.
-        let mut tokens = vec![Tensor::zeros((count, width), dtype, device)?];
+        let mut tokens = vec![Tensor::zeros((1, count, width), dtype, device)?];
         tokens.extend(bank.into_iter().map(|encoded| encoded.tokens));
-        let shape = (self.rows, self.slots, MODALITIES);
+        let shape = (self.rows, slots, MODALITIES);
         let total = picks.len();
-        let values = Tensor::stack(&tokens, 0)?.index_select(&Tensor::from_vec(picks, total, device)?, 0)?;
+        let values = Tensor::cat(&tokens, 0)?.index_select(&Tensor::from_vec(picks, total, device)?, 0)?;
         Ok(Tokens {
-            values: values.reshape((self.rows, self.slots, MODALITIES, count, width))?,
-            mask: Tensor::from_vec(mask, (self.rows, self.slots, MODALITIES, count), device)?,
+            values: values.reshape((self.rows, slots, MODALITIES, count, width))?,
+            mask: Tensor::from_vec(mask, (self.rows, slots, MODALITIES, count), device)?,
             ages: Tensor::from_vec(ages, shape, device)?,
         })
     }

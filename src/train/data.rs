@@ -177,6 +177,20 @@ pub struct DataSet {
 }
 
 impl DataSet {
+    /// Which inputs any of its examples has a reading of, in the order of [`Input::ALL`](crate::model::Input::ALL).
+    #[must_use]
+    pub fn holds(&self) -> [bool; MODALITIES] {
+        let mut holds = [false; MODALITIES];
+        for example in &self.examples {
+            for places in example.places.chunks(MODALITIES) {
+                for (holds, place) in holds.iter_mut().zip(places) {
+                    *holds |= place.is_some();
+                }
+            }
+        }
+        holds
+    }
+
     /// Looks a reading up.
     ///
     /// # Errors

@@ -67,6 +67,7 @@ pub fn ask(
         without: asking.without,
         losses: asking.losses,
         tasks: asking.tasks,
+        network: network.config(),
     };
     let mut answers = Answers::default();
     let mut sums: BTreeMap<Task, (f64, f64)> = BTreeMap::new();

@@ -64,6 +64,10 @@ pub struct Recipe {
     pub optimiser: Optimiser,
 }
 
+const fn once() -> usize {
+    1
+}
+
 const fn seed() -> u64 {
     1
 }
@@ -108,6 +112,12 @@ pub struct DataEntry {
     pub scene: Option<PathBuf>,
     /// Seed in place of the scene's.
     pub seed: Option<u64>,
+    /// How many times over each sequence of the scene is made, each time with other traffic.
+    #[serde(default = "once")]
+    pub repeat: usize,
+    /// Inputs of the scene that are not made: reports and positions of an hour are made in the time of a minute of images.
+    #[serde(default)]
+    pub without: Vec<Input>,
     /// The pipeline file whose road a recording's samples take, beside the recipe.
     pub pipeline: Option<PathBuf>,
     /// Tasks that are learned from it; left out, all of the recipe's.
@@ -133,7 +143,7 @@ pub enum See {
     /// Everything, but for what is dropped at random.
     #[default]
     All,
-    /// One modality, drawn at random: each encoder learns to stand alone.
+    /// One modality, drawn at random, read by heads of its own in place of the core: each encoder learns to stand alone.
     One,
 }
 
@@ -153,6 +163,9 @@ pub struct Stage {
     /// Inputs that it does not see.
     #[serde(default)]
     pub without: Vec<Input>,
+    /// Names of the data sets that it goes through; left out, all that hold anything of what it sees.
+    #[serde(default)]
+    pub data: Vec<String>,
     /// Examples of a batch, in place of the recipe's.
     pub rows: Option<usize>,
     /// Factor of the learning rates.
@@ -330,6 +343,13 @@ fn check(recipe: &Recipe, problems: &mut Vec<Problem>) {
         if entry.recording.is_some() && entry.scene.is_some() {
             add(&format!("data[{number}]"), "allowed is either `recording` or `scene`".to_owned());
         }
+        if entry.scene.is_none() && (entry.repeat != 1 || !entry.without.is_empty()) {
+            let message = "`repeat` and `without` are allowed beside `scene`: they say how it is made";
+            add(&format!("data[{number}]"), message.to_owned());
+        }
+        if !(1..=1000).contains(&entry.repeat) {
+            add(&format!("data[{number}].repeat"), format!("found {}, allowed is 1 to 1000", entry.repeat));
+        }
         let (archive, with_pipeline) = (entry.layout.is_some(), entry.pipeline.is_some());
         if archive == with_pipeline || (archive && entry.scene.is_some()) {
             add(
@@ -390,6 +410,11 @@ fn check(recipe: &Recipe, problems: &mut Vec<Problem>) {
     for (number, stage) in recipe.stage.iter().enumerate() {
         within(problems, &format!("stage[{number}].epochs"), stage.epochs, 0.0, 1e6);
         within(problems, &format!("stage[{number}].rate"), stage.rate, 0.0, 1e3);
+        for name in stage.data.iter().filter(|name| !recipe.data.iter().any(|entry| entry.name == **name)) {
+            let names: Vec<&str> = recipe.data.iter().map(|entry| entry.name.as_str()).collect();
+            let message = format!("found `{name}`, allowed are {}", names.join(", "));
+            problems.push(Problem { key: format!("stage[{number}].data"), message });
+        }
         if let Some(rows) = stage.rows.filter(|rows| !ROWS.contains(rows)) {
             let message = format!("found {rows}, allowed is {} to {}", ROWS.start(), ROWS.end());
             problems.push(Problem { key: format!("stage[{number}].rows"), message });
@@ -480,6 +505,11 @@ mod tests {
         let wrong =
             write("wrong.toml", "extends = \"base.toml\"\n[augment]\nmirror = 2.0\n[batch]\nrows = 0\n");
         let error = load(&wrong).unwrap_err().to_string();
+        let text = "extends = \"base.toml\"\n[[data]]\nname = \"b\"\nrecording = \"rec\"\npipeline = \"p.toml\"\n\
+                    repeat = 2\n[[stage]]\nname = \"joint\"\nepochs = 1\ndata = [\"a\"]\n";
+        let other = load(&write("other.toml", text)).unwrap_err().to_string();
+        assert!(other.contains("data[0]: `repeat` and `without`"), "{other}");
+        assert!(other.contains("stage[0].data: found `a`, allowed are b"), "{other}");
         assert!(error.contains("augment.mirror") && error.contains("batch.rows"), "{error}");
         // A network of another kind has none of the first one's keys, and what is laid aside is gone.
         let nets = write(

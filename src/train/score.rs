@@ -13,7 +13,7 @@
 //! Of a simulated recording stands beside the predictors of beams what [`ORACLE`] would be worth.
 //!
 //! A network has a `calibration error` besides ([`measures::calibration`], ten bins), of its first choice or of "blocked";
-//! where its scores were divided by a temperature, also `calibration error before scaling`.
+//! where its scores were scaled to be believed, also `calibration error before scaling`.
 
 use std::collections::BTreeMap;
 
@@ -24,6 +24,7 @@ use super::data::{DataSet, Example};
 use super::evaluate::{Answers, Row};
 use super::measures::{self, calibration};
 use super::simple::Simple;
+use crate::model::deployed::Scaling;
 use crate::model::seeded;
 use crate::model::tasks::Task;
 
@@ -57,7 +58,7 @@ pub const FALSE_ALARMS: &str = "false alarms per minute";
 pub const CLEAR_WARNED: &str = "clear time warned";
 /// Expected calibration error.
 pub const CALIBRATION: &str = "calibration error";
-/// Expected calibration error of the scores before they were divided by a temperature.
+/// Expected calibration error of the scores before they were scaled.
 pub const CALIBRATION_BEFORE: &str = "calibration error before scaling";
 
 /// Where a measure is best.
@@ -156,7 +157,7 @@ pub struct Question {
     /// Bins that have rows, of the network.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reliability: Vec<Bin>,
-    /// The same before its scores were divided by a temperature.
+    /// The same before its scores were scaled.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reliability_before: Vec<Bin>,
     /// Some poses, evenly taken.
@@ -175,8 +176,8 @@ pub struct Asked<'a> {
     pub network: &'a str,
     /// What stands beside it.
     pub simple: Option<&'a Simple>,
-    /// Temperatures that the network's scores were divided by when it was stored.
-    pub temperature: &'a BTreeMap<Task, f64>,
+    /// How the network's scores were scaled when it was stored.
+    pub scaling: &'a BTreeMap<Task, Scaling>,
 }
 
 /// An answer and what it is about.

@@ -27,17 +27,19 @@ use super::data::DataSet;
 use super::data::split::Split;
 use super::evaluate::{self, Answers, Asking};
 use super::log::{At, Log};
+use super::losses::{Interval, intervals};
 use super::measures::argmax;
-use super::measures::calibration::temperature_of_classes;
+use super::measures::calibration::{scaling_of_binary, temperature_of_classes};
 use super::optimiser::{AdamW, AdamWConfig, Factors};
-use super::recipe::{Recipe, Stage};
+use super::recipe::{Recipe, See, Stage};
 use super::schedule::WarmupCosine;
 use super::simple::Simple;
 use super::uncertainty::{self, Uncertainty};
 use super::{TrainError, clip, step};
+use crate::model::alone::{self, Alone};
 use crate::model::checkpoint::{self, Checkpoint};
 use crate::model::config::{CoreConfig, NetworkConfig};
-use crate::model::deployed::{self, Fit};
+use crate::model::deployed::{self, Fit, Scaling};
 use crate::model::layers::{Mode, Statistics};
 use crate::model::parameters::Parameters;
 use crate::model::tasks::{Sizes, Task};
@@ -215,17 +217,21 @@ impl<'a> Trainer<'a> {
 
     /// Builds what a stage moves, of the weights that `tensors` has; of fresh ones where there are none.
     fn build(&self, stage: &Stage, tensors: Option<&HashMap<String, Tensor>>) -> Result<Moving, TrainError> {
+        let fresh = seeded::fresh_weights(self.config.seed, &self.device);
         let source = match tensors {
-            Some(tensors) => VarBuilder::from_tensors(tensors.clone(), DType::F32, &self.device),
-            None => seeded::fresh_weights(self.config.seed, &self.device),
+            Some(tensors) => {
+                let known = VarBuilder::from_tensors(tensors.clone(), DType::F32, &self.device);
+                seeded::completed(known, alone::PREFIX, fresh)
+            }
+            None => fresh,
         };
-        let frozen = &stage.freeze;
-        let (config, stage) = (self.config.clone(), stage.clone());
-        let (vb, parameters) = Parameters::watch(source, move |name| !Self::is_frozen(&config, &stage, name));
-        let network = Network::build(self.config, self.sizes, Purpose::Training, &vb)?;
+        let (config, of_stage) = (self.config.clone(), stage.clone());
+        let (vb, parameters) =
+            Parameters::watch(source, move |name| !Self::is_frozen(&config, &of_stage, name));
+        let network = self.network(stage.see, Purpose::Training, &vb)?;
         let all = parameters.all();
         let of_none = |prefix: &&String| !all.iter().any(|(name, _)| name.starts_with(prefix.as_str()));
-        if let Some(prefix) = frozen.iter().find(of_none) {
+        if let Some(prefix) = stage.freeze.iter().find(of_none) {
             let mut known: Vec<&str> = all.iter().filter_map(|(name, _)| name.split('.').next()).collect();
             known.sort_unstable();
             known.dedup();
@@ -249,6 +255,18 @@ impl<'a> Trainer<'a> {
         Ok(Moving { network, parameters, uncertainty, optimiser, mean: None, statistics })
     }
 
+    /// The network as a stage asks it.
+    fn network(&self, see: See, purpose: Purpose, vb: &VarBuilder<'static>) -> Result<Network, TrainError> {
+        let network = Network::build(self.config, self.sizes, purpose, vb)?;
+        Ok(match see {
+            See::All => network,
+            See::One => {
+                let heads = Alone::load(self.config, self.sizes, &vb.pp(alone::PREFIX))?;
+                network.with_core(Box::new(heads))
+            }
+        })
+    }
+
     /// Steps of a stage.
     fn steps(&self, stage: &Stage, orders: &[Order]) -> u64 {
         let runs = self.runs_per_batch(stage);
@@ -266,9 +284,20 @@ impl<'a> Trainer<'a> {
         (stage.rows.unwrap_or(self.recipe.batch.rows) / self.recipe.batch.run).max(1)
     }
 
+    /// Whether a stage goes through a data set.
+    fn is_of(&self, stage: &Stage, part: &Part) -> bool {
+        let hidden = self.recipe.hidden_in(stage);
+        let is_seen = || part.data.holds().iter().zip(hidden).any(|(&holds, hidden)| holds && !hidden);
+        (stage.data.is_empty() || stage.data.contains(&part.data.name)) && is_seen()
+    }
+
+    /// One for each data set; empty where the stage does not go through it.
     fn orders(&self, stage: usize) -> Vec<Order> {
+        let of_stage = self.recipe.stage.get(stage);
         let order = |part: &Part| {
-            Order::new(&part.data, &part.split.train, self.recipe.batch.run, self.recipe.seed, stage)
+            let is_of = of_stage.is_some_and(|of_stage| self.is_of(of_stage, part));
+            let examples = if is_of { part.split.train.as_slice() } else { &[] };
+            Order::new(&part.data, examples, self.recipe.batch.run, self.recipe.seed, stage)
         };
         self.parts.iter().map(order).collect()
     }
@@ -287,6 +316,7 @@ impl<'a> Trainer<'a> {
                 without: self.recipe.hidden_in(of_stage),
                 losses: &self.recipe.loss,
                 tasks: &part.tasks,
+                network: self.config,
             };
             let name = format!("batch {stage} {step} {}", part.data.name);
             let mut random = seeded::stream(self.recipe.seed, &name);
@@ -337,7 +367,8 @@ impl<'a> Trainer<'a> {
             }
             // The next stage begins with the best weights of this one.
             let best = self.output("best").join(WEIGHTS);
-            let weights = if best.is_file() { load(&best, &self.device)? } else { moving.weights() };
+            let mut weights = if best.is_file() { load(&best, &self.device)? } else { moving.weights() };
+            weights.retain(|name, _| !alone::is_of(name));
             state = State { stage: state.stage + 1, step: 0, best: None, since_best: 0, ..state };
             state.done = state.stage == self.recipe.stage.len();
             self.save("last", &state, &weights, None)?;
@@ -455,10 +486,12 @@ impl<'a> Trainer<'a> {
     fn validate(&self, stage: &Stage, state: &mut State, moving: &Moving) -> Result<Validated, TrainError> {
         let weights = moving.deployed();
         let vb = VarBuilder::from_tensors(weights.clone(), DType::F32, &self.device);
-        let network = Network::build(self.config, self.sizes, Purpose::Inference, &vb)?;
+        let network = self.network(stage.see, Purpose::Inference, &vb)?;
         let mut losses: BTreeMap<Task, Vec<f64>> = BTreeMap::new();
         let mut right: BTreeMap<Task, (f64, f64)> = BTreeMap::new();
-        for part in self.parts.iter().filter(|part| !part.split.validation.is_empty()) {
+        for part in
+            self.parts.iter().filter(|part| self.is_of(stage, part) && !part.split.validation.is_empty())
+        {
             let (without, slots) = (self.recipe.hidden_in(stage), stage.slots.unwrap_or(usize::MAX));
             let answers = self.ask(&network, part, without, slots)?;
             for (&task, &loss) in &answers.losses {
@@ -503,7 +536,7 @@ impl<'a> Trainer<'a> {
     /// [`TrainError`] when nothing has been trained yet, or the disk refuses.
     pub fn deploy(&self) -> Result<PathBuf, TrainError> {
         let mut weights = load(&self.output("last").join(WEIGHTS), &self.device)?;
-        let temperature = self.calibrate(&mut weights)?;
+        let scaling = self.calibrate(&mut weights)?;
         let Some(part) = self.parts.first() else { unreachable!("a trainer has data") };
         let fit = Fit {
             sizes: self.sizes,
@@ -511,7 +544,7 @@ impl<'a> Trainer<'a> {
             horizons_ms: part.data.shape.horizons_ms.clone(),
             instants_ms: part.data.shape.instants_ms.clone(),
             stride_ms: part.data.shape.stride_ms,
-            temperature,
+            scaling,
             trained: true,
         };
         let file = self.output("model.safetensors");
@@ -523,45 +556,70 @@ impl<'a> Trainer<'a> {
         Ok(file)
     }
 
-    /// Divides the scores of beams and activities by the temperature that makes validation likeliest (Guo et al., On
-    /// calibration of modern neural networks, ICML 2017): the last layer of the head takes it in. Gives the temperatures.
-    fn calibrate(&self, weights: &mut HashMap<String, Tensor>) -> Result<BTreeMap<Task, f64>, TrainError> {
+    /// Makes the scores of beams, activities and blockages believable on validation, by a temperature (Guo et al., On
+    /// calibration of modern neural networks, ICML 2017) and, of blockages, which count more in the loss than they come, a
+    /// shift: the last layer of the head takes it in.
+    fn calibrate(
+        &self,
+        weights: &mut HashMap<String, Tensor>,
+    ) -> Result<BTreeMap<Task, Scaling>, TrainError> {
         let vb = VarBuilder::from_tensors(weights.clone(), DType::F32, &self.device);
         let network = Network::build(self.config, self.sizes, Purpose::Inference, &vb)?;
-        let mut scores: BTreeMap<Task, (Vec<f64>, Vec<usize>)> = BTreeMap::new();
+        let mut classes: BTreeMap<Task, (Vec<f64>, Vec<usize>)> = BTreeMap::new();
+        let mut hazards: (Vec<f64>, Vec<bool>) = Default::default();
         for part in self.parts.iter().filter(|part| !part.split.validation.is_empty()) {
             let answers = self.ask(&network, part, self.recipe.hidden(), usize::MAX)?;
             for (&task, rows) in &answers.tasks {
-                let classes = match task {
+                let count = match task {
                     Task::Beam => self.sizes.beams,
                     Task::Activity => self.sizes.activities,
-                    Task::Blockage | Task::Pose => continue,
+                    Task::Blockage => self.sizes.horizons,
+                    Task::Pose => continue,
                 };
                 for row in rows {
-                    let truth = part.data.examples.get(row.example as usize);
-                    let truth = truth.and_then(|example| part.data.class(example, task));
-                    if let (Some(truth), Some(own)) = (truth, row.scores.get(..classes)) {
-                        let (all, labels) = scores.entry(task).or_default();
-                        all.extend(own.iter().map(|&score| f64::from(score)));
+                    let (Some(example), Some(scores)) =
+                        (part.data.examples.get(row.example as usize), row.scores.get(..count))
+                    else {
+                        continue;
+                    };
+                    let scores = scores.iter().map(|&score| f64::from(score));
+                    if task == Task::Blockage {
+                        let intervals = intervals(&example.truth.blocked).unwrap_or_default();
+                        for (score, interval) in scores.zip(intervals) {
+                            if matches!(interval, Interval::Blocked | Interval::Clear) {
+                                hazards.0.push(score);
+                                hazards.1.push(interval == Interval::Blocked);
+                            }
+                        }
+                    } else if let Some(truth) = part.data.class(example, task) {
+                        let (all, labels) = classes.entry(task).or_default();
+                        all.extend(scores);
                         labels.push(truth);
                     }
                 }
             }
         }
-        let mut temperatures = BTreeMap::new();
-        for (task, (scores, labels)) in scores {
+        let mut scalings = BTreeMap::new();
+        for (task, (scores, labels)) in classes {
             let shape = (labels.len(), scores.len() / labels.len());
             let Ok(scores) = ndarray::Array2::from_shape_vec(shape, scores) else { continue };
             let Ok(temperature) = temperature_of_classes(scores.view(), &labels) else { continue };
-            for (name, tensor) in weights.iter_mut() {
-                let of_task = name.contains(&format!("tasks.{task}.head.mlp.2."));
-                if of_task {
-                    *tensor = (&*tensor / temperature)?;
-                }
-            }
-            temperatures.insert(task, temperature);
+            scalings.insert(task, Scaling { temperature, shift: 0.0 });
         }
-        Ok(temperatures)
+        if let Ok(scaling) = scaling_of_binary(&hazards.0, &hazards.1) {
+            scalings.insert(Task::Blockage, scaling);
+        }
+        let mut taken_in = BTreeMap::new();
+        for (task, scaling) in scalings {
+            let last = self.config.core.last_layer(task);
+            let own = weights.iter_mut().filter(|(name, _)| name.starts_with(&last));
+            for (name, tensor) in own {
+                let shift = if name.ends_with("bias") { scaling.shift } else { 0.0 };
+                *tensor = tensor.affine(1.0 / scaling.temperature, shift)?;
+                taken_in.insert(task, scaling);
+            }
+        }
+        Ok(taken_in)
     }
 
     /// Asks the examples that validate.

@@ -164,7 +164,7 @@ fn places_that_are_magnified_are_those_of_a_cloud_that_is_as_much_larger() {
         points.lidar.magnify = magnify;
         let network = Network::fresh(&config, sizes(), &Device::Cpu).unwrap();
         let encoded = network.encoders().clouds(Input::Lidar, &[cloud], Mode::Infer).unwrap();
-        numbers(&encoded[0].tokens)
+        numbers(&encoded.tokens)
     };
     assert_eq!(tokens(4, cloud(1.0)), tokens(1, cloud(4.0)));
     assert_ne!(tokens(4, cloud(1.0)), tokens(1, cloud(1.0)));
@@ -277,7 +277,7 @@ fn every_trained_tensor_of_the_encoders_of_what_a_ue_tells_gets_a_gradient() {
         network.encoders().links(&reports, Mode::Infer).unwrap(),
         network.encoders().positions(&positions).unwrap(),
     ];
-    let probed = encoded.concat().into_iter().enumerate().map(|(number, encoded)| {
+    let probed = encoded.into_iter().enumerate().map(|(number, encoded)| {
         let probe = random(&format!("probe{number}"), encoded.tokens.dims(), &vb);
         (encoded.tokens * probe).unwrap().sum_all().unwrap()
     });
@@ -289,4 +289,19 @@ fn every_trained_tensor_of_the_encoders_of_what_a_ue_tells_gets_a_gradient() {
         let reached = found.iter().all(|x| x.is_finite()) && found.iter().any(|x| *x != 0.0);
         assert!(reached, "{tensor}");
     }
+}
+
+#[test]
+fn a_row_looks_at_the_slots_of_its_tasks() {
+    let mut config = tiny();
+    config.slots = [(Task::Beam, 1), (Task::Activity, 3)].into();
+    assert_eq!(config.slots_of(&[Task::Beam], 5), 1);
+    assert_eq!(config.slots_of(&[Task::Activity], 5), 3);
+    assert_eq!(config.slots_of(&[Task::Activity], 2), 2);
+    // One row for both: as many as the one that looks farther back.
+    assert_eq!(config.slots_of(&[Task::Beam, Task::Blockage], 5), 5);
+    assert_eq!(config.slots_of(&[Task::Pose], 5), 1);
+    assert!(config.problems().is_empty(), "{:?}", config.problems());
+    config.slots = [(Task::Beam, 0)].into();
+    assert!(config.problems().iter().any(|(key, _)| key == "slots.beam"), "{:?}", config.problems());
 }

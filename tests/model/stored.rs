@@ -9,7 +9,7 @@ use mmsense::infer::device::DeviceChoice;
 use mmsense::infer::{NetworkPredictor, Predictor};
 use mmsense::model::checkpoint::{self, Checkpoint};
 use mmsense::model::config::{CoreConfig, EncodersConfig, MapsConfig};
-use mmsense::model::deployed::{self, Fit};
+use mmsense::model::deployed::{self, Fit, Scaling};
 use mmsense::model::lora::LoraConfig;
 use mmsense::model::parameters::Parameters;
 use mmsense::model::seeded::fresh_weights;
@@ -27,7 +27,7 @@ fn fit() -> Fit {
         horizons_ms: HORIZONS.to_vec(),
         instants_ms: vec![0],
         stride_ms: 100.0,
-        temperature: [(Task::Beam, 1.5)].into(),
+        scaling: [(Task::Beam, Scaling { temperature: 1.5, shift: 0.25 })].into(),
         trained: true,
     }
 }

@@ -372,10 +372,20 @@ fn a_run_that_was_stopped_comes_to_the_same_bytes_and_learns() {
             lines.into_iter().filter(|line| line["type"] == "validation").collect::<Vec<_>>()
         };
         assert_eq!(validations(&whole), validations(&stopped));
-        let losses: Vec<f64> =
-            validations(&whole).iter().map(|line| line["losses"]["beam"].as_f64().unwrap()).collect();
+        let losses = |stage: &str| -> Vec<f64> {
+            let of_stage = validations(&whole).into_iter().filter(|line| line["stage"] == stage);
+            of_stage.map(|line| line["losses"]["beam"].as_f64().unwrap()).collect()
+        };
         // A network of a few thousand numbers and two dozen passes over 60 examples: some of it.
-        assert!(losses.last().unwrap() + 0.02 < losses[0], "it has learned nothing: {losses:?}");
+        for stage in ["alone", "joint"] {
+            let losses = losses(stage);
+            assert!(losses.last().unwrap() + 0.02 < losses[0], "{stage} has learned nothing: {losses:?}");
+        }
+        // The heads of single inputs are not kept.
+        let kept =
+            mmsense::model::checkpoint::Checkpoint::open(&whole.output.join("last/weights.safetensors"));
+        let kept = kept.unwrap().load_all(&Device::Cpu).unwrap();
+        assert!(kept.iter().all(|(name, _)| !mmsense::model::alone::is_of(name)));
 
         // What a unit would run, beside the simple predictors.
         let (network, fit) = deployed::load(&model, &Device::Cpu).unwrap();
@@ -391,13 +401,13 @@ fn a_run_that_was_stopped_comes_to_the_same_bytes_and_learns() {
         };
         let answers = evaluate::ask(&network, &part.data, &part.split.test, &asking).unwrap();
         let simple = Simple::learn(&parts);
-        assert!(fit.temperature[&Task::Beam] > 0.0);
+        assert!(fit.scaling[&Task::Beam].temperature > 0.0);
         let questions = score::score(&Asked {
             data: &part.data,
             answers: &answers,
             network: "network",
             simple: Some(&simple),
-            temperature: &fit.temperature,
+            scaling: &fit.scaling,
         });
         let asked: Vec<(Task, &str)> =
             questions.iter().map(|question| (question.task, question.what.as_str())).collect();
@@ -432,12 +442,12 @@ fn a_run_that_was_stopped_comes_to_the_same_bytes_and_learns() {
         assert!(!persistence.figures.contains_key("lead time, ms"));
         // Right after each blockage the last report still says blocked; what comes within 200 ms of that row, nobody knows.
         assert_eq!(persistence.figures["false alarms per minute"].value, 0.0);
-        // What was divided by a temperature is told before it and after.
+        // What was scaled is told before it and after.
         let own = &questions[0].worth[0].figures;
         assert!(
             own.contains_key("calibration error") && own.contains_key("calibration error before scaling")
         );
-        assert!(!questions[0].reliability_before.is_empty());
+        assert!(!questions[0].reliability_before.is_empty() && !questions[2].reliability_before.is_empty());
         // A folder of another recipe is left alone.
         let mut other = whole.clone();
         other.seed = 2;

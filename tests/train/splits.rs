@@ -8,7 +8,7 @@ use std::process::Command;
 
 use candle_core::Device;
 use mmsense::model::layers::Mode;
-use mmsense::model::{MODALITIES, Network, Task, deployed};
+use mmsense::model::{MODALITIES, Network, NetworkConfig, Task, deployed};
 use mmsense::simulate::room;
 use mmsense::train::batch::{Batch, Making};
 use mmsense::train::data::DataSet;
@@ -126,8 +126,9 @@ fn a_slot_that_is_dropped_is_dropped_from_the_whole_batch() {
     let folder = tempfile::tempdir().unwrap();
     let (recording, pipeline) = prepare(folder.path());
     let data = open(folder.path(), &recording, &pipeline);
-    let network = Network::fresh(&tiny(), data.shape.sizes, &Device::Cpu).unwrap();
-    let kept = |slot_drop: f64| {
+    let config = tiny();
+    let network = Network::fresh(&config, data.shape.sizes, &Device::Cpu).unwrap();
+    let kept = |slot_drop: f64, config: &NetworkConfig| {
         let augment = Augment { slot_drop, ..Augment::default() };
         let making = Making {
             see: See::All,
@@ -136,15 +137,18 @@ fn a_slot_that_is_dropped_is_dropped_from_the_whole_batch() {
             without: [false; MODALITIES],
             losses: &Losses::default(),
             tasks: &data.tasks,
+            network: config,
         };
         let batch = Batch::make(&data, &[vec![5, 6, 7]], &making, &mut Pcg64::new(1, 1)).unwrap();
         let mask = batch.encode(&network, Mode::Infer).unwrap().mask.sum((0, 2, 3)).unwrap();
         mask.to_vec1::<f32>().unwrap()
     };
-    let (all, present) = (kept(0.0), kept(1.0));
+    let (all, present) = (kept(0.0, &config), kept(1.0, &config));
     assert!(all.iter().all(|tokens| *tokens > 0.0), "{all:?}");
-    // The present slot is never dropped.
-    assert_eq!(present, [0.0, all[1]]);
+    // The present slot is never dropped; what nobody sees costs nothing.
+    assert_eq!(present, [all[1]]);
+    let one = [(Task::Beam, 1), (Task::Blockage, 1)].into();
+    assert_eq!(kept(0.0, &NetworkConfig { slots: one, ..config.clone() }), [all[1]]);
 }
 
 /// The figures of a predictor for a question.

@@ -81,7 +81,7 @@ impl Core for Cnn {
         let samples = window.values.dim(0)? * slots * modalities;
         // [R·W·D, n_f, d] → [R, W, D, d]
         let flat = window.values.reshape((samples, count, width))?;
-        let means = mean_token(&flat, &tokens.mask.reshape((samples, count))?)?;
+        let means = mean_token(&flat, &window.mask.reshape((samples, count))?)?;
         let means = means.reshape(((), slots, modalities, width))?;
         let channels = [&means, &window.present.unsqueeze(3)?, &window.ages.unsqueeze(3)?];
         // [R, W, D·(d + 2)]

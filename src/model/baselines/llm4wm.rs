@@ -219,7 +219,7 @@ impl Llm4Wm {
 impl Core for Llm4Wm {
     fn forward(&self, tokens: &Tokens, asked: &Asked, mode: Mode) -> Result<Said> {
         let window = Window::new(tokens, &self.shape)?;
-        let mask = tokens.mask.unsqueeze(4)?; // [R, W, D, n_f, 1]
+        let mask = window.mask.unsqueeze(4)?; // [R, W, D, n_f, 1]
         let ages = window.ages.unsqueeze(3)?.unsqueeze(4)?.broadcast_mul(&mask)?;
         // [R, W, D, n_f, d + 2] → [R, T, d + 2]
         let inputs = Tensor::cat(&[&window.values, &mask, &ages], 4)?;

@@ -136,7 +136,7 @@ impl Core for Transformer {
         let ages = self.age.forward(&age_features(&window.ages)?)?.unsqueeze(3)?; // [R, W, D, 1, d]
         let x = window.values.broadcast_add(&places)?.broadcast_add(&ages)?;
         let mut x = x.reshape((rows, length, self.shape.width))?;
-        let mask = tokens.mask.reshape((rows, length))?;
+        let mask = window.mask.reshape((rows, length))?;
         let seen = mask.reshape((rows, 1, 1, length))?;
         for layer in &self.layers {
             x = layer.forward(&x, &seen)?;

@@ -332,7 +332,7 @@ pub(super) fn dots(
     })
 }
 
-/// How far probabilities can be believed; `before` its scores were divided by a temperature.
+/// How far probabilities can be believed; `before` its scores were scaled.
 pub(super) fn reliability(title: &str, after: &[Bin], before: &[Bin]) -> Result<Plot, ReportError> {
     let mut legend = vec![("as deployed".to_owned(), colour(0), false)];
     if !before.is_empty() {

@@ -58,7 +58,7 @@ pub(super) fn question(asked: &Asked<'_>, rows: &[Asking<'_>]) -> Option<Questio
         poses: Vec::new(),
     };
     let before =
-        asked.temperature.get(&Task::Activity).map(|&factor| confidence(&probabilities(factor), &truth));
+        asked.scaling.get(&Task::Activity).map(|of| confidence(&probabilities(of.temperature), &truth));
     calibrate(&mut question, &grouped, &confidence(&own, &truth), before.as_ref());
     Some(question)
 }

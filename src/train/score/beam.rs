@@ -115,7 +115,7 @@ pub(super) fn question(asked: &Asked<'_>, rows: &[Asking<'_>], instant: usize, m
         reliability_before: Vec::new(),
         poses: Vec::new(),
     };
-    let before = asked.temperature.get(&Task::Beam).map(|&factor| confidence(&probabilities(factor), &truth));
+    let before = asked.scaling.get(&Task::Beam).map(|of| confidence(&probabilities(of.temperature), &truth));
     calibrate(&mut question, &grouped, &confidence(&own, &truth), before.as_ref());
     Some(question)
 }

@@ -6,6 +6,7 @@ use super::{
     ACCURACY, AP, Asked, Asking, CLEAR_WARNED, Confidence, FALSE_ALARMS, Grouped, LEAD_TIME, MAJORITY,
     ONSETS_WARNED, Question, calibrate, figures,
 };
+use crate::model::deployed::Scaling;
 use crate::model::heads::within_horizons;
 use crate::model::tasks::Task;
 use crate::time::Span;
@@ -21,12 +22,13 @@ pub(super) fn questions(asked: &Asked<'_>, rows: &[Asking<'_>]) -> Vec<Question>
     let predictors = predictors(asked, rows);
     let horizons = &asked.data.shape.horizons_ms;
     let longest = horizons.iter().max().copied();
+    let scaling = asked.scaling.get(&Task::Blockage).copied();
     let mut questions = Vec::new();
     for (horizon, &ms) in horizons.iter().enumerate() {
-        questions.extend(question(rows, &predictors, (horizon, ms, false)));
+        questions.extend(question(rows, &predictors, scaling, (horizon, ms, false)));
         // Whether a blockage comes, asked where there is none yet.
         if ms > 0
-            && let Some(mut question) = question(rows, &predictors, (horizon, ms, true))
+            && let Some(mut question) = question(rows, &predictors, scaling, (horizon, ms, true))
         {
             if Some(ms) == longest {
                 warn(&mut question, rows, &predictors, horizon);
@@ -67,6 +69,7 @@ fn predictors<'a>(asked: &Asked<'a>, rows: &[Asking<'_>]) -> Vec<Predictor<'a>> 
 fn question(
     rows: &[Asking<'_>],
     predictors: &[Predictor<'_>],
+    scaling: Option<Scaling>,
     (horizon, ms, clear_now): (usize, u32, bool),
 ) -> Option<Question> {
     let labelled: Vec<(Asking<'_>, bool)> = rows
@@ -116,7 +119,15 @@ fn question(
         poses: Vec::new(),
     };
     let own = predictors.first().map(|(_, probability)| answers(probability)).unwrap_or_default();
-    calibrate(&mut question, &grouped, &own, None);
+    let before = scaling.map(|scaling| {
+        let before = |(row, _): &Asking<'_>, horizon: usize| {
+            let scores: Vec<f32> =
+                row.scores.iter().map(|&score| scaling.undo(f64::from(score)) as f32).collect();
+            within_horizons(&scores).get(horizon).map_or(0.0, |&p| f64::from(p))
+        };
+        answers(&before)
+    });
+    calibrate(&mut question, &grouped, &own, before.as_ref());
     Some(question)
 }
 
