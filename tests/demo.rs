@@ -41,7 +41,7 @@ fn prepare(folder: &Path) {
     let pipeline = read("pipelines/demo.toml")
         .replace("../recordings/street.toml", "scene.toml")
         .replace("../recordings/made", "made")
-        .replace("../config/models/edge.toml", "network.toml")
+        .replace("../config/models/edge/model.safetensors", "network.toml")
         .replace("../config/zenoh-demo.json5", "zenoh.json5");
     assert!(!pipeline.contains("../"), "{pipeline}");
     write("demo.toml", &pipeline);

@@ -6,6 +6,7 @@ mod learning;
 mod losses;
 mod optimiser;
 mod report;
+mod shipped;
 mod splits;
 mod support;
 mod uncertainty;
