@@ -1,35 +1,49 @@
-//! The network on this machine's CPU, per stage of one frame: the shipped `edge` network, a 960×540 image, 512 radar and
-//! 18,000 LiDAR points, 16 reports of 64 beams; then a whole frame with one new sample of each modality and four kept ones.
+//! Networks on this machine's GPU, or CPU where there is none.
+//!
+//! `network`: `edge` per stage of one frame, a 960×540 image, 512 radar and 18,000 LiDAR points, 16 reports of 64 beams; then a
+//! whole frame with one new sample of each modality and four kept ones. On a GPU the same of `base`.
+//!
+//! `units`: frames of 1, 4, 16 and 64 units in one forward pass, everything kept. On a GPU also of `base` and of the 11B's
+//! shape with random weights (drawn on the host: some minutes), of which one pass reads 16.1 GB.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::hint::black_box;
 use std::path::Path;
 use std::sync::Arc;
 
-use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use mmsense::align::Windower;
 use mmsense::config::{self, Align, Codebook};
 use mmsense::frame::{Frame, Window};
-use mmsense::infer::device::DeviceChoice;
+use mmsense::infer::device::{DeviceChoice, open};
 use mmsense::infer::{NetworkPredictor, Predictor};
-use mmsense::model::{Sizes, Task};
+use mmsense::model::{NetworkConfig, Sizes, Task};
+use mmsense::sample::UnitId;
 
 #[path = "scene/frame.rs"]
 mod scene;
 
 use scene::{ALL, frame};
 
-fn network() -> NetworkPredictor {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/models/edge.toml");
+fn has_gpu() -> bool {
+    open(DeviceChoice::Auto).unwrap().name != "cpu"
+}
+
+/// A configuration that ships; its backbone's weights are drawn, where a checkpoint would have them.
+fn shipped(name: &str) -> NetworkConfig {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/models");
+    let mut config = config::load_network(&folder.join(format!("{name}.toml"))).unwrap();
+    if let Some(backbone) = &mut config.backbone {
+        backbone.checkpoint = None;
+        backbone.tokenizer.get_or_insert_with(|| folder.join("edge/tokenizer.json"));
+    }
+    config
+}
+
+fn network(config: &NetworkConfig) -> NetworkPredictor {
     let sizes = Sizes::new(5, 64, 4);
-    NetworkPredictor::fresh(
-        &config::load_network(&file).unwrap(),
-        sizes,
-        &[Task::Beam, Task::Blockage],
-        &Codebook::default(),
-        DeviceChoice::Auto,
-    )
-    .unwrap()
+    let tasks = [Task::Beam, Task::Blockage];
+    NetworkPredictor::fresh(config, sizes, &tasks, &Codebook::default(), DeviceChoice::Auto).unwrap()
 }
 
 /// A window of this one frame.
@@ -38,8 +52,15 @@ fn alone(frame: Frame) -> Window {
 }
 
 fn stages(criterion: &mut Criterion) {
-    let mut network = network();
-    let mut group = criterion.benchmark_group("network");
+    stages_of(criterion, "network", "edge");
+    if has_gpu() {
+        stages_of(criterion, "network base", "base");
+    }
+}
+
+fn stages_of(criterion: &mut Criterion, group: &str, config: &str) {
+    let mut network = network(&shipped(config));
+    let mut group = criterion.benchmark_group(group);
     group.sample_size(20);
     // One new sample of one kind, and the forward pass over a window that holds nothing else.
     for (name, sensors, ue) in [
@@ -77,5 +98,30 @@ fn stages(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, stages);
+/// So many units, each with a whole frame that is kept.
+fn units(criterion: &mut Criterion) {
+    let (configs, counts): (&[&str], &[usize]) = match has_gpu() {
+        true => (&["edge", "base", "llama-3.2-11b"], &[1, 4, 16, 64]),
+        false => (&["edge"], &[1, 4, 16]),
+    };
+    for config in configs {
+        let mut network = network(&shipped(config));
+        let mut group = criterion.benchmark_group(format!("units {config}"));
+        group.sample_size(10);
+        for &count in counts {
+            let of_unit = |number: usize| {
+                let unit = UnitId::new(&format!("u{number}")).unwrap();
+                alone(Frame { unit, ..frame(0, &ALL, true) })
+            };
+            let kept: Vec<Window> = (0..count).map(of_unit).collect();
+            group.throughput(Throughput::Elements(count as u64));
+            group.bench_function(count.to_string(), |bench| {
+                bench.iter(|| black_box(network.predict(&kept).unwrap()));
+            });
+        }
+        group.finish();
+    }
+}
+
+criterion_group!(benches, stages, units);
 criterion_main!(benches);

@@ -4,7 +4,7 @@
 //!  image ──▶ ResNet ─────────────┐ z_m          f_m = w_m z_m
 //!  radar ──▶ Point Transformer ──┤ [n_f, d] ──▶ gate ──▶ cross-modal ──▶ backbone ──▶ task-specific ──▶ head, for each
 //!  LiDAR ──▶ Point Transformer ──┤ per sample            attention       ▲  taps      attention         of four tasks
-//!  link  ──▶ set encoder ────────┤                                     prompts
+//!  link  ──▶ report encoder ─────┤                                     prompts
 //!  position ──▶ vector encoder ──┘
 //! ```
 //!
@@ -57,7 +57,7 @@ pub use tasks::{Sizes, Task};
 use build::StoredPrompts;
 use encoders::Encoders;
 use fusion::Tokens;
-use layers::Mode;
+use layers::{Mode, check_finite};
 use tasks::{Asked, Core};
 
 /// Modalities that the network takes, in the order of its tokens: camera, radar, LiDAR, link, position.
@@ -198,6 +198,7 @@ impl Network {
         if let Some(blind) = seen.iter().position(|&seen| seen == 0.0) {
             candle_core::bail!("row {blind} of {rows} has no token that counts, allowed is one or more");
         }
+        check_finite(&tokens.values, "tokens")?;
         let said = self.core.forward(tokens, asked, Mode::Infer)?;
         let tasks = said.tasks.into_iter().map(|(task, scores)| Ok((task, scores.to_vec2()?)));
         let gate = said.gate.map(|gate| gate.narrow(1, slots - 1, 1)?.squeeze(1)?.to_vec2());

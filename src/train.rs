@@ -14,6 +14,7 @@ pub mod batch;
 pub mod clip;
 pub mod data;
 pub mod evaluate;
+pub mod learned;
 pub mod live;
 mod log;
 pub mod losses;
@@ -28,6 +29,7 @@ pub mod step;
 mod tensorboard;
 pub mod trainer;
 pub mod uncertainty;
+pub mod workers;
 
 use std::path::PathBuf;
 

@@ -1,14 +1,20 @@
-//! `model describe CONFIG`: what a network is made of.
+//! `model describe CONFIG`: what a network is made of; `model export RUN`: its adapters for others.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
+use candle_core::{Device, Tensor};
 use serde_json::json;
 
+use super::models::is_stored;
 use super::{Failure, Format, Outcome, text};
 use crate::config::load_network;
-use crate::model::Sizes;
+use crate::model::build::LORA_PREFIX;
+use crate::model::checkpoint::Checkpoint;
 use crate::model::describe::Description;
+use crate::model::{Sizes, deployed, lora};
+use crate::train::{recipe, trainer};
 
 /// Arguments of `model`.
 #[derive(Debug, clap::Args)]
@@ -21,11 +27,22 @@ pub(super) struct Arguments {
 enum Command {
     /// Say what a network is made of: shapes, parameters, arithmetic, bytes, memory
     Describe(Describe),
+    /// Write the low-rank adapters that a training run has learned as a folder that PEFT reads
+    Export(Export),
+}
+
+#[derive(Debug, clap::Args)]
+struct Export {
+    /// Folder of a training run
+    run: PathBuf,
+    /// Folder to write
+    #[arg(short, long, value_name = "DIR")]
+    output: PathBuf,
 }
 
 #[derive(Debug, clap::Args)]
 struct Describe {
-    /// Network file, e.g. config/models/edge.toml
+    /// Network file, e.g. config/models/edge.toml, or a stored network, which states the sizes itself
     network: PathBuf,
     /// Beams of the codebook
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
@@ -42,9 +59,50 @@ struct Describe {
 }
 
 pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Failure> {
-    let Command::Describe(asked) = &arguments.command;
-    let network = load_network(&asked.network).map_err(Failure::usage)?;
-    let sizes = Sizes::new(asked.window.into(), asked.beams.into(), asked.horizons.into());
+    match &arguments.command {
+        Command::Describe(asked) => describe(asked, format),
+        Command::Export(asked) => export(asked, format),
+    }
+}
+
+fn export(asked: &Export, format: Format) -> Result<Outcome, Failure> {
+    let recipe = recipe::load(&asked.run.join(trainer::RECIPE)).map_err(Failure::usage)?;
+    let network = load_network(&recipe.network).map_err(Failure::usage)?;
+    let without = || {
+        let file = recipe.network.display();
+        Failure::Usage(format!("{file}: backbone.lora: found none, allowed is a network with adapters"))
+    };
+    let choice = network.backbone.as_ref().ok_or_else(without)?;
+    let lora = choice.lora.as_ref().ok_or_else(without)?;
+    let backbone = choice.config().map_err(Failure::usage)?;
+    let checkpoint = Checkpoint::open(&trainer::weights(&asked.run)).map_err(Failure::usage)?;
+    let all = checkpoint.load_all(&Device::Cpu).map_err(Failure::failed)?;
+    let own = all
+        .into_iter()
+        .filter_map(|(name, tensor)| Some((name.strip_prefix(LORA_PREFIX)?.to_owned(), tensor)));
+    let mut tensors: BTreeMap<String, Tensor> = own.collect();
+    let learned = tensors.len();
+    lora::complete(&mut tensors, lora, &backbone).map_err(Failure::failed)?;
+    let named = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor));
+    lora::save_peft(&asked.output, lora, &backbone, named).map_err(Failure::failed)?;
+    let (folder, whole) = (asked.output.display(), tensors.len());
+    match format {
+        Format::Json => text::json(
+            &json!({ "type": "adapter", "folder": asked.output, "learned": learned, "tensors": whole }),
+        )?,
+        Format::Text => text::result(format!("{folder}: {learned} tensors that were learned, of {whole}")),
+    }
+    Ok(Outcome::Done)
+}
+
+fn describe(asked: &Describe, format: Format) -> Result<Outcome, Failure> {
+    let (network, sizes) = if is_stored(&asked.network) {
+        let (network, fit) = deployed::describe(&asked.network).map_err(Failure::usage)?;
+        (network, fit.sizes)
+    } else {
+        let sizes = Sizes::new(asked.window.into(), asked.beams.into(), asked.horizons.into());
+        (load_network(&asked.network).map_err(Failure::usage)?, sizes)
+    };
     let description = network.describe(sizes).map_err(Failure::usage)?;
     let batch = u64::from(asked.batch);
     match format {

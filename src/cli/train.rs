@@ -16,9 +16,7 @@ use crate::train::data::split::Split;
 use crate::train::data::{DataSet, archive};
 use crate::train::recipe::{self, DataEntry, Recipe, Use};
 use crate::train::trainer::{Ended, Event, Part, Trainer};
-
-/// Stack of the thread that trains: gradients are followed back by recursion.
-const STACK: usize = 512 << 20;
+use crate::train::workers::STACK;
 
 /// Arguments of `train`.
 #[derive(Debug, clap::Args)]
@@ -70,12 +68,49 @@ pub(super) fn replace(recipe: &mut Recipe, data: &[(String, PathBuf)]) -> Result
 }
 
 pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Failure> {
-    let mut recipe = recipe::load(&arguments.recipe).map_err(Failure::usage)?;
-    recipe.seed = arguments.seed.unwrap_or(recipe.seed);
-    if let Some(output) = &arguments.output {
-        recipe.output.clone_from(output);
+    let stopped = Arc::new(AtomicBool::new(false));
+    let stop = Arc::clone(&stopped);
+    shutdown::on_signal(move || stop.store(true, Ordering::Relaxed)).map_err(Failure::failed)?;
+    for (file, recipe) in chain(arguments)? {
+        if learn(&file, &recipe, &stopped, format)? == Ended::Stopped {
+            break;
+        }
     }
-    replace(&mut recipe, &arguments.data)?;
+    Ok(Outcome::Done)
+}
+
+/// Recipes that may begin with one another.
+const LONGEST_CHAIN: usize = 8;
+
+/// The recipe, after those that it begins with: the first one begins with nothing, or with a run.
+fn chain(arguments: &Arguments) -> Result<Vec<(PathBuf, Recipe)>, Failure> {
+    let mut chain: Vec<(PathBuf, Recipe)> = Vec::new();
+    let mut next = Some(arguments.recipe.clone());
+    while let Some(file) = next.take() {
+        let mut recipe = recipe::load(&file).map_err(Failure::usage)?;
+        recipe.seed = arguments.seed.unwrap_or(recipe.seed);
+        if let Some(output) = arguments.output.as_ref().filter(|_| chain.is_empty()) {
+            recipe.output.clone_from(output);
+        }
+        replace(&mut recipe, &arguments.data)?;
+        if let Some((_, before)) = chain.last_mut() {
+            before.from = Some(recipe.output.clone());
+        }
+        next = recipe.from.clone().filter(|from| from.extension().is_some_and(|kind| kind == "toml"));
+        chain.push((file, recipe));
+        if chain.len() > LONGEST_CHAIN {
+            let file = arguments.recipe.display();
+            return Err(Failure::Usage(format!(
+                "{file}: from: found more than {LONGEST_CHAIN} recipes that begin with one another"
+            )));
+        }
+    }
+    chain.reverse();
+    Ok(chain)
+}
+
+/// Trains by one recipe.
+fn learn(file: &Path, recipe: &Recipe, stopped: &AtomicBool, format: Format) -> Result<Ended, Failure> {
     let mut config = config::load_network(&recipe.network).map_err(Failure::usage)?;
     if let Some(task) = recipe.tasks.iter().find(|task| !config.tasks.contains(task)) {
         let (file, allowed) = (recipe.network.display(), &config.tasks);
@@ -85,13 +120,12 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
     }
     // A unit must not ask for what was not learned.
     config.tasks = recipe.tasks(&config);
-    let stopped = Arc::new(AtomicBool::new(false));
-    let stop = Arc::clone(&stopped);
-    shutdown::on_signal(move || stop.store(true, Ordering::Relaxed)).map_err(Failure::failed)?;
+    config.slots.retain(|task, _| config.tasks.contains(task));
     let opened = device::open(recipe.device).map_err(Failure::usage)?;
-    text::progress(format!("{} on {}: {}", config.name, opened.name, opened.reason));
-    let parts = parts(&recipe, &config, &stopped)?;
-    let body = || train(&recipe, &config, &parts, &opened, &stopped, format);
+    let (file, name) = (file.display(), &config.name);
+    text::progress(format!("{file}: {name} on {}: {}", opened.name, opened.reason));
+    let parts = parts(recipe, &config, stopped)?;
+    let body = || train(recipe, &config, &parts, &opened, stopped, format);
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("train".to_owned()).stack_size(STACK);
         let thread = thread.spawn_scoped(scope, body).map_err(Failure::failed)?;
@@ -106,11 +140,16 @@ fn train(
     opened: &device::Opened,
     stopped: &AtomicBool,
     format: Format,
-) -> Result<Outcome, Failure> {
+) -> Result<Ended, Failure> {
     let trainer = Trainer::new(recipe, config, parts, opened.device.clone()).map_err(Failure::usage)?;
-    note_data(recipe, parts)?;
     let mut tell = |event: &Event| {
         match (event, format) {
+            (Event::Began(began), Format::Text) => {
+                let (taken, drawn) = (began.taken, began.drawn);
+                let from = began.from.display();
+                text::progress(format!("begins with {taken} tensors of {from}, and {drawn} that it has not"));
+            }
+            (Event::Began(began), Format::Json) => text::result(json!({ "type": "began", "began": began })),
             (Event::Standing(standing), Format::Text) => text::progress(show_standing(standing)),
             (Event::Standing(standing), Format::Json) => {
                 text::result(json!({ "type": "train", "standing": standing }));
@@ -138,7 +177,8 @@ fn train(
         }
         !stopped.load(Ordering::Relaxed)
     };
-    match trainer.run(&mut tell).map_err(Failure::failed)? {
+    let ended = trainer.run(&mut tell).map_err(Failure::failed)?;
+    match ended {
         Ended::Stopped => text::progress("stopped; the same command goes on from here"),
         Ended::Done => {
             let file = trainer.deploy().map_err(Failure::failed)?;
@@ -148,30 +188,7 @@ fn train(
             }
         }
     }
-    Ok(Outcome::Done)
-}
-
-/// What was learned from, beside a checkpoint.
-const DATA: &str = "data.json";
-
-/// Writes down what is learned from: how many examples, and of which scene a simulated recording was made.
-fn note_data(recipe: &Recipe, parts: &[Part]) -> Result<(), Failure> {
-    let notes: Vec<serde_json::Value> = parts
-        .iter()
-        .map(|part| {
-            json!({
-                "name": part.data.name,
-                "scene_sha256": part.data.scene,
-                "groups": part.data.groups.len(),
-                "examples": { "train": part.split.train.len(), "validation": part.split.validation.len(), "test": part.split.test.len() },
-            })
-        })
-        .collect();
-    let file = recipe.output.join(DATA);
-    let text = serde_json::to_vec_pretty(&notes).map_err(Failure::failed)?;
-    std::fs::create_dir_all(&recipe.output)
-        .and_then(|()| std::fs::write(&file, text))
-        .map_err(|error| Failure::Failed(format!("{}: {error}", file.display())))
+    Ok(ended)
 }
 
 fn show_standing(standing: &crate::train::trainer::Standing) -> String {
@@ -219,6 +236,13 @@ pub(super) fn parts(
         };
         if let Some(share) = entry.few_shot {
             split = split.few_shot(&mut data, share);
+        }
+        let (split, twins) = split.without_twins(&data).map_err(Failure::failed)?;
+        if twins > 0 {
+            let name = &data.name;
+            text::progress(format!(
+                "{name}: {twins} examples are left out: they stand on two sides of the split"
+            ));
         }
         text::progress(format!(
             "{}: {} examples of {} groups; {} to learn from, {} to validate, {} to test",

@@ -84,7 +84,7 @@ pub fn load_network(path: &Path) -> Result<NetworkConfig, ConfigError> {
             let Some(inner) = inner else { return };
             keys.iter().for_each(|&key| place(folder, inner.get_mut(key)));
         };
-        of(&["backbone"], &["checkpoint", "tokenizer"]);
+        of(&["backbone"], &["checkpoint", "tokenizer", "adapter"]);
         of(&["encoders", "image"], &["weights"]);
         of(&["core"], &["gpt2"]);
     })?;

@@ -14,9 +14,9 @@ use super::checkpoint::{Checkpoint, CheckpointError};
 use super::config::{BackboneChoice, CoreConfig, EncodersConfig, NetworkConfig, Precision};
 use super::deployed::PROMPT_STATES;
 use super::encoders::Encoders;
-use super::lora::Adapters;
+use super::lora::{Adapters, LoraError, PeftAdapter};
 use super::mmsense::{HiddenShape, Mmsense};
-use super::seeded::fresh_weights;
+use super::seeded::{fresh_weights, replaced};
 use super::tasks::{Core, Sizes, Task};
 use super::tokenizer::{Tokenizer, TokenizerError};
 use super::{Network, baselines};
@@ -30,6 +30,9 @@ pub enum BuildError {
     /// The weights of its backbone.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// The adapters of its backbone.
+    #[error("backbone.adapter: {0}")]
+    Adapter(Box<LoraError>),
     /// Its tokenizer.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
@@ -82,7 +85,7 @@ impl Network {
     /// # Errors
     /// [`BuildError`].
     pub fn fresh(config: &NetworkConfig, sizes: Sizes, device: &Device) -> Result<Self, BuildError> {
-        Self::build(config, sizes, Purpose::Inference, &fresh_weights(config.seed, device))
+        Self::build(config, sizes, Purpose::Inference, &fresh_source(config, device)?)
     }
 
     /// A network of the weights of `vb`.
@@ -142,6 +145,25 @@ impl Network {
         Ok(Self { config: config.clone(), sizes, device: vb.device().clone(), encoders, core, prompts })
     }
 }
+
+/// Weights that are fresh from the configuration's seed, but for adapters that it names a folder of.
+///
+/// # Errors
+/// [`BuildError`] when the adapter's folder cannot be read, or does not fit.
+pub fn fresh_source(config: &NetworkConfig, device: &Device) -> Result<VarBuilder<'static>, BuildError> {
+    let fresh = fresh_weights(config.seed, device);
+    let chosen = config.backbone.as_ref().filter(|_| config.core.has_backbone());
+    let Some((choice, folder)) = chosen.and_then(|choice| Some((choice, choice.adapter.as_ref()?))) else {
+        return Ok(fresh);
+    };
+    let Some(stated) = &choice.lora else { return Ok(fresh) };
+    let adapter = PeftAdapter::open_as(folder, &choice.config()?, stated)
+        .map_err(|error| BuildError::Adapter(Box::new(error)))?;
+    Ok(replaced(fresh, LORA_PREFIX, adapter.builder(DType::F32, device)))
+}
+
+/// Where a network has its adapters.
+pub const LORA_PREFIX: &str = "lora.";
 
 /// A core of any kind, an MMSense one still without its backbone.
 pub(super) enum AnyCore {
@@ -228,10 +250,12 @@ fn backbone_of(
         Some(layers) => Taps::new(&config, layers.clone())?,
         None => Taps::spread(&config, Taps::DEFAULT),
     };
+    // What is trained itself is kept in full: a step is often less than bf16 tells apart.
+    let is_trained = purpose == Purpose::Training && choice.checkpoint.is_none() && choice.lora.is_none();
     let dtype = match choice.precision {
+        Precision::Bf16 if !is_trained => DType::BF16,
         // What is built in f64, to check gradients, is so throughout.
-        Precision::F32 => vb.dtype(),
-        Precision::Bf16 => DType::BF16,
+        _ => vb.dtype(),
     };
     let adapters = choice.lora.clone().map(|lora| match purpose {
         Purpose::Inference => Adapters::merged(lora, vb.pp("lora")),

@@ -5,6 +5,8 @@
 //! the tensors that no part of the model asked for. Numbers are read when a part asks for them, so that opening the 11B
 //! costs nothing; a narrower or wider float than the builder's is converted.
 //!
+//! A number that is NaN or infinite is refused as it is read: a rectifier would make 0 of it, and nobody would see.
+//!
 //! A builder's errors are [`candle_core::Error`]s; [`CheckpointError::of`] gives the typed one back.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -262,9 +264,40 @@ impl Files {
                 CheckpointError::Dtype { name: name.to_owned(), file: shard.path.clone(), found }.into()
             );
         };
-        let tensor = Tensor::from_raw_buffer(shard.bytes(info.data_offsets), dtype, &info.shape, device)?;
+        let bytes = shard.bytes(info.data_offsets);
+        if wanted.is_some()
+            && let Some((at, found)) = not_finite(bytes, dtype)
+        {
+            let file = shard.path.clone();
+            return Err(CheckpointError::NotFinite { name: name.to_owned(), file, at, found }.into());
+        }
+        let tensor = Tensor::from_raw_buffer(bytes, dtype, &info.shape, device)?;
         self.taken.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
         Ok(tensor)
+    }
+}
+
+/// The first number that is NaN or infinite, and where it is.
+fn not_finite(bytes: &[u8], dtype: DType) -> Option<(usize, f32)> {
+    fn first<const N: usize>(bytes: &[u8], read: impl Fn([u8; N]) -> f32) -> Option<(usize, f32)> {
+        let (numbers, _) = bytes.as_chunks::<N>();
+        // In blocks, without a branch inside: the 11B has as many numbers.
+        let wrong =
+            |block: &[[u8; N]]| block.iter().fold(false, |any, number| any | !read(*number).is_finite());
+        let (block, numbers) = numbers.chunks(4096).enumerate().find(|(_, block)| wrong(block))?;
+        let at = numbers.iter().position(|number| !read(*number).is_finite())?;
+        Some((block * 4096 + at, read(*numbers.get(at)?)))
+    }
+    match dtype {
+        DType::BF16 => first(bytes, |number| f32::from_bits(u32::from(u16::from_le_bytes(number)) << 16)),
+        DType::F16 => first(bytes, |number| match u16::from_le_bytes(number) & 0x7fff {
+            0x7c00 => f32::INFINITY,
+            bits if bits > 0x7c00 => f32::NAN,
+            _ => 0.0,
+        }),
+        DType::F32 => first(bytes, f32::from_le_bytes),
+        DType::F64 => first(bytes, |number| f64::from_le_bytes(number) as f32),
+        _ => None,
     }
 }
 

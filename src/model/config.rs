@@ -188,6 +188,8 @@ pub struct BackboneChoice {
     pub taps: Option<Vec<usize>>,
     /// Low-rank adapters on its linear layers.
     pub lora: Option<LoraConfig>,
+    /// A folder that PEFT wrote, whose adapters those of `lora` begin as; left out, they are fresh.
+    pub adapter: Option<PathBuf>,
     /// One for each task.
     pub prompts: BTreeMap<Task, String>,
 }
@@ -203,6 +205,10 @@ impl BackboneChoice {
                 "backbone.tokenizer",
                 "found none, allowed is a file: fresh weights have none".to_owned(),
             );
+        }
+        if self.adapter.is_some() && self.lora.is_none() {
+            let message = "found one without `lora`, allowed is one with what it is: rank, alpha, targets";
+            problems.add("backbone.adapter", message.to_owned());
         }
         for task in
             tasks.iter().filter(|task| self.prompts.get(task).is_none_or(|prompt| prompt.trim().is_empty()))
@@ -289,6 +295,12 @@ impl NetworkConfig {
         problems.within("tasks", self.tasks.len(), 1, Task::ALL.len());
         for (task, &slots) in &self.slots {
             problems.within(format!("slots.{task}"), slots, 1, 1000);
+            if !self.tasks.contains(task) {
+                problems.add(
+                    format!("slots.{task}"),
+                    format!("found a task that is not one of {:?}", self.tasks),
+                );
+            }
         }
         let mut seen = BTreeSet::new();
         if !self.tasks.iter().all(|task| seen.insert(task)) {

@@ -224,20 +224,45 @@ pub fn parameters(path: &Path) -> Result<usize, DeployError> {
     Ok(checkpoint.tensors().map(|(_, shape, _)| shape.iter().product::<usize>()).sum())
 }
 
+/// The header of a network's file.
+fn header(checkpoint: &Checkpoint, path: &Path) -> Result<Header, DeployError> {
+    let wrong = |reason: String| DeployError::Header { file: path.to_owned(), reason };
+    let header = checkpoint.metadata().remove(KEY);
+    let header = header.ok_or_else(|| wrong(format!("its header has no `{KEY}`: not a network's file")))?;
+    let header: Header =
+        serde_json::from_str(&header).map_err(|error| wrong(format!("header `{KEY}`: {error}")))?;
+    let Header { network, fit, .. } = &header;
+    if let Some((key, problem)) = network.problems().into_iter().next() {
+        return Err(wrong(format!("network.{key}: {problem}")));
+    }
+    let is_wrong = |scaling: &Scaling| {
+        !(scaling.temperature > 0.0 && scaling.temperature.is_finite() && scaling.shift.is_finite())
+    };
+    if let Some((task, scaling)) = fit.scaling.iter().find(|(_, scaling)| is_wrong(scaling)) {
+        let Scaling { temperature, shift } = scaling;
+        return Err(wrong(format!(
+            "fit.scaling.{task}: found temperature {temperature} and shift {shift}, allowed are finite numbers, the first above 0"
+        )));
+    }
+    Ok(header)
+}
+
+/// What the network in a file is, and what it fits, without its weights.
+///
+/// # Errors
+/// [`DeployError`] when the file is not one of a network.
+pub fn describe(path: &Path) -> Result<(NetworkConfig, Fit), DeployError> {
+    let Header { network, fit, .. } = header(&Checkpoint::open(path)?, path)?;
+    Ok((network, fit))
+}
+
 /// Reads a network from a file.
 ///
 /// # Errors
 /// [`DeployError`] when the file is not one of a network, or a tensor is missing, of another shape, or of no use.
 pub fn load(path: &Path, device: &Device) -> Result<(Network, Fit), DeployError> {
-    let wrong = |reason: String| DeployError::Header { file: path.to_owned(), reason };
     let checkpoint = Checkpoint::open(path)?;
-    let header = checkpoint.metadata().remove(KEY);
-    let header = header.ok_or_else(|| wrong(format!("its header has no `{KEY}`: not a network's file")))?;
-    let Header { network, fit, prompts } =
-        serde_json::from_str(&header).map_err(|error| wrong(format!("header `{KEY}`: {error}")))?;
-    if let Some((key, problem)) = network.problems().into_iter().next() {
-        return Err(wrong(format!("network.{key}: {problem}")));
-    }
+    let Header { network, fit, prompts } = header(&checkpoint, path)?;
     let prompting = Prompting::Stored(&prompts);
     let vb = checkpoint.builder(DType::F32, device);
     let network = Network::build_with(&network, fit.sizes, Purpose::Inference, prompting, &vb)

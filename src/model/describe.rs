@@ -27,6 +27,8 @@ use super::tasks::{Sizes, Task, TokenShape};
 use super::ue::{LINK_FEATURES, LINK_HIDDEN, LINK_SHARE, POSITION_FEATURES};
 use super::{LIDAR_FEATURES, MODALITIES, RADAR_FEATURES, grid};
 
+/// Beginning of the names of LLM4WM's GPT-2, which is never trained.
+const GPT2: &str = "core.gpt2.";
 /// Tokens of a prompt, about.
 const PROMPT: usize = 12;
 
@@ -93,8 +95,8 @@ impl Description {
         self.frame_bytes() + 4 * widest
     }
 
-    /// Bytes that training holds at `batch` frames per step: weights, and of each trained number in f32 its gradient,
-    /// two moments of AdamW and (where weights are kept in fewer bits) itself; the activations of the batch.
+    /// Bytes that training holds at `batch` frames per step: weights, and of each trained number, which is kept in f32, its
+    /// gradient and two moments of AdamW; the activations of the batch.
     #[must_use]
     pub fn training_bytes(&self, batch: u64) -> u64 {
         let (trained, _) = self.parameters();
@@ -130,7 +132,12 @@ fn tensors(
     let asked = Arc::default();
     let vb = VarBuilder::from_backend(Box::new(Counting(Arc::clone(&asked))), DType::F32, Device::Cpu);
     Encoders::load(config, None, &vb)?;
-    core_of(config, sizes, hidden, &vb)?;
+    let mut config = config.clone();
+    if let CoreConfig::Llm4wm(core) = &mut config.core {
+        // What a file brings is counted without it.
+        core.gpt2 = None;
+    }
+    core_of(&config, sizes, hidden, &vb)?;
     drop(vb);
     Ok(Arc::try_unwrap(asked)
         .map_or_else(|_| BTreeMap::new(), |asked| asked.into_inner().unwrap_or_default()))
@@ -337,14 +344,14 @@ impl NetworkConfig {
         let mut parts = Vec::new();
         let mut add = |name: &'static str, shape: String, work: Work| {
             let own = |tensor: &str| tensor.split('.').next() == Some(name);
-            let is_statistic =
-                |tensor: &str| [RUNNING_MEAN, RUNNING_VARIANCE].iter().any(|end| tensor.ends_with(end));
-            let (statistics, weights): (Vec<_>, Vec<_>) = tensors
-                .iter()
-                .filter(|(tensor, _)| own(tensor))
-                .partition(|(tensor, _)| is_statistic(tensor));
+            let is_frozen = |tensor: &str| {
+                [RUNNING_MEAN, RUNNING_VARIANCE].iter().any(|end| tensor.ends_with(end))
+                    || (matches!(self.core, CoreConfig::Llm4wm(_)) && tensor.starts_with(GPT2))
+            };
+            let (frozen, weights): (Vec<_>, Vec<_>) =
+                tensors.iter().filter(|(tensor, _)| own(tensor)).partition(|(tensor, _)| is_frozen(tensor));
             let trained = count(weights.iter().map(|(_, shape)| *shape));
-            let frozen = count(statistics.iter().map(|(_, shape)| *shape));
+            let frozen = count(frozen.iter().map(|(_, shape)| *shape));
             parts.push(Part {
                 name,
                 shape,

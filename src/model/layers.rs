@@ -1,9 +1,11 @@
 //! The smallest parts: dense layers, norms. Each is loaded by name and works on the last dimension.
 
-use candle_core::{Result, Tensor, Var};
+use candle_core::{DType, Result, Tensor};
 use candle_nn::{Init, VarBuilder, init};
 
 use super::ops;
+
+pub mod statistics;
 
 /// What a pass through the network is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,8 +149,6 @@ pub struct BatchNorm {
 impl BatchNorm {
     /// torch's ε.
     const EPS: f64 = 1e-5;
-    /// torch's share of a batch in the running statistics.
-    const MOMENTUM: f64 = 0.1;
 
     /// Loads `weight`, `bias`, `running_mean` and `running_var`, all `[channels]`.
     ///
@@ -248,12 +248,23 @@ impl BatchNorm {
         for (running, batch) in [(&self.mean, mean.detach()), (&self.variance, unbiased)] {
             // A running statistic that is no variable cannot move: it was loaded for inference.
             if running.is_variable() {
-                let moved = ((running.detach() * (1.0 - Self::MOMENTUM))? + (batch * Self::MOMENTUM)?)?;
-                Var::from_tensor(running)?.set(&moved)?;
+                statistics::moves(running, batch)?;
             }
         }
         Ok(())
     }
+}
+
+/// Checks that there is no NaN and nothing infinite in a tensor. The rectifiers of heads would make 0 of it.
+///
+/// # Errors
+/// When there is; `what` names the tensor.
+pub fn check_finite(x: &Tensor, what: &str) -> Result<()> {
+    let sum = x.to_dtype(DType::F32)?.flatten_all()?.sum(0)?.to_scalar::<f32>()?;
+    if !sum.is_finite() {
+        candle_core::bail!("{what}: found numbers that are not finite");
+    }
+    Ok(())
 }
 
 /// Name of a batch norm's running mean.

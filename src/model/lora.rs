@@ -3,6 +3,7 @@
 //! A backbone takes [`Adapters`] at load: beside its weights, to be trained, or merged into them, for inference. A folder
 //! that PEFT wrote is opened by [`PeftAdapter`]; [`save_peft`] writes one. What is not implemented is refused by name.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use serde_json::{Map, Value, json};
 
 use super::backbone::config::{BackboneConfig, is_neutral};
 use super::checkpoint::{self, Checkpoint, CheckpointError};
+use super::describe::backbone_tensors;
 use super::layers::Mode;
 use super::seeded::{stream, uniform};
 
@@ -252,6 +254,16 @@ pub enum LoraError {
         /// What was found and what is allowed.
         problem: String,
     },
+    /// An adapter is of another kind than the network's configuration says.
+    #[error("{}: is {found}, the network's configuration says {stated}", folder.display())]
+    Differs {
+        /// The adapter's folder.
+        folder: PathBuf,
+        /// What it is.
+        found: String,
+        /// What it should be.
+        stated: String,
+    },
     /// A tensor adapts a linear layer that the configuration does not target, or none.
     #[error("{}: tensor `{name}` adapts nothing that {ADAPTER_CONFIG} targets", file.display())]
     Stray {
@@ -328,6 +340,33 @@ impl PeftAdapter {
             return Err(CheckpointError::Missing { name, file: weights.path().to_path_buf() }.into());
         }
         Ok(Self { config, weights })
+    }
+
+    /// Opens a folder whose adapters are of the kind that is `stated`.
+    ///
+    /// # Errors
+    /// As [`PeftAdapter::open`], and when they are of another kind.
+    pub fn open_as(
+        folder: &Path,
+        backbone: &BackboneConfig,
+        stated: &LoraConfig,
+    ) -> std::result::Result<Self, LoraError> {
+        let own = Self::open(folder, backbone)?;
+        let told = |config: &LoraConfig| {
+            let adapted = modules(backbone).iter().filter(|module| config.adapts(module)).count();
+            let stabilised = if config.rank_stabilised { ", rank-stabilised" } else { "" };
+            format!("of rank {}, alpha {}{stabilised}, on {adapted} layers", config.rank, config.alpha)
+        };
+        let kind = |config: &LoraConfig| {
+            let adapted: Vec<String> =
+                modules(backbone).into_iter().filter(|module| config.adapts(module)).collect();
+            (config.rank, config.alpha, config.rank_stabilised, adapted)
+        };
+        if kind(&own.config) != kind(stated) {
+            let folder = folder.to_path_buf();
+            return Err(LoraError::Differs { folder, found: told(&own.config), stated: told(stated) });
+        }
+        Ok(own)
     }
 
     /// The adapters, to stand beside the backbone's weights.
@@ -459,6 +498,31 @@ impl Options<'_> {
             other => Err(self.fail(KEY, format!("found {other}, allowed are a list and a pattern"))),
         }
     }
+}
+
+/// Adds adapters that add nothing to those linear layers that are adapted and have none: nobody asks what stands behind the
+/// last tap, and PEFT wants all.
+///
+/// # Errors
+/// When the device refuses memory.
+pub fn complete(
+    tensors: &mut BTreeMap<String, Tensor>,
+    config: &LoraConfig,
+    backbone: &BackboneConfig,
+) -> Result<()> {
+    for (name, shape) in backbone_tensors(backbone, backbone.layers) {
+        let Some(module) = name.strip_suffix(".weight").filter(|module| config.adapts(module)) else {
+            continue;
+        };
+        let &[outputs, inputs] = shape.as_slice() else { continue };
+        for (part, shape) in [("lora_A", (config.rank, inputs)), ("lora_B", (outputs, config.rank))] {
+            let name = format!("{module}.{part}.weight");
+            if let Entry::Vacant(missing) = tensors.entry(name) {
+                missing.insert(Tensor::zeros(shape, DType::F32, &Device::Cpu)?);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Writes a folder that PEFT reads: `tensors` are named as [`Adapters::beside`] wants them.

@@ -11,7 +11,7 @@ use super::config::Problems;
 use super::fusion::{Fusion, Tokens};
 use super::gate::Gate;
 use super::heads::{Head, mean_token};
-use super::layers::{Dense, Mode};
+use super::layers::{Dense, Mode, check_finite};
 use super::task_attention::TaskAttention;
 use super::tasks::{Asked, Core, Said, Task, TokenShape};
 
@@ -162,6 +162,9 @@ impl Core for Mmsense {
         let mut tasks = BTreeMap::new();
         if !pairs.is_empty() {
             let hidden = self.hidden(&fused, &mask, &pairs, mode)?;
+            if mode == Mode::Infer {
+                hidden.iter().try_for_each(|hidden| check_finite(hidden, "hidden states"))?;
+            }
             let mut from = 0;
             for (task, reader, count) in readers {
                 let own = hidden.iter().map(|hidden| hidden.narrow(0, from, count));

@@ -17,27 +17,27 @@ pub fn fresh_weights(seed: u64, device: &Device) -> VarBuilder<'static> {
     VarBuilder::from_backend(Box::new(Seeded(seed)), DType::F32, device.clone())
 }
 
-/// Known weights, but for those that begin with a prefix and are not among them.
+/// Known weights, and fresh ones in the place of those that may be missing.
 struct Completed {
     known: VarBuilder<'static>,
-    prefix: String,
+    may_miss: fn(&str) -> bool,
     fresh: VarBuilder<'static>,
 }
 
-/// The weights of `known`, and where a name beginning with `prefix` is not among them, of `fresh`.
+/// The weights of `known`, and of `fresh` where a name that `may_miss` is not among them.
 #[must_use]
 pub fn completed(
     known: VarBuilder<'static>,
-    prefix: &str,
+    may_miss: fn(&str) -> bool,
     fresh: VarBuilder<'static>,
 ) -> VarBuilder<'static> {
     let (dtype, device) = (known.dtype(), known.device().clone());
-    VarBuilder::from_backend(Box::new(Completed { known, prefix: prefix.to_owned(), fresh }), dtype, device)
+    VarBuilder::from_backend(Box::new(Completed { known, may_miss, fresh }), dtype, device)
 }
 
 impl SimpleBackend for Completed {
     fn get(&self, shape: Shape, name: &str, init: Init, dtype: DType, _: &Device) -> Result<Tensor> {
-        let is_missing = name.starts_with(&self.prefix) && !self.known.contains_tensor(name);
+        let is_missing = (self.may_miss)(name) && !self.known.contains_tensor(name);
         let source = if is_missing { &self.fresh } else { &self.known };
         source.get_with_hints_dtype(shape, name, init, dtype)
     }
@@ -47,7 +47,48 @@ impl SimpleBackend for Completed {
     }
 
     fn contains_tensor(&self, name: &str) -> bool {
-        self.known.contains_tensor(name) || name.starts_with(&self.prefix)
+        self.known.contains_tensor(name) || (self.may_miss)(name)
+    }
+}
+
+/// Weights, and others in the place of those that begin with a prefix.
+struct Replaced {
+    source: VarBuilder<'static>,
+    prefix: &'static str,
+    others: VarBuilder<'static>,
+}
+
+/// The weights of `source`, but where a name begins with `prefix`, those of `others` under the rest of it.
+#[must_use]
+pub fn replaced(
+    source: VarBuilder<'static>,
+    prefix: &'static str,
+    others: VarBuilder<'static>,
+) -> VarBuilder<'static> {
+    let (dtype, device) = (source.dtype(), source.device().clone());
+    VarBuilder::from_backend(Box::new(Replaced { source, prefix, others }), dtype, device)
+}
+
+impl Replaced {
+    fn of<'a>(&self, name: &'a str) -> (&VarBuilder<'static>, &'a str) {
+        name.strip_prefix(self.prefix).map_or((&self.source, name), |rest| (&self.others, rest))
+    }
+}
+
+impl SimpleBackend for Replaced {
+    fn get(&self, shape: Shape, name: &str, init: Init, dtype: DType, _: &Device) -> Result<Tensor> {
+        let (source, name) = self.of(name);
+        source.get_with_hints_dtype(shape, name, init, dtype)
+    }
+
+    fn get_unchecked(&self, name: &str, dtype: DType, _: &Device) -> Result<Tensor> {
+        let (source, name) = self.of(name);
+        source.get_unchecked_dtype(name, dtype)
+    }
+
+    fn contains_tensor(&self, name: &str) -> bool {
+        let (source, name) = self.of(name);
+        source.contains_tensor(name)
     }
 }
 

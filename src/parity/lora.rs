@@ -102,9 +102,10 @@ fn merged_weight(
 ) -> Result<Tensor, CaseError> {
     let own = name.strip_prefix("model.").unwrap_or(name);
     let Some(text) = own.strip_prefix("language_model.") else {
-        return mllama::tensor(&model.checkpoint, own, case.device);
+        return mllama::tensor(&model.checkpoint, &[own.to_owned(), name.to_owned()], case.device);
     };
-    let weight = mllama::tensor(&model.checkpoint, &format!("language_model.model.{text}"), case.device)?;
+    let spellings = SPELLINGS.map(|prefix| format!("{prefix}{text}"));
+    let weight = mllama::tensor(&model.checkpoint, &spellings, case.device)?;
     let module = text.strip_suffix(".weight").unwrap_or(text);
     let (outputs, inputs) = weight.dims2()?;
     match adapters.load(module, inputs, outputs)? {

@@ -13,7 +13,7 @@ use super::golden::Golden;
 use super::{Context, FORWARD, Files, Row, Tolerance};
 use crate::model::backbone::{
     Backbone, BackboneConfig, Inputs, Outputs, RopeConfig, RopeScaling, Rotation, SPELLINGS,
-    inverse_frequencies,
+    inverse_frequencies, is_foreign,
 };
 use crate::model::checkpoint::Checkpoint;
 use crate::model::layers::{Mode, Statistics};
@@ -110,6 +110,7 @@ fn forward(case: &mut Case<'_>, golden: &Golden, folder: &Path) -> Result<(), Ca
     let (config, checkpoint, inputs) = (config(folder)?, checkpoint(folder)?, inputs(folder, case)?);
     let vb = checkpoint.builder_spelled(DType::F32, case.device, &SPELLINGS);
     let backbone = Backbone::load(&config, &vb, None)?;
+    checkpoint.finish(is_foreign).map_err(other)?;
     let ids = if golden.has("input_ids") { golden.get("input_ids")? } else { inputs.get("input_ids")? };
     // Without sensors, cross layers do not run, and have nothing in the file.
     let ran: Vec<usize> =
@@ -138,22 +139,25 @@ fn forward(case: &mut Case<'_>, golden: &Golden, folder: &Path) -> Result<(), Ca
     compare_outputs(case, golden, &outputs)?;
     case.compare_if_there(golden, "hf_hidden_states.0", FORWARD, || Ok(embeddings.clone()))?;
     case.compare_if_there(golden, "logits", FORWARD, || {
-        let head = tensor(&checkpoint, "language_model.lm_head.weight", embeddings.device())?;
+        let spellings = ["language_model.lm_head.weight", "lm_head.weight"].map(str::to_owned);
+        let head = tensor(&checkpoint, &spellings, embeddings.device())?;
         let (rows, length, width) = outputs.last.dims3()?;
         let flat = outputs.last.reshape((rows * length, width))?.matmul(&head.t()?)?;
         Ok(flat.reshape((rows, length, ()))?)
     })
 }
 
-/// A tensor of a checkpoint by its name there.
+/// A tensor of a checkpoint by one of its names there.
 pub(super) fn tensor(
     checkpoint: &Checkpoint,
-    name: &str,
+    spellings: &[String],
     device: &candle_core::Device,
 ) -> Result<Tensor, CaseError> {
-    let shape = checkpoint.tensors().find(|(own, _, _)| *own == name).map(|(_, shape, _)| shape.to_vec());
-    let shape =
-        shape.ok_or_else(|| CaseError::Missing(format!("`{name}` of {}", checkpoint.path().display())))?;
+    let mut all = checkpoint.tensors();
+    let found = all.find(|(own, _, _)| spellings.iter().any(|name| name == own));
+    let (name, shape, _) = found.ok_or_else(|| {
+        CaseError::Missing(format!("`{}` of {}", spellings.join("` or `"), checkpoint.path().display()))
+    })?;
     Ok(checkpoint.builder(DType::F32, device).get(shape, name)?)
 }
 

@@ -24,6 +24,7 @@ pub mod mmfi;
 pub mod recording;
 pub mod split;
 pub mod store;
+pub mod twins;
 
 use store::{Store, StoreError};
 

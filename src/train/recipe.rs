@@ -31,7 +31,8 @@ pub struct Recipe {
     /// What it learns; left out, all that the network was configured for.
     #[serde(default)]
     pub tasks: Vec<Task>,
-    /// Folder of a run whose best weights it begins with, beside the recipe; left out, weights are drawn.
+    /// Folder of a run whose best weights it begins with, beside the recipe, or the run's recipe, which is then trained first
+    /// where that has not been done; left out, weights are drawn. What the other network has not is drawn.
     pub from: Option<PathBuf>,
     /// Where it is trained.
     #[serde(default)]
@@ -168,6 +169,9 @@ pub struct Stage {
     pub data: Vec<String>,
     /// Examples of a batch, in place of the recipe's.
     pub rows: Option<usize>,
+    /// Examples that follow each other, in place of the recipe's: of one slot that one input is seen of, nothing is shared, and
+    /// examples far from each other teach more.
+    pub run: Option<usize>,
     /// Factor of the learning rates.
     #[serde(default = "whole")]
     pub rate: f64,
@@ -415,9 +419,11 @@ fn check(recipe: &Recipe, problems: &mut Vec<Problem>) {
             let message = format!("found `{name}`, allowed are {}", names.join(", "));
             problems.push(Problem { key: format!("stage[{number}].data"), message });
         }
-        if let Some(rows) = stage.rows.filter(|rows| !ROWS.contains(rows)) {
-            let message = format!("found {rows}, allowed is {} to {}", ROWS.start(), ROWS.end());
-            problems.push(Problem { key: format!("stage[{number}].rows"), message });
+        for (key, value) in [("rows", stage.rows), ("run", stage.run)] {
+            if let Some(value) = value.filter(|value| !ROWS.contains(value)) {
+                let message = format!("found {value}, allowed is {} to {}", ROWS.start(), ROWS.end());
+                problems.push(Problem { key: format!("stage[{number}].{key}"), message });
+            }
         }
     }
     let Augment { drop, slot_drop, mirror, colour, point_jitter_m, time_jitter_ms, beam_drop, report_drop } =

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  OUTPUT/recipe.toml            the recipe as it was read
+//!  OUTPUT/data.json              what it learns from
 //!  OUTPUT/log.jsonl              a line every few steps and at each validation
 //!  OUTPUT/events.out.tfevents.*  the same for TensorBoard
 //!  OUTPUT/last/, OUTPUT/best/    weights, running mean of weights, optimiser, where it stands
@@ -26,6 +27,7 @@ use super::batch::{Batch, Making, Order};
 use super::data::DataSet;
 use super::data::split::Split;
 use super::evaluate::{self, Answers, Asking};
+use super::learned::{self, Learned};
 use super::log::{At, Log};
 use super::losses::{Interval, intervals};
 use super::measures::argmax;
@@ -35,12 +37,14 @@ use super::recipe::{Recipe, See, Stage};
 use super::schedule::WarmupCosine;
 use super::simple::Simple;
 use super::uncertainty::{self, Uncertainty};
+use super::workers::Workers;
 use super::{TrainError, clip, step};
 use crate::model::alone::{self, Alone};
+use crate::model::build;
 use crate::model::checkpoint::{self, Checkpoint};
 use crate::model::config::{CoreConfig, NetworkConfig};
 use crate::model::deployed::{self, Fit, Scaling};
-use crate::model::layers::{Mode, Statistics};
+use crate::model::layers::{Mode, Statistics, statistics};
 use crate::model::parameters::Parameters;
 use crate::model::tasks::{Sizes, Task};
 use crate::model::{MODALITIES, Network, Purpose, seeded};
@@ -100,9 +104,22 @@ pub struct Validated {
     pub best: bool,
 }
 
+/// What of another run it begins with.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Began {
+    /// The run's folder.
+    pub from: PathBuf,
+    /// Tensors that are taken from it.
+    pub taken: usize,
+    /// Tensors that it has not: they are drawn.
+    pub drawn: usize,
+}
+
 /// What is told while it goes on.
 #[derive(Clone, Debug)]
 pub enum Event {
+    /// It begins with the weights of another run.
+    Began(Began),
     /// It goes on.
     Standing(Standing),
     /// It was validated.
@@ -142,6 +159,17 @@ pub struct Trainer<'a> {
     tasks: Vec<Task>,
     device: Device,
     recipe_hash: String,
+    /// What the run that it begins with has learned from.
+    before: Vec<Learned>,
+    /// Of the batches of a step.
+    workers: Workers,
+}
+
+/// Weights that a stage begins with.
+struct Beginning {
+    tensors: HashMap<String, Tensor>,
+    /// Whether they are another network's, which may have others.
+    is_of_another: bool,
 }
 
 /// What moves.
@@ -185,6 +213,14 @@ impl<'a> Trainer<'a> {
         if parts.iter().all(|part| part.split.train.is_empty()) {
             return Err(TrainError::Data("no example is left to learn from".to_owned()));
         }
+        let before = match &recipe.from {
+            Some(run) => {
+                let before = learned::read(run)?;
+                learned::check(run, &before, parts)?;
+                before
+            }
+            None => Vec::new(),
+        };
         let text = toml::to_string(recipe).unwrap_or_default();
         let hash = Sha256::digest(format!("{text}{config:?}").as_bytes());
         Ok(Self {
@@ -193,8 +229,10 @@ impl<'a> Trainer<'a> {
             parts,
             sizes: first.data.shape.sizes,
             tasks: recipe.tasks(config),
-            device,
             recipe_hash: hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect(),
+            before,
+            workers: if device.is_cpu() { Workers::of_machine() } else { Workers::new(0) },
+            device,
         })
     }
 
@@ -215,13 +253,13 @@ impl<'a> Trainer<'a> {
             || stage.freeze.iter().any(|prefix| name.starts_with(prefix.as_str()))
     }
 
-    /// Builds what a stage moves, of the weights that `tensors` has; of fresh ones where there are none.
-    fn build(&self, stage: &Stage, tensors: Option<&HashMap<String, Tensor>>) -> Result<Moving, TrainError> {
-        let fresh = seeded::fresh_weights(self.config.seed, &self.device);
-        let source = match tensors {
-            Some(tensors) => {
+    /// Builds what a stage moves; of fresh weights where it begins with none.
+    fn build(&self, stage: &Stage, beginning: Option<&Beginning>) -> Result<Moving, TrainError> {
+        let fresh = build::fresh_source(self.config, &self.device)?;
+        let source = match beginning {
+            Some(Beginning { tensors, is_of_another }) => {
                 let known = VarBuilder::from_tensors(tensors.clone(), DType::F32, &self.device);
-                seeded::completed(known, alone::PREFIX, fresh)
+                seeded::completed(known, if *is_of_another { |_| true } else { alone::is_of }, fresh)
             }
             None => fresh,
         };
@@ -280,8 +318,13 @@ impl<'a> Trainer<'a> {
         before.map(|(number, stage)| self.steps(stage, &self.orders(number))).sum::<u64>() + state.step
     }
 
+    /// Examples that follow each other in a stage.
+    fn run_of(&self, stage: &Stage) -> usize {
+        stage.run.unwrap_or(self.recipe.batch.run)
+    }
+
     fn runs_per_batch(&self, stage: &Stage) -> usize {
-        (stage.rows.unwrap_or(self.recipe.batch.rows) / self.recipe.batch.run).max(1)
+        (stage.rows.unwrap_or(self.recipe.batch.rows) / self.run_of(stage)).max(1)
     }
 
     /// Whether a stage goes through a data set.
@@ -297,7 +340,8 @@ impl<'a> Trainer<'a> {
         let order = |part: &Part| {
             let is_of = of_stage.is_some_and(|of_stage| self.is_of(of_stage, part));
             let examples = if is_of { part.split.train.as_slice() } else { &[] };
-            Order::new(&part.data, examples, self.recipe.batch.run, self.recipe.seed, stage)
+            let run = of_stage.map_or(1, |of_stage| self.run_of(of_stage));
+            Order::new(&part.data, examples, run, self.recipe.seed, stage)
         };
         self.parts.iter().map(order).collect()
     }
@@ -342,20 +386,34 @@ impl<'a> Trainer<'a> {
         let text = toml::to_string(self.recipe).unwrap_or_default();
         let file = self.output(RECIPE);
         fs::write(&file, text).map_err(io(&file))?;
+        learned::write(&self.recipe.output, self.parts, &self.before)?;
         let mut state = self.resume()?;
         let at = At { stage: state.stage, step: state.step, total: self.total(&state) };
         let mut log = Log::open(&self.recipe.output, at)?;
-        let mut tensors = match &self.recipe.from {
-            Some(run) => Some(load(&run.join("best").join(WEIGHTS), &self.device)?),
+        let mut beginning = match &self.recipe.from {
+            Some(run) => {
+                let mut tensors = load(&run.join("best").join(WEIGHTS), &self.device)?;
+                tensors.retain(|name, _| !alone::is_of(name));
+                Some(Beginning { tensors, is_of_another: true })
+            }
             None => None,
         };
         while let Some(stage) = self.recipe.stage.get(state.stage).filter(|_| !state.done) {
             let last = self.output("last");
             let saved = last.join(WEIGHTS).is_file();
             if saved {
-                tensors = Some(load(&last.join(WEIGHTS), &self.device)?);
+                let tensors = load(&last.join(WEIGHTS), &self.device)?;
+                beginning = Some(Beginning { tensors, is_of_another: false });
             }
-            let mut moving = self.build(stage, tensors.as_ref())?;
+            let mut moving = self.build(stage, beginning.as_ref())?;
+            if let (Some(Beginning { tensors, is_of_another: true }), Some(run)) =
+                (&beginning, &self.recipe.from)
+            {
+                let began = Self::began(run, tensors, &moving)?;
+                if !tell(&Event::Began(began)) {
+                    return Ok(Ended::Stopped);
+                }
+            }
             if saved && state.step > 0 {
                 moving.optimiser.load(&last.join(OPTIMISER))?;
                 if self.recipe.optimiser.ema > 0.0 {
@@ -372,9 +430,21 @@ impl<'a> Trainer<'a> {
             state = State { stage: state.stage + 1, step: 0, best: None, since_best: 0, ..state };
             state.done = state.stage == self.recipe.stage.len();
             self.save("last", &state, &weights, None)?;
-            tensors = Some(weights);
+            beginning = Some(Beginning { tensors: weights, is_of_another: false });
         }
         Ok(Ended::Done)
+    }
+
+    /// What of another run's weights was taken.
+    fn began(run: &Path, tensors: &HashMap<String, Tensor>, moving: &Moving) -> Result<Began, TrainError> {
+        let all = moving.parameters.all();
+        let own = || all.iter().filter(|(name, _)| !alone::is_of(name));
+        let taken = own().filter(|(name, _)| tensors.contains_key(name)).count();
+        if own().all(|(name, _)| !tensors.contains_key(name) || name.starts_with(uncertainty::PREFIX)) {
+            let reason = format!("{} has no tensor of this network", run.display());
+            return Err(TrainError::State { file: Some(run.join("best").join(WEIGHTS)), reason });
+        }
+        Ok(Began { from: run.to_owned(), taken, drawn: own().count() - taken })
     }
 
     /// Goes through a stage; false when it was stopped.
@@ -451,24 +521,26 @@ impl<'a> Trainer<'a> {
 
     /// One step of the optimiser: gradients of one batch of each data set.
     fn step(&self, moving: &mut Moving, batches: &[Batch], rate: f64, seed: u64) -> Result<Took, TrainError> {
+        let mode = Mode::Train { seed, statistics: moving.statistics };
+        let of_batches = self.workers.map(batches, |batch| {
+            let (gradients, moves) = statistics::held_back(|| self.gradients(moving, batch, mode));
+            gradients.map(|(losses, gradients)| (losses, gradients, moves))
+        });
         let mut total: Option<GradStore> = None;
         let mut losses: BTreeMap<Task, (f64, usize)> = BTreeMap::new();
         let parameters = moving.optimiser.parameters();
-        for batch in batches {
-            let mode = Mode::Train { seed, statistics: moving.statistics };
-            let said = step::forward(&moving.network, batch, mode)?;
-            let of_tasks = step::losses(&said, &batch.targets, self.sizes, &self.recipe.loss)?;
-            for (&task, loss) in &of_tasks {
+        for of_batch in of_batches {
+            let (of_tasks, gradients, moves) = of_batch?;
+            moves.make()?;
+            for (task, loss) in of_tasks {
                 let sum = losses.entry(task).or_default();
-                sum.0 += f64::from(loss.to_dtype(DType::F32)?.to_scalar::<f32>()?);
+                sum.0 += loss;
                 sum.1 += 1;
             }
-            let Some(joint) = moving.uncertainty.joint_loss(&of_tasks)? else { continue };
-            let gradients = joint.backward()?;
-            total = Some(match total {
-                None => gradients,
-                Some(total) => sum(total, gradients, &parameters)?,
-            });
+            total = match (total, gradients) {
+                (Some(total), Some(gradients)) => Some(sum(total, gradients, &parameters)?),
+                (total, gradients) => total.or(gradients),
+            };
         }
         let mut norm = 0.0;
         if let Some(gradients) = total {
@@ -480,6 +552,24 @@ impl<'a> Trainer<'a> {
         }
         let losses = losses.into_iter().map(|(task, (sum, count))| (task, sum / count as f64)).collect();
         Ok(Took { losses, norm })
+    }
+
+    /// The loss of each task in a batch, and the gradients of all together; none where it has no label.
+    fn gradients(
+        &self,
+        moving: &Moving,
+        batch: &Batch,
+        mode: Mode,
+    ) -> Result<(BTreeMap<Task, f64>, Option<GradStore>), TrainError> {
+        let said = step::forward(&moving.network, batch, mode)?;
+        let of_tasks = step::losses(&said, &batch.targets, self.sizes, &self.recipe.loss)?;
+        let mut losses = BTreeMap::new();
+        for (&task, loss) in &of_tasks {
+            losses.insert(task, f64::from(loss.to_dtype(DType::F32)?.to_scalar::<f32>()?));
+        }
+        let joint = moving.uncertainty.joint_loss(&of_tasks)?;
+        let gradients = joint.map(|joint| joint.backward()).transpose()?;
+        Ok((losses, gradients))
     }
 
     /// Asks all validation examples, of whom it sees what the stage sees; keeps the weights when they are the best so far.
@@ -698,6 +788,12 @@ const WEIGHTS: &str = "weights.safetensors";
 const MEAN: &str = "mean.safetensors";
 const OPTIMISER: &str = "optimiser.safetensors";
 const STATE: &str = "state.json";
+
+/// The weights of a run as they stand, beside what they were trained with.
+#[must_use]
+pub fn weights(run: &Path) -> PathBuf {
+    run.join("last").join(WEIGHTS)
+}
 
 fn save_tensors(file: &Path, tensors: &HashMap<String, Tensor>) -> Result<(), TrainError> {
     let named: BTreeMap<&str, &Tensor> =

@@ -90,7 +90,7 @@ fn known_weights_are_completed_where_that_is_allowed() {
         candle_core::DType::F32,
         &Device::Cpu,
     );
-    let vb = completed(known, "alone", fresh_weights(7, &Device::Cpu));
+    let vb = completed(known, alone::is_of, fresh_weights(7, &Device::Cpu));
     let hint = candle_nn::Init::Const(3.0);
     let get = |name: &str| vb.get_with_hints(2, name, hint).and_then(|tensor| tensor.to_vec1::<f32>());
     assert_eq!(get("a").unwrap(), [0.0, 0.0]);

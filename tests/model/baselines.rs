@@ -518,6 +518,22 @@ fn a_file_of_gpt2_is_read_under_either_prefix_and_named_in_errors() {
     };
     assert_eq!(say(&own), say(&other));
 
+    // What GPT-2 publishes beside its layers is passed over, anything else is not.
+    let with = |name: &str, dtype: DType| {
+        let path = folder.path().join("more.safetensors");
+        let mut more = tensors.clone();
+        more.insert(name.to_owned(), Tensor::zeros(24, dtype, &Device::Cpu).unwrap());
+        candle_core::safetensors::save(&more, &path).unwrap();
+        Gpt2::load_file(&golden_config(), &path, &vb).map_err(|error| error.to_string())
+    };
+    for name in ["wte.weight", "lm_head.weight", "h.0.attn.bias", "h.1.attn.masked_bias"] {
+        assert!(with(name, DType::F32).is_ok(), "{name}");
+    }
+    let error = with("h.1.mlp.bonus.weight", DType::F32).unwrap_err();
+    assert!(error.contains("more.safetensors") && error.contains("h.1.mlp.bonus.weight"), "{error}");
+    let error = with("h.1.ln_1.weight", DType::I64).unwrap_err();
+    assert!(error.contains("holds I64"), "{error}");
+
     let refused =
         |config: &Gpt2Config, path: &Path| Gpt2::load_file(config, path, &vb).unwrap_err().to_string();
     let absent = folder.path().join("absent.safetensors");

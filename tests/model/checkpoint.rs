@@ -106,6 +106,32 @@ fn a_tensor_that_does_not_fit_is_named_with_its_file() {
 }
 
 #[test]
+fn a_number_that_is_not_finite_is_named_with_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("model.safetensors");
+    for (dtype, at, wrong) in [
+        (DType::F32, 5000, f32::NAN),
+        (DType::F16, 0, f32::INFINITY),
+        (DType::BF16, 4095, f32::NEG_INFINITY),
+        (DType::F64, 4096, f32::NAN),
+    ] {
+        let mut numbers = vec![1.5f32; 6000];
+        numbers[at] = wrong;
+        let tensor = Tensor::from_vec(numbers, (2, 3000), &Device::Cpu).unwrap().to_dtype(dtype).unwrap();
+        write(&file, &[("x", tensor)]);
+        let checkpoint = Checkpoint::open(&file).unwrap();
+        let error = CheckpointError::take(builder(&checkpoint).get((2, 3000), "x").unwrap_err()).unwrap();
+        assert!(
+            matches!(&error, CheckpointError::NotFinite { name, at: found, .. } if name == "x" && *found == at),
+            "{error}"
+        );
+        assert!(error.to_string().contains("model.safetensors: tensor `x` holds"), "{error}");
+        // As it is, for those who ask for all as it is.
+        assert!(checkpoint.load_all(&Device::Cpu).is_ok());
+    }
+}
+
+#[test]
 fn a_name_is_looked_up_under_every_spelling() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("w.safetensors");

@@ -1,20 +1,25 @@
 //! Adapters against PEFT's on the same weights, and folders that are not to be taken.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor, Var};
+use candle_nn::Init;
 use mmsense::model::backbone::{Backbone, BackboneConfig, Inputs, Outputs, Prompts, RopeConfig};
+use mmsense::model::build::{LORA_PREFIX, fresh_source};
 use mmsense::model::checkpoint::CheckpointError;
 use mmsense::model::layers::{Mode, Statistics};
 use mmsense::model::lora::{
-    ADAPTER_CONFIG, ADAPTER_WEIGHTS, Adapters, LoraConfig, LoraError, PeftAdapter, modules, save_peft,
+    ADAPTER_CONFIG, ADAPTER_WEIGHTS, Adapters, LoraConfig, LoraError, PeftAdapter, complete, modules,
+    save_peft,
 };
 use mmsense::model::parameters::Parameters;
 use mmsense::model::seeded::fresh_weights;
+use mmsense::model::{Network, Purpose};
 use serde_json::{Value, json};
 
 use crate::backbone::{TRAIN, apart, check_layers, golden_backbone, goldens, largest, tensors};
+use crate::scenes::{sizes, tiny};
 
 fn run(backbone: &Backbone, inputs: &HashMap<String, Tensor>, sensors: &Tensor, mode: Mode) -> Outputs {
     let states = backbone.states(sensors, None, mode).unwrap();
@@ -154,6 +159,50 @@ fn a_fresh_adapter_changes_nothing_and_every_part_of_it_can_be_trained() {
     for (name, var) in &named {
         assert!(largest(grads.get(var).unwrap()) > 0.0, "{name}");
     }
+}
+
+#[test]
+fn a_network_begins_with_the_adapters_of_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut network = tiny();
+    let choice = network.backbone.as_mut().unwrap();
+    choice.lora = Some(lora(&["q_proj", "v_proj"]));
+    choice.taps = Some(vec![2]);
+    let size = choice.size.clone().unwrap();
+    // What training would have: of the layers up to the last tap, under the network's names.
+    let (watched, parameters) = Parameters::watch(fresh_weights(network.seed, &Device::Cpu), |_| true);
+    Network::build(&network, sizes(), Purpose::Training, &watched).unwrap();
+    let random = fresh_weights(9, &Device::Cpu);
+    let mut own: BTreeMap<String, Tensor> = BTreeMap::new();
+    for (name, tensor) in parameters.all() {
+        if let Some(name) = name.strip_prefix(LORA_PREFIX) {
+            let hint = Init::Randn { mean: 0.0, stdev: 0.3 };
+            own.insert(name.to_owned(), random.get_with_hints(tensor.shape(), name, hint).unwrap());
+        }
+    }
+    assert_eq!(own.len(), 3 * 4, "two layers of three before the last tap and itself, A and B");
+    let learned = own.clone();
+    complete(&mut own, &lora(&["q_proj", "v_proj"]), &size).unwrap();
+    assert_eq!(own.len(), size.layers * 4);
+    let named = own.iter().map(|(name, tensor)| (name.as_str(), tensor));
+    save_peft(folder.path(), &lora(&["q_proj", "v_proj"]), &size, named).unwrap();
+
+    network.backbone.as_mut().unwrap().adapter = Some(folder.path().to_path_buf());
+    let source = fresh_source(&network, &Device::Cpu).unwrap();
+    for (name, tensor) in &learned {
+        let found = source.get(tensor.shape(), &format!("{LORA_PREFIX}{name}")).unwrap();
+        assert!(apart(&found, tensor) <= 0.0, "{name}");
+    }
+    Network::fresh(&network, sizes(), &Device::Cpu).unwrap();
+    // Another kind of adapter is refused with what both are.
+    network.backbone.as_mut().unwrap().lora = Some(LoraConfig { rank: 5, ..lora(&["q_proj"]) });
+    let error = Network::fresh(&network, sizes(), &Device::Cpu).unwrap_err().to_string();
+    assert!(
+        error.contains("of rank 3, alpha 6, on 8 layers") && error.contains("says of rank 5, alpha 6, on 4"),
+        "{error}"
+    );
+    network.backbone.as_mut().unwrap().lora = None;
+    assert!(network.problems().iter().any(|(key, _)| key == "backbone.adapter"));
 }
 
 #[test]

@@ -12,7 +12,9 @@ use mmsense::model::seeded::fresh_weights;
 use mmsense::model::task_attention::TaskAttention;
 use mmsense::model::tasks::Asked;
 use mmsense::model::ue::{LINK_FEATURES, POSITION_FEATURES};
-use mmsense::model::{Cloud, Input, MODALITIES, Network, NetworkConfig, Purpose, Task};
+use mmsense::model::{
+    Cloud, Input, LIDAR_FEATURES, MODALITIES, Network, NetworkConfig, Purpose, RADAR_FEATURES, Task,
+};
 
 use crate::scenes::{sizes, tiny};
 
@@ -263,32 +265,97 @@ fn task_attention_is_the_chain_of_the_paper() {
     assert!(attention.forward(&[]).is_err());
 }
 
-#[test]
-fn every_trained_tensor_of_the_encoders_of_what_a_ue_tells_gets_a_gradient() {
-    let vb = fresh_weights(3, &Device::Cpu);
-    let own = |name: &str| {
-        ["link.", "position.", "norm.link.", "norm.position."].iter().any(|part| name.starts_with(part))
+/// Readings of every input through the encoders of a network: `[R, W, D]` samples, one cloud of each sensor empty.
+fn encoded(network: &Network, rows: usize, vb: &VarBuilder<'_>) -> Tokens {
+    let (slots, config) = (sizes().slots, network.config());
+    let samples = rows * slots;
+    let encoders = network.encoders();
+    let cloud = |sensor: &str, features: usize| {
+        let of = |number: usize| {
+            let count = if number == 0 { 0 } else { 40 };
+            let places = numbers(&random(&format!("{sensor}.{number}"), &[40, features], vb));
+            let rows: Vec<Vec<f32>> = places
+                .chunks(features)
+                .take(count)
+                .map(|row| row.iter().map(|&x| x as f32).collect())
+                .collect();
+            Cloud {
+                positions: rows.iter().map(|row| [row[0], row[1], row[2]]).collect(),
+                features: rows.concat(),
+            }
+        };
+        (0..samples).map(of).collect::<Vec<Cloud>>()
     };
-    let (watched, parameters) = Parameters::watch(fresh_weights(7, &Device::Cpu), own);
-    let network = Network::build(&tiny(), sizes(), Purpose::Training, &watched).unwrap();
-    let reports = random("reports", &[2, LINK_FEATURES], &vb);
-    let positions = random("positions", &[2, POSITION_FEATURES], &vb);
-    let encoded = [
-        network.encoders().links(&reports, Mode::Infer).unwrap(),
-        network.encoders().positions(&positions).unwrap(),
+    let side = config.image_side();
+    let of_inputs = [
+        encoders.images(&random("images", &[samples, 3, side, side], vb), TRAIN).unwrap(),
+        encoders.clouds(Input::Radar, &cloud("radar", RADAR_FEATURES), TRAIN).unwrap(),
+        encoders.clouds(Input::Lidar, &cloud("lidar", LIDAR_FEATURES), TRAIN).unwrap(),
+        encoders.links(&random("reports", &[samples, LINK_FEATURES], vb), TRAIN).unwrap(),
+        encoders.positions(&random("positions", &[samples, POSITION_FEATURES], vb)).unwrap(),
     ];
-    let probed = encoded.into_iter().enumerate().map(|(number, encoded)| {
-        let probe = random(&format!("probe{number}"), encoded.tokens.dims(), &vb);
-        (encoded.tokens * probe).unwrap().sum_all().unwrap()
+    let (count, width) = (config.tokens(), config.width);
+    let values: Vec<Tensor> = of_inputs.iter().map(|encoded| encoded.tokens.unsqueeze(1).unwrap()).collect();
+    let mask = (0..samples).flat_map(|sample| {
+        let valid = of_inputs.iter().map(move |encoded| encoded.valid[sample]);
+        valid.flat_map(move |valid| (0..count).map(move |token| f32::from(u8::from(token < valid))))
     });
-    let gradients = probed.reduce(|a, b| (a + b).unwrap()).unwrap().backward().unwrap();
-    let trained = parameters.trained();
-    assert!(trained.len() >= 14, "{}", trained.len());
-    for (tensor, var) in trained {
-        let found = gradients.get(var.as_tensor()).map(numbers).unwrap_or_default();
-        let reached = found.iter().all(|x| x.is_finite()) && found.iter().any(|x| *x != 0.0);
-        assert!(reached, "{tensor}");
+    let shape = (rows, slots, MODALITIES, count);
+    Tokens {
+        values: Tensor::cat(&values, 1).unwrap().reshape((rows, slots, MODALITIES, count, width)).unwrap(),
+        mask: Tensor::from_iter(mask, vb.device()).unwrap().reshape(shape).unwrap(),
+        ages: random("ages", &[rows, slots, MODALITIES], vb).abs().unwrap(),
     }
+}
+
+#[test]
+fn every_trained_tensor_of_every_network_gets_a_gradient_from_readings_to_scores() {
+    let vb = fresh_weights(3, &Device::Cpu);
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = tempfile::tempdir().unwrap();
+    let baseline = |kind: &str, encoders: &str, core: &str| {
+        let file = folder.path().join(format!("{kind}.toml"));
+        let base = root.join("tests/networks/tiny.toml");
+        let text =
+            format!("extends = {base:?}\nbackbone = false\n{encoders}[core]\nkind = \"{kind}\"\n{core}");
+        std::fs::write(&file, text).unwrap();
+        mmsense::config::load_network(&file).unwrap()
+    };
+    let maps = |kind: &str| {
+        format!(
+            "[encoders]\nkind = \"maps\"\nimage_side = 32\npoints = 64\n[encoders.map]\nkind = \"{kind}\"\n"
+        )
+    };
+    let small = "[core.backbone]\nwidth = 16\nlayers = 2\nheads = 2\n";
+    let mut networks = variants();
+    networks.push(("mlp", baseline("mlp", &maps("flat"), "")));
+    networks.push(("cnn", baseline("cnn", &maps("cnn"), "")));
+    networks.push(("transformer", baseline("transformer", &maps("patches"), "heads = 2\n")));
+    networks.push(("llm4wm", baseline("llm4wm", "", small)));
+    let mut missed = Vec::new();
+    for (name, config) in networks {
+        let is_trained = |name: &str| !name.starts_with("core.gpt2.");
+        let (watched, parameters) = Parameters::watch(fresh_weights(config.seed, &Device::Cpu), is_trained);
+        let network = Network::build(&config, sizes(), Purpose::Training, &watched).unwrap();
+        let trained = parameters.trained();
+        // Of an expert that adds nothing yet only the last matrix has a gradient.
+        for (tensor, var) in trained.iter().filter(|(tensor, _)| tensor.starts_with("core.lora.")) {
+            if numbers(var).iter().all(|x| *x == 0.0) {
+                var.set(&(random(tensor, var.dims(), &vb) * 0.1).unwrap()).unwrap();
+            }
+        }
+        let gradients = loss(&network, &encoded(&network, 2, &vb), &vb).backward().unwrap();
+        for part in ["image.", "radar.", "lidar.", "link.", "position.", "norm."] {
+            assert!(trained.iter().any(|(tensor, _)| tensor.starts_with(part)), "{name}: {part}");
+        }
+        for (tensor, var) in trained {
+            let found = gradients.get(var.as_tensor()).map(numbers).unwrap_or_default();
+            if !(found.iter().all(|x| x.is_finite()) && found.iter().any(|x| *x != 0.0)) {
+                missed.push(format!("{name}: {tensor}"));
+            }
+        }
+    }
+    assert!(missed.is_empty(), "{missed:#?}");
 }
 
 #[test]
@@ -302,6 +369,9 @@ fn a_row_looks_at_the_slots_of_its_tasks() {
     assert_eq!(config.slots_of(&[Task::Beam, Task::Blockage], 5), 5);
     assert_eq!(config.slots_of(&[Task::Pose], 5), 1);
     assert!(config.problems().is_empty(), "{:?}", config.problems());
+    // A task that the network does not have, and no slot at all.
+    config.tasks.retain(|task| *task != Task::Activity);
+    assert!(config.problems().iter().any(|(key, _)| key == "slots.activity"), "{:?}", config.problems());
     config.slots = [(Task::Beam, 0)].into();
     assert!(config.problems().iter().any(|(key, _)| key == "slots.beam"), "{:?}", config.problems());
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
 mod archives;
+mod beginnings;
 mod learning;
 mod losses;
 mod optimiser;

@@ -47,6 +47,54 @@ fn few_labels_are_the_first_of_each_sequence_and_the_test_begins_a_window_later(
 }
 
 #[test]
+fn a_row_that_stands_twice_is_on_one_side() {
+    let folder = tempfile::tempdir().unwrap();
+    let (recording, pipeline) = prepare(folder.path());
+    // The last sequence is the first one again.
+    let index = recording.join("scenario.csv");
+    let mut lines: Vec<String> = fs::read_to_string(&index).unwrap().lines().map(str::to_owned).collect();
+    for row in 0..ROWS {
+        let (first, last) = (1 + row, 1 + (SEQUENCES - 1) * ROWS + row);
+        let (_, files) = lines[first].split_once(',').unwrap();
+        let (files, _) = files.rsplit_once(',').unwrap();
+        lines[last] = format!("{last},{files},{SEQUENCES}");
+    }
+    fs::write(&index, lines.join("\n")).unwrap();
+    let data = open(folder.path(), &recording, &pipeline);
+    let group = |name: usize| {
+        let name = format!("walk/{name}");
+        let is_of = |&number: &u32| data.groups[data.examples[number as usize].group as usize] == name;
+        (0..data.examples.len() as u32).filter(is_of).collect::<Vec<u32>>()
+    };
+    let others = |range: std::ops::Range<usize>| range.flat_map(group).collect::<Vec<u32>>();
+    let split = Split { test: group(1), validation: others(2..4), train: others(4..SEQUENCES + 1) };
+    let look = |number: &u32| {
+        let example = &data.examples[*number as usize];
+        let now = example.places.iter().skip(example.places.len() - MODALITIES);
+        let sees: Vec<String> =
+            now.flatten().map(|place| format!("{:?}", data.reading(place.reading).unwrap())).collect();
+        let truth: Vec<_> =
+            example.truth.beams.iter().map(|at| at.map(|at| &data.reports[at as usize].linear)).collect();
+        format!("{sees:?} {truth:?} {:?}", example.truth.blocked)
+    };
+    let looks = |part: &[u32]| part.iter().map(look).collect::<BTreeSet<String>>();
+    let (clean, gone) = split.clone().without_twins(&data).unwrap();
+    assert_eq!(clean.test, split.test);
+    let others_than = |part: &[u32], looks: &BTreeSet<String>| {
+        part.iter().copied().filter(|number| !looks.contains(&look(number))).collect::<Vec<u32>>()
+    };
+    assert_eq!(clean.validation, others_than(&split.validation, &looks(&split.test)));
+    let seen: BTreeSet<String> = looks(&split.test).union(&looks(&clean.validation)).cloned().collect();
+    assert_eq!(clean.train, others_than(&split.train, &seen));
+    let left: BTreeSet<u32> = clean.train.iter().copied().collect();
+    let twins = group(SEQUENCES).iter().filter(|number| !left.contains(number)).count();
+    assert_eq!(twins, ROWS, "the repeated sequence is gone");
+    let rows = |split: &Split| split.train.len() + split.validation.len();
+    assert_eq!(gone, rows(&split) - rows(&clean));
+    assert_eq!(clean.clone().without_twins(&data).unwrap(), (clean, 0));
+}
+
+#[test]
 fn people_are_split_as_the_authors_of_mm_fi_do() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder = tempfile::tempdir().unwrap();

@@ -3,13 +3,14 @@
 
 use std::path::Path;
 
-use candle_core::{Error, Result, Tensor};
+use candle_core::{Result, Tensor};
 use candle_nn::{Init, VarBuilder, init};
 use serde::{Deserialize, Serialize};
 
 use super::Problems;
 use super::moe_lora::{LayerExperts, MoeLora};
 use crate::model::attention::{attend, causal};
+use crate::model::checkpoint::Checkpoint;
 use crate::model::layers::{Dense, LayerNorm, Mode};
 use crate::model::tasks::Task;
 
@@ -145,14 +146,18 @@ impl Gpt2 {
     /// (`transformer.h.0.ln_1.weight`), with the number type and on the device of `like`.
     ///
     /// # Errors
-    /// When the file cannot be read, or a tensor in it is missing or has another shape; each names the file.
+    /// [`CheckpointError`](crate::model::checkpoint::CheckpointError) when the file cannot be read, or a tensor in it is missing, has another shape or no floats, or
+    /// belongs to no part: but for the embedding of words, the head over it, and the masks that GPT-2 keeps as tensors.
     pub fn load_file(config: &Gpt2Config, path: &Path, like: &VarBuilder<'_>) -> Result<Self> {
-        let named = |error: Error| Error::Msg(format!("{}: {error}", path.display()));
-        let data = std::fs::read(path).map_err(|error| named(error.into()))?;
-        let vb = VarBuilder::from_buffered_safetensors(data, like.dtype(), like.device()).map_err(named)?;
-        let inside = vb.pp("transformer");
-        let vb = if inside.contains_tensor("h.0.ln_1.weight") { inside } else { vb };
-        Self::load(config, &vb).map_err(named)
+        let checkpoint = Checkpoint::open(path)?;
+        let vb = checkpoint.builder_spelled(like.dtype(), like.device(), &["", "transformer."]);
+        let backbone = Self::load(config, &vb)?;
+        checkpoint.finish(|name| {
+            let name = name.strip_prefix("transformer.").unwrap_or(name);
+            let is_mask = name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias");
+            is_mask || name == "wte.weight" || name == "lm_head.weight"
+        })?;
+        Ok(backbone)
     }
 
     /// Embeddings `[R, T, w]` to last hidden states `[R, T, w]`, after the last norm. Token i sees those up

@@ -85,6 +85,18 @@ pub enum CheckpointError {
         /// What it holds, as safetensors spells it.
         found: String,
     },
+    /// A tensor holds a number that is NaN or infinite.
+    #[error("{}: tensor `{name}` holds {found} at number {at}, allowed are finite numbers", file.display())]
+    NotFinite {
+        /// The tensor.
+        name: String,
+        /// The file.
+        file: PathBuf,
+        /// Position of the first such number, row after row.
+        at: usize,
+        /// What it is.
+        found: f32,
+    },
     /// A tensor that no part of the model asked for.
     #[error("{}: tensor `{name}` belongs to no part of the model (and {others} more do not)", file.display())]
     Extra {

@@ -1,0 +1,112 @@
+//! What a run begins with, and that the number of its workers changes nothing.
+
+use std::fs;
+use std::path::Path;
+
+use candle_core::Device;
+use mmsense::config;
+use mmsense::model::Task;
+use mmsense::model::checkpoint::Checkpoint;
+use mmsense::train::data::split::{Shares, Split};
+use mmsense::train::learned;
+use mmsense::train::recipe::Recipe;
+use mmsense::train::trainer::{Began, Event, Part, Trainer};
+
+use crate::learning::{open, prepare, recipe, tiny, train, with_stack};
+
+const TASKS: [Task; 2] = [Task::Beam, Task::Blockage];
+
+fn part(folder: &Path, name: &str, seed: u64) -> Part {
+    let (recording, pipeline) = prepare(folder);
+    let mut data = open(folder, &recording, &pipeline);
+    data.name = name.to_owned();
+    let split = Split::by_group(&data, Shares { validation: 0.25, test: 0.25 }, seed);
+    Part { data, split, tasks: TASKS.to_vec() }
+}
+
+/// A recipe of one short stage.
+fn short(folder: &Path, output: &str) -> Recipe {
+    let mut recipe = recipe(folder, output);
+    recipe.stage.drain(..1);
+    recipe.stage[0].epochs = 2.0;
+    recipe
+}
+
+#[test]
+fn workers_change_no_bit() {
+    with_stack(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let parts = [part(folder.path(), "a", 1), part(folder.path(), "b", 2), part(folder.path(), "c", 3)];
+        let trained = |threads: usize| {
+            let recipe = short(folder.path(), &format!("with-{threads}"));
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).stack_size(256 << 20);
+            fs::read(pool.build().unwrap().install(|| train(&recipe, &parts, 0))).unwrap()
+        };
+        assert_eq!(trained(1), trained(3));
+    });
+}
+
+#[test]
+fn another_network_takes_what_it_has_in_common() {
+    with_stack(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let parts = [part(folder, "walk", 1)];
+        let first = short(folder, "first");
+        train(&first, &parts, 0);
+        // The groups that were learned from or chose are written down: three quarters of twelve.
+        let told = learned::read(&first.output).unwrap();
+        assert_eq!((told.len(), told[0].seen.len(), told[0].examples.test), (1, 9, 30));
+
+        let mut second = short(folder, "second");
+        second.from = Some(first.output.clone());
+        // What is never moved is what was taken.
+        second.stage[0].freeze = vec!["link.".to_owned()];
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/networks/tiny.toml");
+        let text = format!("extends = {file:?}\nbackbone = false\n[core]\nkind = \"transformer\"\n");
+        fs::write(folder.join("other.toml"), text).unwrap();
+        let other = config::load_network(&folder.join("other.toml")).unwrap();
+        assert_ne!(other.core, tiny().core);
+        let mut began: Option<Began> = None;
+        let mut tell = |event: &Event| {
+            if let Event::Began(event) = event {
+                began = Some(event.clone());
+            }
+            true
+        };
+        Trainer::new(&second, &other, &parts, Device::Cpu).unwrap().run(&mut tell).unwrap();
+        let weights = |recipe: &Recipe| {
+            let file = Checkpoint::open(&recipe.output.join("last/weights.safetensors")).unwrap();
+            file.load_all(&Device::Cpu).unwrap()
+        };
+        let (own, others) = (weights(&second), weights(&first));
+        let taken = own.keys().filter(|name| others.contains_key(*name)).count();
+        let began = began.unwrap();
+        assert_eq!((began.taken, began.drawn), (taken, own.len() - taken));
+        assert!(began.taken > 0 && began.drawn > 0);
+        for (name, tensor) in own.iter().filter(|(name, _)| name.starts_with("link.")) {
+            let before = &others[name];
+            let numbers =
+                |tensor: &candle_core::Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            assert_eq!(numbers(tensor), numbers(before), "{name}");
+        }
+
+        // Another split asks about what the first run has learned from.
+        let leaking = [part(folder, "walk", 5)];
+        let refused = Trainer::new(&second, &other, &leaking, Device::Cpu).err().unwrap().to_string();
+        assert!(
+            refused.contains("has learned from `walk/") && refused.contains("which is a test here"),
+            "{refused}"
+        );
+        // What was learned is handed on: a run that begins with the second one must not ask about the first one's groups.
+        let others = [part(folder, "elsewhere", 5)];
+        Trainer::new(&second, &other, &others, Device::Cpu).unwrap();
+        let mut between = short(folder, "between");
+        between.from = Some(first.output.clone());
+        train(&between, &others, 0);
+        let mut third = short(folder, "third");
+        third.from = Some(between.output.clone());
+        let refused = Trainer::new(&third, &tiny(), &leaking, Device::Cpu).err().unwrap().to_string();
+        assert!(refused.contains("has learned from `walk/"), "{refused}");
+    });
+}
