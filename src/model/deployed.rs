@@ -207,7 +207,13 @@ pub fn save(
     for tensor in tensors.values_mut() {
         *tensor = tensor.to_dtype(DType::F16).map_err(|error| build(error.into()))?;
     }
-    let header = Header { network: config.clone(), fit: fit.clone(), prompts };
+    let mut network = config.clone();
+    if let Some(backbone) = &mut network.backbone {
+        // Neither is read again: of the tokenizer its name alone, whatever folder it stood in here.
+        backbone.tokenizer = backbone.tokenizer.take().and_then(|file| Some(file.file_name()?.into()));
+        backbone.adapter = None;
+    }
+    let header = Header { network, fit: fit.clone(), prompts };
     let header = serde_json::to_string(&header)
         .map_err(|error| DeployError::Header { file: path.to_owned(), reason: error.to_string() })?;
     let named = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor));
@@ -265,8 +271,14 @@ pub fn load(path: &Path, device: &Device) -> Result<(Network, Fit), DeployError>
     let Header { network, fit, prompts } = header(&checkpoint, path)?;
     let prompting = Prompting::Stored(&prompts);
     let vb = checkpoint.builder(DType::F32, device);
-    let network = Network::build_with(&network, fit.sizes, Purpose::Inference, prompting, &vb)
-        .map_err(|source| DeployError::Build { file: path.to_owned(), source })?;
+    let network =
+        Network::build_with(&network, fit.sizes, Purpose::Inference, prompting, &vb).map_err(|source| {
+            match source {
+                // It names the file itself.
+                BuildError::Checkpoint(error) => DeployError::Checkpoint(error),
+                source => DeployError::Build { file: path.to_owned(), source },
+            }
+        })?;
     checkpoint.finish(|_| false)?;
     Ok((network, fit))
 }

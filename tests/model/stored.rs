@@ -93,6 +93,10 @@ fn a_stored_network_needs_neither_tokenizer_nor_vocabulary() {
     for needless in ["backbone.embed_tokens.", "backbone.layers.0."] {
         assert!(!names.iter().any(|name| name.starts_with(needless)), "{names:?}");
     }
+    // What it is says nothing of the folders that it was made in.
+    let (network, told) = deployed::describe(&file).unwrap();
+    let tokenizer = network.backbone.unwrap().tokenizer.unwrap();
+    assert_eq!((tokenizer, told), (PathBuf::from("tokenizer.json"), fit()));
     // The same network gives the same bytes.
     let once = std::fs::read(&file).unwrap();
     assert_eq!(once, std::fs::read(store(folder.path(), &tiny())).unwrap());
@@ -147,6 +151,13 @@ fn a_tensor_that_is_wrong_is_named_with_its_file() {
     assert!(extra.contains("`more` belongs to no part"), "{extra}");
     let shape = refused(&|tensors| drop(tensors.insert("gate.0.bias".to_owned(), zeros(&[3]))));
     assert!(shape.contains("`gate.0.bias` has shape [3], the model needs [16]"), "{shape}");
+    let nan = refused(&|tensors| {
+        let mut numbers = vec![0f32; 16];
+        numbers[5] = f32::NAN;
+        drop(tensors.insert("gate.0.bias".to_owned(), Tensor::new(numbers, &Device::Cpu).unwrap()));
+    });
+    assert!(nan.contains("`gate.0.bias` holds NaN at number 5"), "{nan}");
+    assert_eq!(nan.matches("changed.safetensors").count(), 1, "{nan}");
     let dtype = refused(&|tensors| {
         let whole = Tensor::zeros(16, DType::U32, &Device::Cpu).unwrap();
         drop(tensors.insert("gate.0.bias".to_owned(), whole));
