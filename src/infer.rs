@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::frame::Window;
+use crate::model::input::InputError;
 use crate::sample::{Modality, UeId};
 
 pub mod baseline;
@@ -60,6 +61,9 @@ pub struct Prediction {
 /// Why a model gave no prediction.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ModelError {
+    /// It was asked about what it cannot be asked about.
+    #[error(transparent)]
+    Input(#[from] InputError),
     /// A probability is NaN or infinite.
     #[error("the model returned a non-finite {what} for ue `{ue}`")]
     NonFinite {

@@ -35,6 +35,7 @@ pub mod fusion;
 pub mod gate;
 pub mod grid;
 pub mod heads;
+pub mod input;
 pub mod layers;
 pub mod lora;
 pub mod mmsense;
@@ -57,6 +58,7 @@ pub use tasks::{Sizes, Task};
 use build::StoredPrompts;
 use encoders::Encoders;
 use fusion::Tokens;
+use input::InputError;
 use layers::{Mode, check_finite};
 use tasks::{Asked, Core};
 
@@ -190,13 +192,13 @@ impl Network {
     /// One forward pass over all rows, to the host.
     ///
     /// # Errors
-    /// [`candle_core::Error`] of the device or of a wrong shape, when a row has no token that counts, or when a row or
-    /// a task is asked for that is not there.
+    /// [`candle_core::Error`] of the device or of a wrong shape, when a row or a task is asked for that is not there, and
+    /// around an [`InputError`] when a row has no token that counts, or a number is not finite.
     pub fn forward(&self, tokens: &Tokens, asked: &Asked) -> Result<Output> {
         let (rows, slots, ..) = tokens.values.dims5()?;
         let seen: Vec<f32> = tokens.mask.flatten_from(1)?.max(1)?.to_vec1()?;
         if let Some(blind) = seen.iter().position(|&seen| seen == 0.0) {
-            candle_core::bail!("row {blind} of {rows} has no token that counts, allowed is one or more");
+            return Err(InputError::Blind { row: blind, rows }.into());
         }
         check_finite(&tokens.values, "tokens")?;
         let said = self.core.forward(tokens, asked, Mode::Infer)?;

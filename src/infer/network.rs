@@ -16,6 +16,7 @@ use crate::model::deployed::{self, DeployError, FitError};
 use crate::model::encoders::EncodedBatch;
 use crate::model::fusion::Tokens;
 use crate::model::heads::{softmax, within_horizons};
+use crate::model::input::InputError;
 use crate::model::layers::Mode;
 use crate::model::tasks::Asked;
 use crate::model::{BuildError, Encoded, Input, MODALITIES, Network, NetworkConfig, Output, Sizes, Task};
@@ -560,7 +561,10 @@ impl Predictor for NetworkPredictor {
     }
 }
 
-/// What candle says, without the backtrace that it may append.
+/// What was wrong with the input, or what candle says, without the backtrace that it may append.
 fn failed(error: &candle_core::Error) -> ModelError {
+    if let Some(error) = InputError::of(error) {
+        return ModelError::Input(error.clone());
+    }
     ModelError::Failed(error.to_string().lines().next().unwrap_or_default().to_owned())
 }

@@ -3,6 +3,7 @@
 use candle_core::{DType, Result, Tensor};
 use candle_nn::{Init, VarBuilder, init};
 
+use super::input::InputError;
 use super::ops;
 
 pub mod statistics;
@@ -258,11 +259,11 @@ impl BatchNorm {
 /// Checks that there is no NaN and nothing infinite in a tensor. The rectifiers of heads would make 0 of it.
 ///
 /// # Errors
-/// When there is; `what` names the tensor.
-pub fn check_finite(x: &Tensor, what: &str) -> Result<()> {
+/// [`InputError::NotFinite`] when there is; `what` names the tensor.
+pub fn check_finite(x: &Tensor, what: &'static str) -> Result<()> {
     let sum = x.to_dtype(DType::F32)?.flatten_all()?.sum(0)?.to_scalar::<f32>()?;
     if !sum.is_finite() {
-        candle_core::bail!("{what}: found numbers that are not finite");
+        return Err(InputError::NotFinite { what }.into());
     }
     Ok(())
 }

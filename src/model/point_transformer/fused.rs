@@ -20,6 +20,7 @@ use super::Projection;
 use super::block::{Attention, Block, NormedBlock};
 use super::hierarchy::{Hierarchy, Level};
 use super::postech::PostechAttention;
+use crate::model::input::InputError;
 use crate::model::layers::{BatchNorm, Dense};
 use crate::model::simd::dispatch;
 
@@ -270,11 +271,10 @@ impl Fused {
         let features = features.contiguous()?;
         with_numbers(&features, |x: &[f32]| match x.iter().position(|x| !x.is_finite()) {
             // A rectifier made of a maximum would turn NaN into 0 and hide it.
-            Some(place) => bail!(
-                "features of point {}: found {}, allowed are finite numbers",
-                place / inputs.max(1),
-                x[place]
-            ),
+            Some(place) => {
+                let found = x.get(place).map(f32::to_string).unwrap_or_default();
+                Err(InputError::Feature { point: place / inputs.max(1), found }.into())
+            }
             None => Ok(()),
         })?;
         // What the level above hands down: z = x W_x of each of its points.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Result, Tensor, bail};
 use rayon::prelude::*;
 
+use crate::model::input::InputError;
 use crate::model::neighbours::KdTree;
 
 /// One level of a packed batch: n points of all clouds, one cloud after the other.
@@ -153,7 +154,7 @@ impl Hierarchy {
             if let Some((point, at)) =
                 cloud.iter().enumerate().find(|(_, p)| p.iter().any(|x| !x.is_finite()))
             {
-                bail!("cloud {number}, point {point}: found {at:?}, allowed are finite coordinates");
+                return Err(InputError::Point { cloud: number, point, found: format!("{at:?}") }.into());
             }
         }
         let descend = |cloud: &&[[f32; 3]]| {
