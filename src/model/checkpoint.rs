@@ -24,6 +24,7 @@ mod map;
 mod write;
 
 pub use error::CheckpointError;
+pub(crate) use error::inside;
 use map::Map;
 pub use write::save;
 

@@ -2,6 +2,8 @@
 
 use candle_core::Error;
 
+use super::checkpoint::inside;
+
 /// An input that has nothing in it, or numbers that are none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InputError {
@@ -43,13 +45,7 @@ impl InputError {
     /// The typed error inside one of candle's, where there is one.
     #[must_use]
     pub fn of(error: &Error) -> Option<&Self> {
-        match error {
-            Error::Io(error) => error.get_ref()?.downcast_ref(),
-            Error::WithBacktrace { inner, .. }
-            | Error::WithPath { inner, .. }
-            | Error::Context { inner, .. } => Self::of(inner),
-            _ => None,
-        }
+        inside(error)
     }
 }
 

@@ -130,13 +130,18 @@ impl CheckpointError {
     /// The typed error inside one of candle's, where there is one.
     #[must_use]
     pub fn of(error: &candle_core::Error) -> Option<&Self> {
-        match error {
-            candle_core::Error::Io(error) => error.get_ref()?.downcast_ref(),
-            candle_core::Error::WithBacktrace { inner, .. }
-            | candle_core::Error::WithPath { inner, .. }
-            | candle_core::Error::Context { inner, .. } => Self::of(inner),
-            _ => None,
-        }
+        inside(error)
+    }
+}
+
+/// The error of a type of ours that one of candle's wraps, where there is one.
+pub(crate) fn inside<E: std::error::Error + 'static>(error: &candle_core::Error) -> Option<&E> {
+    match error {
+        candle_core::Error::Io(error) => error.get_ref()?.downcast_ref(),
+        candle_core::Error::WithBacktrace { inner, .. }
+        | candle_core::Error::WithPath { inner, .. }
+        | candle_core::Error::Context { inner, .. } => inside(inner),
+        _ => None,
     }
 }
 
