@@ -15,9 +15,14 @@ pub const LINK_SLOT_S: f32 = 0.1;
 pub const LINK_BINS: usize = 64;
 /// Numbers per bin: the power below the report's strongest beam on a linear and on an exponential scale.
 pub const LINK_CHANNELS: usize = 2;
-/// Numbers that describe the last reports: slot after slot [`LINK_CHANNELS`] × 2 × [`LINK_BINS`], then per slot whether
-/// there is a report, then per slot its age less the slot's, in units of 0.2 s.
-pub const LINK_FEATURES: usize = LINK_SLOTS * (LINK_CHANNELS * 2 * LINK_BINS + 2);
+/// Numbers per slot that describe its report as a whole: whether there is one; its age less the slot's, in units of 0.2 s;
+/// the level of its strongest beam against what the link reaches when nothing stands in its way, in units of 5 dB; how
+/// much its beams have changed since the report before, as the logarithm of their mean change in dB. Whatever moves near
+/// a link stirs all its beams, long before it stands in the way.
+pub const LINK_WHOLE: usize = 4;
+/// Numbers that describe the last reports: slot after slot [`LINK_CHANNELS`] × 2 × [`LINK_BINS`], then each of the
+/// [`LINK_WHOLE`] for slot after slot.
+pub const LINK_FEATURES: usize = LINK_SLOTS * (LINK_CHANNELS * 2 * LINK_BINS + LINK_WHOLE);
 
 /// Numbers that describe a position: x, y, z in units of 50 m, ln(1 + range in m), sin and cos of the azimuth from
 /// boresight, speed in units of 10 m/s, and 1 where the speed is known.

@@ -48,15 +48,18 @@ pub struct Report {
     pub best: u32,
     /// Its power in dB.
     pub best_db: f64,
+    /// What the link had reached until then ([`LinkReference`](crate::percentile::LinkReference)), dB.
+    pub reference_db: f64,
 }
 
 impl Report {
-    /// A report of at least one measured, positive power; `None` of others.
+    /// A report of at least one measured, positive power, of a link that never reached more; `None` of others.
     #[must_use]
     pub fn new(capture: CaptureTime, linear: Vec<f64>) -> Option<Self> {
         let best = super::measures::argmax(&linear)?;
         let best_db = 10.0 * linear.get(best)?.log10();
-        best_db.is_finite().then_some(Self { capture, linear, best: best as u32, best_db })
+        let best = best as u32;
+        best_db.is_finite().then_some(Self { capture, linear, best, best_db, reference_db: best_db })
     }
 }
 
@@ -207,8 +210,9 @@ impl DataSet {
             Source::Cloud(cloud) => Reading::Cloud(cloud.as_ref().clone()),
             Source::Link { reports, seen } => {
                 let reports = reports.iter().filter_map(|&report| self.reports.get(report as usize));
-                let heard = reports
-                    .map(|report| Heard::new((*seen - report.capture).as_secs_f64() as f32, &report.linear));
+                let heard = reports.map(|Report { capture, linear, best_db, reference_db, .. }| {
+                    Heard::new((*seen - *capture).as_secs_f64() as f32, linear, *best_db, *reference_db)
+                });
                 Reading::Link(heard.collect())
             }
             Source::Position(position) => Reading::Position(*position),

@@ -21,6 +21,12 @@ const MOST_UNITS: f32 = 20.0;
 const RADAR_DB: f32 = 100.0;
 /// Beam power below a report's strongest beam is no lower than this, dB.
 const LINK_FLOOR_DB: f32 = -60.0;
+/// The level of a link is given in units of this, dB.
+const LEVEL_DB: f32 = 5.0;
+/// Changes of a beam's power count no more than this, dB: a null of the pattern swings by any amount.
+const MOST_CHANGE_DB: f32 = 10.0;
+/// Changes are told apart down to this, dB.
+const LEAST_CHANGE_DB: f32 = 0.05;
 
 /// An image resized to a square, which keeps left and right, up and down in order: side × side × RGB.
 #[must_use]
@@ -135,17 +141,37 @@ pub fn beam_directions(codebook: &Codebook, beams: usize) -> Vec<[f32; 2]> {
 pub struct Heard {
     /// How old it is, seconds.
     pub age_s: f32,
+    /// Its strongest beam against what the link reaches when nothing stands in its way, dB.
+    pub level_db: f32,
     /// Power per beam, dB; NaN where not measured.
     pub db: Vec<f32>,
 }
 
 impl Heard {
-    /// Of linear powers.
+    /// Of linear powers, and what the link reaches ([`LinkReference`](crate::percentile::LinkReference)), dB.
     #[must_use]
-    pub fn new(age_s: f32, linear: &[f64]) -> Self {
+    pub fn new(age_s: f32, linear: &[f64], best_db: f64, reference_db: f64) -> Self {
         // No maximum with 0: it would make a number of what was not measured.
         let db = |power: &f64| if *power <= 0.0 { f32::NEG_INFINITY } else { (10.0 * power.log10()) as f32 };
-        Self { age_s, db: linear.iter().map(db).collect() }
+        let level_db = (best_db - reference_db) as f32;
+        Self { age_s, level_db, db: linear.iter().map(db).collect() }
+    }
+
+    /// Mean change of the beams since an older report, dB; `None` where no beam was measured in both.
+    fn change_since(&self, older: &Self) -> Option<f32> {
+        let of = |report: &Self| report.strongest().map(|most| most + LINK_FLOOR_DB);
+        let (floor, older_floor) = (of(self)?, of(older)?);
+        let changes = self.db.iter().zip(&older.db).filter(|(now, then)| !now.is_nan() && !then.is_nan());
+        let changes =
+            changes.map(|(now, then)| (now.max(floor) - then.max(older_floor)).abs().min(MOST_CHANGE_DB));
+        let (sum, count) = changes.fold((0.0, 0u16), |(sum, count), change| (sum + change, count + 1));
+        (count > 0).then(|| sum / f32::from(count))
+    }
+
+    /// Power of the strongest beam, dB; `None` where none was measured above nothing.
+    fn strongest(&self) -> Option<f32> {
+        let most = self.db.iter().copied().fold(f32::NAN, f32::max);
+        most.is_finite().then_some(most)
     }
 }
 
@@ -201,25 +227,35 @@ impl BeamGrid {
         let bins = self.weights.len();
         let mut features = vec![0.0; LINK_FEATURES];
         let (of_bins, of_slots) = features.split_at_mut(LINK_SLOTS * LINK_CHANNELS * bins);
-        let (there, ages) = of_slots.split_at_mut(LINK_SLOTS);
-        let slots = of_bins.chunks_exact_mut(LINK_CHANNELS * bins).zip(there).zip(ages);
-        for (slot, ((of_bins, there), age)) in slots.enumerate() {
+        let (there, rest) = of_slots.split_at_mut(LINK_SLOTS);
+        let (ages, rest) = rest.split_at_mut(LINK_SLOTS);
+        let (levels, changes) = rest.split_at_mut(LINK_SLOTS);
+        let of_slots = there.iter_mut().zip(ages).zip(levels.iter_mut().zip(changes));
+        let slots = of_bins.chunks_exact_mut(LINK_CHANNELS * bins).zip(of_slots);
+        // From the oldest to the newest: a report has changed since the one before it.
+        let mut before: Option<&Heard> = None;
+        for (slot, (of_bins, ((there, age), (level, change)))) in slots.enumerate().rev() {
             let due = (slot + 1) as f32 * LINK_SLOT_S;
             let off = |report: &Heard| report.age_s - due;
             let belongs = |report: &&Heard| {
                 let nearest = (report.age_s / LINK_SLOT_S).round().max(1.0) as usize;
                 nearest == slot + 1 && report.db.len() == self.beams
             };
-            let found = reports.iter().filter(belongs).filter_map(|report| {
-                let most = report.db.iter().copied().fold(f32::NAN, f32::max);
-                most.is_finite().then_some((report, most))
-            });
+            let found =
+                reports.iter().filter(belongs).filter_map(|report| Some((report, report.strongest()?)));
             let Some((report, most)) = found.min_by(|(a, _), (b, _)| off(a).abs().total_cmp(&off(b).abs()))
             else {
                 continue;
             };
             *there = 1.0;
             *age = (report.age_s - due) / 0.2;
+            // No maximum with a bound: a level that is not known counts as undisturbed.
+            *level =
+                if report.level_db.is_nan() { 0.0 } else { (report.level_db / LEVEL_DB).clamp(-4.0, 1.0) };
+            *change = before
+                .and_then(|before| report.change_since(before))
+                .map_or(0.0, |change| (change + LEAST_CHANGE_DB).ln());
+            before = Some(report);
             let (linear, exponential) = of_bins.split_at_mut(bins);
             for ((linear, exponential), weights) in linear.iter_mut().zip(exponential).zip(&self.weights) {
                 let (mut sums, mut total) = ([0f32; LINK_CHANNELS], 1e-9);
@@ -239,9 +275,9 @@ impl BeamGrid {
 /// The last reports of a UE, seen at t, as [`LINK_FEATURES`] numbers. Reports on another number of beams say nothing.
 #[must_use]
 pub fn link(reports: &[&LinkReport], t: CaptureTime, grid: &BeamGrid) -> Vec<f32> {
-    let heard = reports
-        .iter()
-        .map(|report| Heard::new((t - report.capture).as_secs_f64() as f32, &report.power.linear));
+    let heard = reports.iter().map(|LinkReport { capture, power, best_db, reference_db, .. }| {
+        Heard::new((t - *capture).as_secs_f64() as f32, &power.linear, *best_db, *reference_db)
+    });
     grid.features(&heard.collect::<Vec<_>>())
 }
 
@@ -285,7 +321,7 @@ mod tests {
             // A bin goes by the nearest beam, beside the hole by the next one.
             let near = 0.03 + 1.3 / (beams - 1) as f32;
             for powers in [linear, holed] {
-                let features = grid.features(&[Heard::new(0.1, &powers)]);
+                let features = grid.features(&[Heard::new(0.1, &powers, 0.0, 0.0)]);
                 assert_eq!(features.len(), LINK_FEATURES);
                 for (bin, &found) in bins(&features, 0, 0)[..LINK_BINS].iter().enumerate() {
                     let wanted = 0.5 - 6.3 / 5.0 * bin as f32 / (LINK_BINS - 1) as f32;
@@ -304,13 +340,13 @@ mod tests {
         let heard = |age_s: f32, best: usize| {
             let mut linear = [0.1; 4];
             linear[best] = 1.0;
-            Heard::new(age_s, &linear)
+            Heard::new(age_s, &linear, 0.0, 0.0)
         };
-        let none = Heard::new(0.4, &[f64::NAN; 4]);
+        let none = Heard::new(0.4, &[f64::NAN; 4], 0.0, 0.0);
         let features = grid.features(&[heard(0.32, 3), heard(0.29, 2), heard(0.01, 1), heard(2.0, 0), none]);
         let there = &features[LINK_SLOTS * LINK_CHANNELS * 2 * LINK_BINS..][..LINK_SLOTS];
         assert_eq!(there, [1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
-        let ages = &features[LINK_FEATURES - LINK_SLOTS..];
+        let ages = &features[LINK_SLOTS * (LINK_CHANNELS * 2 * LINK_BINS + 1)..];
         assert!((ages[0] + 0.45).abs() < 1e-6 && (ages[2] + 0.05).abs() < 1e-6, "{ages:?}");
         let strongest = |slot: usize| {
             let own = &bins(&features, slot, 1)[..LINK_BINS];
@@ -318,5 +354,49 @@ mod tests {
         };
         assert_eq!([strongest(0) / 21, strongest(2) / 21], [1, 2]);
         assert!(bins(&features, 1, 0).iter().all(|&number| number == 0.0));
+    }
+
+    /// Levels, then changes.
+    fn whole(features: &[f32]) -> (&[f32], &[f32]) {
+        features[LINK_FEATURES - 2 * LINK_SLOTS..].split_at(LINK_SLOTS)
+    }
+
+    #[test]
+    fn a_report_is_told_from_the_one_before_and_from_a_clear_link() {
+        let grid = BeamGrid::new(&beam_directions(&Codebook::default(), 4));
+        let heard =
+            |age_s: f32, linear: [f64; 4], level_db: f64| Heard::new(age_s, &linear, level_db - 40.0, -40.0);
+        let nan = f64::NAN;
+        let features = grid.features(&[
+            // All beams 3 dB lower, one of them not measured; then one up and one down by 2 dB, two as they were.
+            heard(0.1, [0.5 * 10f64.powf(0.2), 0.05 * 10f64.powf(-0.2), 0.005, 0.0005], -6.0),
+            heard(0.4, [0.5, 0.05, 0.005, nan], -3.0),
+            heard(0.6, [1.0, 0.1, 0.01, 0.001], 0.0),
+        ]);
+        let (levels, changes) = whole(&features);
+        for (found, wanted) in levels.iter().zip([-1.2, 0.0, 0.0, -0.6, 0.0, 0.0, 0.0, 0.0]) {
+            assert!((found - wanted).abs() < 1e-5, "{levels:?}");
+        }
+        let log = |change: f32| (change + LEAST_CHANGE_DB).ln();
+        let wanted = [log(4.0 / 3.0), 0.0, 0.0, log(10.0 * 2f32.log10()), 0.0, 0.0, 0.0, 0.0];
+        for (found, wanted) in changes.iter().zip(wanted) {
+            assert!((found - wanted).abs() < 1e-4, "{changes:?}, wanted {wanted}");
+        }
+    }
+
+    #[test]
+    fn wild_powers_are_finite_numbers() {
+        let grid = BeamGrid::new(&beam_directions(&Codebook::default(), 4));
+        let tiny = f64::MIN_POSITIVE;
+        for (best_db, reference_db) in
+            [(f64::NEG_INFINITY, -40.0), (f64::NAN, 0.0), (0.0, f64::NEG_INFINITY), (f64::MAX, f64::MIN)]
+        {
+            let features = grid.features(&[
+                Heard::new(0.1, &[0.0, 0.0, 1e300, f64::NAN], best_db, reference_db),
+                Heard::new(0.2, &[tiny, 0.0, f64::NAN, f64::NAN], best_db, reference_db),
+                Heard::new(0.3, &[f64::NAN, f64::NAN, f64::NAN, 1.0], best_db, reference_db),
+            ]);
+            assert!(features.iter().all(|number| number.is_finite()), "{best_db} {reference_db}");
+        }
     }
 }

@@ -19,6 +19,7 @@ use crate::infer::network::features::{self, BeamGrid};
 use crate::model::tasks::{Sizes, Task};
 use crate::model::ue::LINK_SLOTS;
 use crate::model::{Input, MODALITIES};
+use crate::percentile::LinkReference;
 use crate::recording::arrays::{self, Numbers};
 use crate::sample::{RadarPoint, RadarReading};
 use crate::time::{CaptureTime, Span};
@@ -485,6 +486,7 @@ fn blockages(request: &Request<'_>, files: &[PathBuf]) -> Result<DataSet, Archiv
             begin = begin + apart;
             let mut reports = Vec::with_capacity(*frames);
             let mut captured = begin;
+            let mut reference = LinkReference::default();
             let member = shared.add();
             for frame in window.chunks_exact(beams) {
                 captured = captured + Span::from_millis(FRAME_MS);
@@ -493,7 +495,8 @@ fn blockages(request: &Request<'_>, files: &[PathBuf]) -> Result<DataSet, Archiv
                 let seen = linear.iter_mut().enumerate().filter(|(beam, _)| !LEFT_OUT.contains(beam));
                 // What noise and the zero of the receiver leave below nothing is nothing.
                 seen.zip(frame).for_each(|((_, own), power)| *own = power.max(0.0));
-                if let Some(report) = Report::new(captured, linear) {
+                if let Some(mut report) = Report::new(captured, linear) {
+                    report.reference_db = reference.push(captured, report.best_db);
                     reports.push(data.reports.len() as u32);
                     data.reports.push(report);
                 }

@@ -24,6 +24,7 @@ use crate::model::tasks::{Sizes, Task};
 use crate::model::ue::POSITION_FEATURES;
 use crate::model::{Input, MODALITIES, NetworkConfig};
 use crate::observe::Metrics;
+use crate::percentile::LinkReference;
 use crate::recording::{Feed, LoadError, Options, Recording, RecordingError, fill_in, mmfi};
 use crate::runtime::{self, Parts, RuntimeError};
 use crate::sample::{Data, Modality, Stream, UeId};
@@ -514,6 +515,12 @@ impl<'a> Labelled<'a> {
         for known in self.known.values_mut() {
             known.reports.sort_unstable();
             known.blocked.sort_unstable();
+            let mut reference = LinkReference::default();
+            for &(capture, number) in &known.reports {
+                if let Some(report) = self.data.reports.get_mut(number as usize) {
+                    report.reference_db = reference.push(capture, report.best_db);
+                }
+            }
         }
         if self.data.tasks.iter().any(|task| task.is_of_unit()) {
             for sequence in 0..self.recording.people().len() {
