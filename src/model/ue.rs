@@ -17,8 +17,7 @@ pub const LINK_BINS: usize = 64;
 pub const LINK_CHANNELS: usize = 2;
 /// Numbers per slot that describe its report as a whole: whether there is one; its age less the slot's, in units of 0.2 s;
 /// the level of its strongest beam against what the link reaches when nothing stands in its way, in units of 5 dB; how
-/// much its beams have changed since the report before, as the logarithm of their mean change in dB. Whatever moves near
-/// a link stirs all its beams, long before it stands in the way.
+/// much its beams have changed since the report before, as twice the logarithm of their mean change against 0.4 dB.
 pub const LINK_WHOLE: usize = 4;
 /// Numbers that describe the last reports: slot after slot [`LINK_CHANNELS`] × 2 × [`LINK_BINS`], then each of the
 /// [`LINK_WHOLE`] for slot after slot.

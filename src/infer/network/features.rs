@@ -27,6 +27,8 @@ const LEVEL_DB: f32 = 5.0;
 const MOST_CHANGE_DB: f32 = 10.0;
 /// Changes are told apart down to this, dB.
 const LEAST_CHANGE_DB: f32 = 0.05;
+/// What beams change by from report to report while nothing moves but noise, dB.
+const USUAL_CHANGE_DB: f32 = 0.4;
 
 /// An image resized to a square, which keeps left and right, up and down in order: side × side × RGB.
 #[must_use]
@@ -254,7 +256,7 @@ impl BeamGrid {
                 if report.level_db.is_nan() { 0.0 } else { (report.level_db / LEVEL_DB).clamp(-4.0, 1.0) };
             *change = before
                 .and_then(|before| report.change_since(before))
-                .map_or(0.0, |change| (change + LEAST_CHANGE_DB).ln());
+                .map_or(0.0, |change| 2.0 * ((change + LEAST_CHANGE_DB) / USUAL_CHANGE_DB).ln());
             before = Some(report);
             let (linear, exponential) = of_bins.split_at_mut(bins);
             for ((linear, exponential), weights) in linear.iter_mut().zip(exponential).zip(&self.weights) {
@@ -377,7 +379,7 @@ mod tests {
         for (found, wanted) in levels.iter().zip([-1.2, 0.0, 0.0, -0.6, 0.0, 0.0, 0.0, 0.0]) {
             assert!((found - wanted).abs() < 1e-5, "{levels:?}");
         }
-        let log = |change: f32| (change + LEAST_CHANGE_DB).ln();
+        let log = |change: f32| 2.0 * ((change + LEAST_CHANGE_DB) / USUAL_CHANGE_DB).ln();
         let wanted = [log(4.0 / 3.0), 0.0, 0.0, log(10.0 * 2f32.log10()), 0.0, 0.0, 0.0, 0.0];
         for (found, wanted) in changes.iter().zip(wanted) {
             assert!((found - wanted).abs() < 1e-4, "{changes:?}, wanted {wanted}");

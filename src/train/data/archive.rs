@@ -545,7 +545,9 @@ fn link_places(data: &mut DataSet, reports: &[u32], time: CaptureTime, slots: us
         if let Some(place) = places.get_mut(slot * MODALITIES + Input::Link.place()) {
             let reading = data.sources.len() as u32;
             *place = Some(Place { reading, age_s: (time - capture).as_secs_f64() as f32 });
-            data.sources.push(Source::Link { reports: own.to_vec(), seen: capture });
+            // As a unit sees them: one frame after the newest.
+            let seen = capture + Span::from_millis(FRAME_MS);
+            data.sources.push(Source::Link { reports: own.to_vec(), seen });
         }
     }
     places
