@@ -9,7 +9,9 @@ use serde::Serialize;
 use crate::decide::ScoreTotals;
 use crate::frame::{Frame, FrameReference};
 use crate::infer::ModelInfo;
-use crate::message::{BeamMessage, BlockageMessage, Message, Mode, StageLatency};
+use crate::message::{
+    ActivityMessage, BeamMessage, BlockageMessage, Message, Mode, PoseMessage, StageLatency,
+};
 use crate::observe::{Loss, Metrics, lock};
 use crate::sample::{Modality, UeId, UnitId};
 use crate::time::CaptureTime;
@@ -36,6 +38,10 @@ pub struct UnitStatus {
     pub sequence: u64,
     /// Its UEs at the last frame.
     pub ues: BTreeMap<UeId, UeStatus>,
+    /// Its last activity message, where the network is asked for activities.
+    pub activity: Option<ActivityMessage>,
+    /// Its last pose message, where the network is asked for poses.
+    pub pose: Option<PoseMessage>,
     frames: BTreeMap<FrameReference, BTreeMap<Mode, u64>>,
     score: ScoreTotals,
     fallback: Option<(ModelInfo, ScoreTotals)>,
@@ -102,6 +108,8 @@ impl Board {
             capture: frame.time,
             sequence: frame.sequence,
             ues: BTreeMap::new(),
+            activity: None,
+            pose: None,
             frames: BTreeMap::new(),
             score: ScoreTotals::default(),
             fallback: None,
@@ -120,11 +128,9 @@ impl Board {
                 Message::Blockage(blockage) => {
                     status.ues.entry(blockage.ue.clone()).or_default().blockage = Some(blockage.clone());
                 }
-                Message::Activity(_)
-                | Message::Pose(_)
-                | Message::Frame(_)
-                | Message::Health(_)
-                | Message::Score(_) => {}
+                Message::Activity(activity) => status.activity = Some(activity.clone()),
+                Message::Pose(pose) => status.pose = Some(pose.clone()),
+                Message::Frame(_) | Message::Health(_) | Message::Score(_) => {}
             }
         }
     }

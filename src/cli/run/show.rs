@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::message::{BeamScore, BeamSource, BlockageScore, BlockageTruth, WarningState};
 use crate::recording::Absent;
-use crate::runtime::{self, Snapshot, UeStatus, UnitSummary};
+use crate::runtime::{self, Snapshot, UeStatus, UnitStatus, UnitSummary};
 
 /// One line per unit.
 pub(super) struct Live<'a>(pub(super) &'a Snapshot);
@@ -19,7 +19,15 @@ impl fmt::Display for Live<'_> {
                 writeln!(f)?;
             }
             write!(f, "{unit} {:<8} {:>6} frames", status.mode.name(), self.0.frames)?;
-            if let Some((ue, last)) = status.ues.first_key_value() {
+            write_person(f, status)?;
+            // Who asks for people only, of links that nobody has, hears nothing of links.
+            let silent = |ue: &UeStatus| {
+                ue.beam.as_ref().is_none_or(|beam| beam.best.is_none())
+                    && ue.blockage.as_ref().is_none_or(|blockage| !blockage.known)
+            };
+            let of_people = status.activity.is_some() || status.pose.is_some();
+            let ue = status.ues.first_key_value();
+            if let Some((ue, last)) = ue.filter(|_| !(of_people && status.ues.values().all(silent))) {
                 write!(f, " | ue {ue}")?;
                 if status.ues.len() > 1 {
                     write!(f, " (+{})", status.ues.len() - 1)?;
@@ -43,6 +51,21 @@ impl fmt::Display for Live<'_> {
             }
         }
         Ok(())
+    }
+}
+
+fn write_person(f: &mut fmt::Formatter<'_>, status: &UnitStatus) -> fmt::Result {
+    if let Some(activity) = &status.activity {
+        match activity.ranked.first() {
+            Some(best) => write!(f, " | activity {:>2} {:>3.0} %", best.index, best.probability * 100.0)?,
+            None => write!(f, " | activity unknown")?,
+        }
+    }
+    match status.pose.as_ref().map(|pose| pose.joints_m.as_slice()) {
+        // The pelvis comes first; the third number is what lies between it and the camera.
+        Some([[.., ahead], ..]) => write!(f, " | pose of somebody {ahead:.1} m away"),
+        Some([]) => write!(f, " | pose unknown"),
+        None => Ok(()),
     }
 }
 
@@ -161,13 +184,17 @@ fn write_score(f: &mut fmt::Formatter<'_>, unit: &UnitSummary) -> fmt::Result {
         let passed = if passed.is_empty() { String::new() } else { format!(" ({})", passed.join(", ")) };
         writeln!(f, "  beams scored against {} of {} link reports{passed}", reports.scored, reports.seen)?;
     }
-    row(f, "beam, decided", &score.beam)?;
-    if let Some(fallback) = &unit.fallback {
-        row(f, "beam, fallback", &fallback.score.beam)?;
+    if reports.seen == 0 {
+        writeln!(f, "  no link report came: beams are not scored")?;
+    } else {
+        row(f, "beam, decided", &score.beam)?;
+        if let Some(fallback) = &unit.fallback {
+            row(f, "beam, fallback", &fallback.score.beam)?;
+        }
+        row(f, "beam, persistence", &score.persistence)?;
+        row(f, "beam, extrapolation", &score.extrapolation)?;
+        row(f, "beam, majority afterwards", &score.majority)?;
     }
-    row(f, "beam, persistence", &score.persistence)?;
-    row(f, "beam, extrapolation", &score.extrapolation)?;
-    row(f, "beam, majority afterwards", &score.majority)?;
     write_blockage(f, "blockage, decided", &score.blockage)?;
     if let Some(fallback) = &unit.fallback {
         write_blockage(f, "blockage, fallback", &fallback.score.blockage)?;
