@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `night` | the sun stands below −6°: civil twilight is over |
 //! | `dusk` | the sun stands from −6° to 0° |
-//! | `low sun` | the sun stands up to 10° high, within 30° of where the unit looks, and no cloud covers half of the sky |
+//! | `low sun` | the sun stands up to 25° high, within 30° of where the unit looks, and no cloud covers half of the sky |
 //! | `day` | else |
 //! | `fog` | visibility below 1000 m, as meteorology has it |
 //! | `rain` | at least 0.5 mm/h |
@@ -60,7 +60,7 @@ pub fn condition(weather: &Weather, faults: &Faults) -> String {
     let light = match weather.sun_elevation_deg {
         elevation if elevation < -6.0 => "night",
         elevation if elevation <= 0.0 => "dusk",
-        elevation if elevation <= 10.0 && azimuth.abs() <= 30.0 && weather.cloud < 0.5 => "low sun",
+        elevation if elevation <= 25.0 && azimuth.abs() <= 30.0 && weather.cloud < 0.5 => "low sun",
         _ => "day",
     };
     let drops = [faults.camera_drop, faults.radar_drop, faults.lidar_drop, faults.link_drop];
