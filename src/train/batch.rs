@@ -15,6 +15,7 @@ use super::recipe::{Augment, Losses, See};
 use crate::infer::network::features::{self, BeamGrid, Heard};
 use crate::model::encoders::EncodedBatch;
 use crate::model::fusion::Tokens;
+use crate::model::grid::PLACE_M;
 use crate::model::layers::Mode;
 use crate::model::seeded;
 use crate::model::tasks::{Asked, Task};
@@ -339,7 +340,7 @@ impl Batch {
             }
             Reading::Cloud(mut cloud) => {
                 let jitter = augment.map_or(0.0, |augment| augment.point_jitter_m) as f32;
-                move_points(&mut cloud, mirrored, jitter / features::PLACE_M, random);
+                move_points(&mut cloud, mirrored, jitter / PLACE_M, random);
                 let clouds = if input == Input::Radar { &mut self.radar } else { &mut self.lidar };
                 clouds.push(cloud);
                 clouds.len()

@@ -15,6 +15,7 @@ use crate::config::{ConfigError, Problem};
 use crate::infer::device::DeviceChoice;
 use crate::model::baselines::Stage as Llm4WmStage;
 use crate::model::config::NetworkConfig;
+use crate::model::layers::Statistics;
 use crate::model::{Input, MODALITIES, Task};
 
 /// A recipe.
@@ -178,6 +179,10 @@ pub struct Stage {
     /// Prefixes of the parameters that are left alone.
     #[serde(default)]
     pub freeze: Vec<String>,
+    /// What batch norms that are trained go by. Each data set of a step goes through by itself, so that those of a batch are of
+    /// one data set, where the running ones are of all: what is to hold for all is learned at the end by the latter.
+    #[serde(default)]
+    pub statistics: Statistics,
     /// Of LLM4WM, what is trained.
     pub llm4wm: Option<Llm4WmStage>,
     /// Validations without improvement after which the stage ends; left out, it never ends early.

@@ -6,13 +6,12 @@ use crate::config::Codebook;
 use crate::frame::LinkReport;
 use crate::model::Cloud;
 use crate::model::encoders::thin;
+use crate::model::grid::PLACE_M;
 use crate::model::resnet::IMAGENET;
 use crate::model::ue::{LINK_BINS, LINK_CHANNELS, LINK_FEATURES, LINK_SLOT_S, LINK_SLOTS, POSITION_FEATURES};
 use crate::sample::{PointCloud, Position, RadarReading};
 use crate::time::CaptureTime;
 
-/// Places are given in units of this, metres.
-pub(crate) const PLACE_M: f32 = 50.0;
 /// Speeds are given in units of this, m/s.
 const SPEED_MPS: f32 = 10.0;
 /// Numbers from a sensor are kept within this many units: one reading gone wild must not drive the network to infinity.
