@@ -2,7 +2,6 @@
 
 use candle_core::{DType, Result, Tensor};
 use candle_nn::{Init, VarBuilder, init};
-use serde::{Deserialize, Serialize};
 
 use super::input::InputError;
 use super::ops;
@@ -32,11 +31,9 @@ impl Mode {
 }
 
 /// What a batch norm goes by while the network is trained.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Statistics {
     /// Mean and variance of the batch; they move the running ones.
-    #[default]
     Batch,
     /// The running ones, which stay as they are: a frozen batch norm.
     Running,

@@ -10,7 +10,7 @@ use candle_core::{DType, Result, Tensor};
 use rand_pcg::Pcg64;
 
 use super::data::store::StoreError;
-use super::data::{DataSet, Example, Reading};
+use super::data::{DataSet, Example, Reading, Sides};
 use super::recipe::{Augment, Losses, See};
 use crate::infer::network::features::{self, BeamGrid, Heard};
 use crate::model::encoders::EncodedBatch;
@@ -171,29 +171,35 @@ fn subjects(tasks: &[Task]) -> Vec<Vec<Task>> {
     subjects
 }
 
-/// The beams of a mirrored street.
+/// What stands in a mirror at x = 0, across the unit.
 #[derive(Clone, Debug)]
 pub struct Mirror {
     /// Per beam the one that looks where it would look in a mirror, and how far off that is, degrees.
     beams: Vec<(u32, f64)>,
+    sides: Option<Sides>,
 }
 
 impl Mirror {
     /// Farthest that a mirrored beam may be off, degrees.
     const OFF_DEG: f64 = 1.5;
 
-    /// That of a codebook whose peak angles are known.
+    /// That of a codebook whose peak angles are known, and of people of whom it is known what is left and right.
     #[must_use]
     pub fn of(data: &DataSet) -> Option<Self> {
-        let peaks = data.shape.codebook.peaks_deg.as_ref()?;
-        if peaks.len() != data.shape.sizes.beams || data.tasks.iter().any(|task| task.is_of_unit()) {
+        let is_of_ue = |task: &Task| !task.is_of_unit();
+        let beams = data.shape.sizes.beams;
+        let peaks = data.shape.codebook.peaks_deg.as_ref().filter(|peaks| peaks.len() == beams);
+        if data.tasks.iter().any(is_of_ue) && peaks.is_none()
+            || !data.tasks.iter().all(is_of_ue) && data.sides.is_none()
+        {
             return None;
         }
+        let peaks = peaks.map(Vec::as_slice).unwrap_or_default();
         let nearest = |peak: &f64| {
             let off = peaks.iter().map(|other| (other + peak).abs()).zip(0u32..);
             off.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(off, beam)| (beam, off))
         };
-        Some(Self { beams: peaks.iter().filter_map(nearest).collect() })
+        Some(Self { beams: peaks.iter().filter_map(nearest).collect(), sides: data.sides })
     }
 
     fn beam(&self, beam: u32) -> Option<u32> {
@@ -300,6 +306,7 @@ impl Batch {
         let row = self.rows as u32;
         self.rows += 1;
         self.examples.push(number);
+        let sides = mirror.and_then(|mirror| mirror.sides);
         for &task in tasks {
             self.asked.entry(task).or_default().push(row);
             match task {
@@ -309,8 +316,15 @@ impl Batch {
                     self.targets.beam.push(instants.map(target).collect());
                 }
                 Task::Blockage => self.targets.blockage.push(example.truth.blocked.clone()),
-                Task::Activity => self.targets.activity.push(example.truth.activity),
-                Task::Pose => self.targets.pose.push(example.truth.pose.clone()),
+                Task::Activity => {
+                    let turned = |activity| sides.map_or(activity, |sides| sides.activity(activity));
+                    self.targets.activity.push(example.truth.activity.map(turned));
+                }
+                Task::Pose => {
+                    let pose = example.truth.pose.as_ref();
+                    let turned = |pose: &Vec<_>| sides.map_or_else(|| pose.clone(), |sides| sides.pose(pose));
+                    self.targets.pose.push(pose.map(turned));
+                }
             }
         }
         Ok(())

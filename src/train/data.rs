@@ -163,6 +163,8 @@ pub struct DataSet {
     pub conditions: Vec<String>,
     /// The number of each group's person; empty where groups are no people.
     pub subjects: Vec<u32>,
+    /// What a mirror makes of its people; `None` where it has none, or nobody knows which of their joints are left ones.
+    pub sides: Option<Sides>,
     /// Names of links, by [`Example::link`]; empty where nobody named them.
     pub links: Vec<UeId>,
     /// In the order of groups and time.
@@ -178,6 +180,39 @@ pub struct DataSet {
     pub store: Option<Store>,
     /// The bins that beam powers are laid on.
     pub grid: BeamGrid,
+}
+
+/// Left and right of people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sides {
+    /// Activities, from 0, that a mirror turns into each other; the others stay what they are.
+    pub activities: &'static [(u32, u32)],
+    /// The same of joints.
+    pub joints: &'static [(u32, u32)],
+}
+
+impl Sides {
+    /// What an activity is in a mirror.
+    #[must_use]
+    pub fn activity(self, activity: u32) -> u32 {
+        turned(self.activities, activity)
+    }
+
+    /// A pose in a mirror that stands at x = 0: x is to the right.
+    #[must_use]
+    pub fn pose(self, pose: &[[f32; 3]]) -> Vec<[f32; 3]> {
+        let joint = |joint: u32| pose.get(turned(self.joints, joint) as usize).map(|&[x, y, z]| [-x, y, z]);
+        (0..pose.len() as u32).filter_map(joint).collect()
+    }
+}
+
+fn turned(pairs: &[(u32, u32)], of: u32) -> u32 {
+    let other = pairs.iter().find_map(|&(left, right)| match of {
+        _ if of == left => Some(right),
+        _ if of == right => Some(left),
+        _ => None,
+    });
+    other.unwrap_or(of)
 }
 
 impl DataSet {

@@ -15,7 +15,6 @@ use crate::config::{ConfigError, Problem};
 use crate::infer::device::DeviceChoice;
 use crate::model::baselines::Stage as Llm4WmStage;
 use crate::model::config::NetworkConfig;
-use crate::model::layers::Statistics;
 use crate::model::{Input, MODALITIES, Task};
 
 /// A recipe.
@@ -179,10 +178,6 @@ pub struct Stage {
     /// Prefixes of the parameters that are left alone.
     #[serde(default)]
     pub freeze: Vec<String>,
-    /// What batch norms that are trained go by. Each data set of a step goes through by itself, so that those of a batch are of
-    /// one data set, where the running ones are of all: what is to hold for all is learned at the end by the latter.
-    #[serde(default)]
-    pub statistics: Statistics,
     /// Of LLM4WM, what is trained.
     pub llm4wm: Option<Llm4WmStage>,
     /// Validations without improvement after which the stage ends; left out, it never ends early.
@@ -241,7 +236,7 @@ pub struct Augment {
     /// Probability that a past slot is dropped from all rows of a batch: what is learned of fewer slots costs less, and
     /// nothing is learned that needs them all.
     pub slot_drop: f64,
-    /// Share of the runs that are mirrored, where the beams' angles are known.
+    /// Share of the runs that are mirrored, where the beams' angles are known, or what is left and right of people.
     pub mirror: f64,
     /// Largest change of an image's brightness and contrast, of 1.
     pub colour: f64,

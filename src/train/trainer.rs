@@ -289,7 +289,7 @@ impl<'a> Trainer<'a> {
             trained.iter().any(|(name, _)| name.rsplit_once('.').is_some_and(|(own, _)| own == module))
         };
         let any = parameters.statistics().iter().any(|(name, _)| is_trained(name));
-        let statistics = if any { stage.statistics } else { Statistics::Running };
+        let statistics = if any { Statistics::Batch } else { Statistics::Running };
         Ok(Moving { network, parameters, uncertainty, optimiser, mean: None, statistics })
     }
 

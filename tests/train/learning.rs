@@ -8,14 +8,16 @@ use candle_core::Device;
 use mmsense::config;
 use mmsense::model::{Input, MODALITIES, NetworkConfig, Task, deployed};
 use mmsense::simulate::room;
+use mmsense::train::batch::{Batch, Making};
 use mmsense::train::data::recording::{self, Request, Resolution};
 use mmsense::train::data::split::{Shares, Split};
 use mmsense::train::data::{DataSet, Reading};
 use mmsense::train::evaluate::{self, Asking};
-use mmsense::train::recipe::{self, Recipe};
+use mmsense::train::recipe::{self, Augment, Losses, Recipe, See};
 use mmsense::train::score::{self, Asked};
 use mmsense::train::simple::Simple;
 use mmsense::train::trainer::{Ended, Event, Part, Trainer};
+use rand_pcg::Pcg64;
 
 const BEAMS: usize = 8;
 pub(crate) const SEQUENCES: usize = 12;
@@ -279,6 +281,32 @@ fn people_of_a_simulated_room_stand_where_its_scene_says() {
             middle(1),
             middle(2)
         );
+    }
+    // Mirrored, the other side does it, where the points are.
+    let whole = |mirror: f64| {
+        let augment = Augment { mirror, ..Augment::default() };
+        let making = Making {
+            see: See::All,
+            slots: 1,
+            augment: Some(&augment),
+            without: [false; MODALITIES],
+            losses: &Losses::default(),
+            tasks: &data.tasks,
+            network: &tiny(),
+        };
+        let all = (0..data.examples.len() as u32).collect();
+        Batch::make(&data, &[all], &making, &mut Pcg64::new(1, 1)).unwrap().targets
+    };
+    let (plain, mirrored) = (whole(0.0), whole(1.0));
+    assert_eq!(plain.activity.iter().filter(|activity| **activity == Some(21)).count(), 6);
+    assert_eq!(mirrored.activity.iter().filter(|activity| **activity == Some(22)).count(), 6);
+    for (plain, mirrored) in plain.pose.iter().zip(&mirrored.pose) {
+        let (plain, mirrored) = (plain.as_ref().unwrap(), mirrored.as_ref().unwrap());
+        // The nose, and a wrist.
+        for (of, joint) in [(9, 9), (13, 16)] {
+            let [x, y, z] = plain[of];
+            assert_eq!(mirrored[joint], [-x, y, z]);
+        }
     }
 }
 

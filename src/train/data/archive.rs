@@ -420,6 +420,7 @@ fn empty(request: &Request<'_>, sizes: Sizes, horizons_ms: Vec<u32>) -> DataSet 
         groups: Vec::new(),
         conditions: Vec::new(),
         subjects: Vec::new(),
+        sides: None,
         links: Vec::new(),
         examples: Vec::new(),
         reports: Vec::new(),

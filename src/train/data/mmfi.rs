@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::split::Split;
-use super::{DataSet, Example};
+use super::{DataSet, Example, Sides};
 
 /// How a data set of MM-Fi's kind is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +47,11 @@ pub enum Held {
     CrossScene,
 }
 
+/// Left and right of the 27 activities, and of the joints in Human3.6M's order: legs 1 to 6, arms 11 to 16.
+pub const SIDES: Sides = Sides {
+    activities: &[(3, 4), (6, 7), (8, 9), (12, 13), (14, 15), (16, 17), (19, 20), (21, 22), (23, 24)],
+    joints: &[(1, 4), (2, 5), (3, 6), (11, 14), (12, 15), (13, 16)],
+};
 /// Actions of protocol 1.
 const DAILY: [u32; 14] = [2, 3, 4, 5, 13, 14, 17, 18, 19, 20, 21, 22, 23, 27];
 /// First subject of the fourth environment.
@@ -157,6 +162,32 @@ impl DataSet {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::simulate::body::Joint;
+    use crate::simulate::motion::Activity;
+
+    #[test]
+    fn a_mirror_turns_left_into_right() {
+        for activity in Activity::all() {
+            let class = |activity: Activity| activity.number() as u32 - 1;
+            assert_eq!(SIDES.activity(class(activity)), class(activity.mirrored()), "{}", activity.name());
+            let turned = activity.name().replace("left", "R").replace("right", "left").replace('R', "right");
+            assert_eq!(activity.mirrored().name(), turned);
+        }
+        let pose: Vec<[f32; 3]> = (0..17u8).map(|joint| [f32::from(joint), 1.0, 2.0]).collect();
+        let mirrored = SIDES.pose(&pose);
+        for (joint, of) in [
+            (Joint::Head, Joint::Head),
+            (Joint::LeftWrist, Joint::RightWrist),
+            (Joint::RightElbow, Joint::LeftElbow),
+            (Joint::LeftShoulder, Joint::RightShoulder),
+            (Joint::LeftHip, Joint::RightHip),
+            (Joint::RightKnee, Joint::LeftKnee),
+            (Joint::RightAnkle, Joint::LeftAnkle),
+        ] {
+            assert_eq!(mirrored[joint as usize], [-(of as u8 as f32), 1.0, 2.0], "{joint:?}");
+        }
+        assert_eq!(SIDES.pose(&mirrored), pose);
+    }
 
     #[test]
     fn protocols_and_splits_are_those_of_the_authors() {

@@ -460,6 +460,7 @@ impl<'a> Labelled<'a> {
                 groups,
                 conditions: conditions(recording)?,
                 subjects: recording.people().iter().map(|person| person.subject as u32).collect(),
+                sides: (!recording.people().is_empty()).then_some(super::mmfi::SIDES),
                 links: Vec::new(),
                 examples: Vec::new(),
                 reports: Vec::new(),
