@@ -270,10 +270,13 @@ impl Live<'_> {
         let simple = beside.map(|file| simple(&file)).transpose()?.flatten();
         let answers = self.witness.answers(&data);
         let examples: Vec<u32> = (0..data.examples.len() as u32).collect();
+        let fit = self.checkpoint.map(deployed::describe).transpose().map_err(Failure::usage)?;
+        let never_seen = fit.map(|(_, fit)| fit.without).unwrap_or_default();
+        let hidden = Input::ALL.map(|input| never_seen.contains(&input));
         let judge = |answers: &Answers, condition: Option<&str>| {
             let scaling = &BTreeMap::new();
             let asked = Asked { data: &data, answers, network: self.model, simple: simple.as_ref(), scaling };
-            measured(&asked, [false; MODALITIES], condition)
+            measured(&asked, hidden, condition)
         };
         let mut results = vec![judge(&answers, None)];
         for condition in conditions(&data, &examples) {

@@ -96,12 +96,12 @@ fn export(asked: &Export, format: Format) -> Result<Outcome, Failure> {
 }
 
 fn describe(asked: &Describe, format: Format) -> Result<Outcome, Failure> {
-    let (network, sizes) = if is_stored(&asked.network) {
+    let (network, sizes, never_seen) = if is_stored(&asked.network) {
         let (network, fit) = deployed::describe(&asked.network).map_err(Failure::usage)?;
-        (network, fit.sizes)
+        (network, fit.sizes, fit.without)
     } else {
         let sizes = Sizes::new(asked.window.into(), asked.beams.into(), asked.horizons.into());
-        (load_network(&asked.network).map_err(Failure::usage)?, sizes)
+        (load_network(&asked.network).map_err(Failure::usage)?, sizes, Vec::new())
     };
     let description = network.describe(sizes).map_err(Failure::usage)?;
     let batch = u64::from(asked.batch);
@@ -114,8 +114,15 @@ fn describe(asked: &Describe, format: Format) -> Result<Outcome, Failure> {
             "inference_bytes": description.inference_bytes(),
             "training_bytes": description.training_bytes(batch),
             "batch": batch,
+            "never_seen": never_seen,
         }))?,
-        Format::Text => text::result(Shown(&description, batch).to_string().trim_end()),
+        Format::Text => {
+            text::result(Shown(&description, batch).to_string().trim_end());
+            if !never_seen.is_empty() {
+                let names: Vec<&str> = never_seen.iter().map(|input| input.name()).collect();
+                text::result(format!("never saw, and is not shown: {}", names.join(", ")));
+            }
+        }
     }
     Ok(Outcome::Done)
 }

@@ -20,15 +20,30 @@ pub(super) struct Arguments {
     /// Layout of the recording: a street as DeepSense 6G has it, or people in rooms as MM-Fi has them
     #[arg(long, value_enum, default_value_t = Layout::Deepsense)]
     layout: Layout,
-    /// Draw what camera, radar, LiDAR and link see: one picture (.png), or a film of the first sequence (.gif)
-    #[arg(long, value_name = "FILE")]
+    /// Draw what camera, radar, LiDAR and link see: one picture (.png), or a film of a sequence (.gif)
+    #[arg(long, value_name = "FILE", value_parser = picture)]
     preview: Option<PathBuf>,
+    /// Sequence that is drawn, from 0
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "preview")]
+    sequence: usize,
     /// Threads; the result does not depend on them [default: one per core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
     /// Seed in place of the scene's
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+}
+
+/// A file that can be drawn.
+fn picture(file: &str) -> Result<PathBuf, String> {
+    let extension =
+        Path::new(file).extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase());
+    match extension.as_deref() {
+        Some("png" | "gif") => Ok(file.into()),
+        found => {
+            Err(format!("found the extension `{}`, allowed are `png` and `gif`", found.unwrap_or_default()))
+        }
+    }
 }
 
 /// How a recording lies on disk.
@@ -51,7 +66,13 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
 }
 
 fn street(arguments: &Arguments, format: Format, stopped: &AtomicBool) -> Result<Outcome, Failure> {
-    let mut scene = scene::load(&arguments.scene).map_err(Failure::usage)?;
+    let mut scene = scene::load(&arguments.scene).map_err(|error| match room::load(&arguments.scene) {
+        Ok(_) => Failure::Usage(format!(
+            "{}: people in rooms: found --layout deepsense, allowed is mmfi",
+            arguments.scene.display()
+        )),
+        Err(_) => Failure::usage(error),
+    })?;
     scene.seed = arguments.seed.unwrap_or(scene.seed);
     let threads = arguments.threads.map(usize::from);
     if let Some(folder) = &arguments.output {
@@ -62,7 +83,11 @@ fn street(arguments: &Arguments, format: Format, stopped: &AtomicBool) -> Result
         }
     }
     if let Some(file) = &arguments.preview {
-        watched("pictures", stopped, |going| preview::draw(&scene, file, threads, going))?;
+        let sequence = arguments.sequence;
+        if sequence >= scene.sequences() {
+            return Err(no_sequence(arguments, scene.sequences()));
+        }
+        watched("pictures", stopped, |going| preview::draw(&scene, sequence, file, threads, going))?;
         text::progress(format!("drew {}", file.display()));
     }
     Ok(Outcome::Done)
@@ -71,13 +96,29 @@ fn street(arguments: &Arguments, format: Format, stopped: &AtomicBool) -> Result
 fn rooms(arguments: &Arguments, format: Format, stopped: &AtomicBool) -> Result<Outcome, Failure> {
     let mut scene = room::load(&arguments.scene).map_err(Failure::usage)?;
     scene.seed = arguments.seed.unwrap_or(scene.seed);
-    let Some(folder) = arguments.output.as_deref().filter(|_| arguments.preview.is_none()) else {
-        return Err(Failure::usage("--preview draws street scenes; --layout mmfi wants -o DIR alone"));
-    };
     let threads = arguments.threads.map(usize::from);
-    let report = make_rooms(&scene, folder, threads, stopped)?;
+    if let Some(folder) = &arguments.output {
+        let report = make_rooms(&scene, folder, threads, stopped)?;
+        show_rooms(&report, folder, format)?;
+    }
+    if let Some(file) = &arguments.preview {
+        let sequences = mmfi::sequences(&scene);
+        let sequence =
+            *sequences.get(arguments.sequence).ok_or_else(|| no_sequence(arguments, sequences.len()))?;
+        watched("pictures", stopped, |going| preview::draw_rooms(&scene, sequence, file, threads, going))?;
+        text::progress(format!("drew {}", file.display()));
+    }
+    Ok(Outcome::Done)
+}
+
+fn no_sequence(arguments: &Arguments, all: usize) -> Failure {
+    let (found, most) = (arguments.sequence, all.saturating_sub(1));
+    Failure::Usage(format!("--sequence: found {found}, allowed is 0 to {most}"))
+}
+
+fn show_rooms(report: &mmfi::Report, folder: &Path, format: Format) -> Result<(), Failure> {
     match format {
-        Format::Json => text::json(&report)?,
+        Format::Json => text::json(report)?,
         Format::Text => {
             let megabytes = report.bytes as f64 / 1e6;
             text::result(format!("recording     {}", folder.display()));
@@ -100,7 +141,7 @@ fn rooms(arguments: &Arguments, format: Format, stopped: &AtomicBool) -> Result<
             ));
         }
     }
-    Ok(Outcome::Done)
+    Ok(())
 }
 
 /// Does work with a progress bar, until `stopped`.

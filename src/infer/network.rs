@@ -112,6 +112,8 @@ pub struct NetworkPredictor {
     opened: Opened,
     choice: DeviceChoice,
     tasks: Vec<Task>,
+    /// What it has never seen and is not shown.
+    without: Vec<Input>,
     rebuilt: bool,
     grid: BeamGrid,
     units: BTreeMap<UnitId, BTreeMap<Key, Kept>>,
@@ -216,7 +218,9 @@ impl NetworkPredictor {
         let bytes = std::fs::read(file).map_err(|error| BuildError::Candle(error.into()))?;
         let id = format!("{}@{}", network.config().name, short_hash(&bytes));
         let info = ModelInfo { id, trained: fit.trained };
-        Ok(Self::of(network, info, Weights::File(file.to_owned()), tasks, codebook, (opened, choice)))
+        let stored =
+            Self::of(network, info, Weights::File(file.to_owned()), tasks, codebook, (opened, choice));
+        Ok(Self { without: fit.without, ..stored })
     }
 
     fn of(
@@ -235,6 +239,7 @@ impl NetworkPredictor {
             opened,
             choice,
             tasks: tasks.to_vec(),
+            without: Vec::new(),
             rebuilt: false,
             units: BTreeMap::new(),
             work: Work::default(),
@@ -367,7 +372,8 @@ impl NetworkPredictor {
             let position = of_ue.and_then(|(_, view)| view.position.as_ref());
             places.push(of_sample(position.filter(located)));
         }
-        places
+        let is_hidden = |place: usize| self.without.iter().any(|input| input.place() == place % MODALITIES);
+        places.into_iter().enumerate().map(|(place, found)| found.filter(|_| !is_hidden(place))).collect()
     }
 
     /// The reports that are about our beams.

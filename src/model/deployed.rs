@@ -16,7 +16,7 @@ use super::build::{BuildError, Prompting, Purpose};
 use super::checkpoint::{self, Checkpoint, CheckpointError};
 use super::parameters::Parameters;
 use super::tasks::{Sizes, Task};
-use super::{Network, NetworkConfig};
+use super::{Input, Network, NetworkConfig};
 use crate::config::Codebook;
 
 /// Where the header keeps what is no tensor.
@@ -58,6 +58,9 @@ pub struct Fit {
     pub instants_ms: Vec<u32>,
     /// Time between the slots of its window, ms.
     pub stride_ms: f64,
+    /// Inputs that it never saw: a unit does not show them to it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub without: Vec<Input>,
     /// How its scores were made believable on validation: the weights of the last layers have it in.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub scaling: BTreeMap<Task, Scaling>,

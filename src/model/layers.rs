@@ -212,10 +212,10 @@ impl BatchNorm {
 
     fn rows(&self, x: &Tensor, mode: Mode, rectify: bool) -> Result<Tensor> {
         if mode.moves_statistics() {
-            let flat = x.reshape(((), self.weight.dim(0)?))?;
-            let (y, moments) = ops::norm_rows(&flat, &self.weight, &self.bias, Self::EPS, rectify)?;
-            self.move_statistics(&moments.mean, &moments.variance, flat.dim(0)?)?;
-            return y.reshape(x.shape());
+            let (y, moments) = ops::norm_rows(x, &self.weight, &self.bias, Self::EPS, rectify)?;
+            let rows = x.elem_count() / self.weight.dim(0)?;
+            self.move_statistics(&moments.mean, &moments.variance, rows)?;
+            return Ok(y);
         }
         let (scale, shift) = self.affine()?;
         let y = x.broadcast_mul(&scale)?.broadcast_add(&shift)?;

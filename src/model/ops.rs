@@ -8,8 +8,10 @@ use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor};
 
 pub mod blocked;
 pub mod channels;
+mod columns;
 pub mod conv;
 pub mod elementwise;
+pub mod gather;
 pub mod linear;
 pub mod norm_rows;
 pub mod pool;
@@ -22,7 +24,7 @@ pub use conv::conv2d;
 pub use elementwise::{gelu, gelu_tanh};
 pub use linear::linear;
 pub use norm_rows::norm_rows;
-pub use pool::max_pool;
+pub use pool::{max_pool, max_rows};
 pub use rows::{layer_norm, rms_norm, softmax_last};
 pub use vector_attention::vector_attention;
 

@@ -11,6 +11,7 @@ use candle_nn::VarBuilder;
 use serde::{Deserialize, Serialize};
 
 use super::layers::{BatchNorm, Dense, Mode};
+use super::ops;
 
 mod block;
 pub mod fused;
@@ -88,16 +89,6 @@ impl Projection {
     }
 }
 
-/// The largest of k neighbours: `[n, k, c]` to `[n, c]`.
-fn largest(x: &Tensor, mode: Mode) -> Result<Tensor> {
-    match mode {
-        Mode::Infer => x.max(1),
-        // The gradient of candle's maximum goes to all that are equal, those that fill up included; torch's goes to
-        // one.
-        Mode::Train { .. } => x.contiguous()?.gather(&x.detach().argmax_keepdim(1)?, 1)?.squeeze(1),
-    }
-}
-
 /// What one level gives.
 #[derive(Clone, Debug)]
 pub struct Stage {
@@ -168,7 +159,7 @@ impl PointTransformer {
             let x = stages.last().map_or(features, |stage| &stage.block.out);
             let down = match above {
                 // [n, k, 3 + c] → [n, c']; the rectifier keeps order, so that it may come after the maximum
-                Some(above) => largest(&down.forward(&level.grouped(above, x)?, mode)?, mode)?.relu()?,
+                Some(above) => ops::max_rows(&down.forward(&level.grouped(above, x)?, mode)?)?.relu()?,
                 None => down.rectified(x, mode)?,
             };
             let block = block.forward(&down, level, mode)?;

@@ -19,7 +19,7 @@ mod skeleton;
 
 pub use flesh::Look;
 pub use posture::{Arm, LEFT, Leg, Posture, RIGHT, Turn};
-pub use skeleton::{Frame, Joint, Skeleton};
+pub use skeleton::{BONES, Frame, Joint, Skeleton};
 
 /// Joints of a skeleton, in Human3.6M's order (see [`Joint`]).
 pub const JOINTS: usize = 17;

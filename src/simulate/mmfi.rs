@@ -74,7 +74,7 @@ impl Sequence {
     }
 
     /// What its noise goes by.
-    const fn number(&self) -> usize {
+    pub(super) const fn number(&self) -> usize {
         self.subject * 100 + self.activity.number()
     }
 }

@@ -1,4 +1,5 @@
-//! A picture of a recording, or a film: what the camera, the radar, the LiDAR and the link see.
+//! A picture of a recording, or a film: what the camera, the radar, the LiDAR and the link see of a street; [`draw_rooms`]: of a
+//! person in a room.
 //!
 //! The files go through the project's own decoder, with the poses and axes of the scene: the picture shows what a
 //! pipeline sees. Boxes around vehicles and people come from the truth: those of served users are red while their line of
@@ -29,11 +30,16 @@ use crate::sample::{CaptureSource, Data, PointCloud, RangeAngleMap, RawSample, S
 use crate::space;
 use crate::time::{CaptureTime, Moment};
 
+mod rooms;
+
+pub use rooms::draw as draw_rooms;
+
 /// Size of the picture, pixels.
 const SIZE: (u32, u32) = (1440, 1080);
 /// What the maps show: metres along x and y.
 const ACROSS: std::ops::Range<f64> = -30.0..30.0;
 const AHEAD: std::ops::Range<f64> = 0.0..36.0;
+const ALONG: &str = "y along boresight, m";
 
 type Area<'a> = DrawingArea<BitMapBackend<'a>, plotters::coord::Shift>;
 
@@ -53,9 +59,10 @@ struct Boxed {
     colour: RGBColor,
 }
 
-/// Looks at the rows of the first sequence.
+/// Looks at the rows of a sequence.
 struct Looker<'a> {
     scene: &'a Scene,
+    sequence: usize,
     twin: Twin<'a>,
     decoder: Decoder,
     background: Background,
@@ -63,31 +70,100 @@ struct Looker<'a> {
     links: Vec<Option<LinkState>>,
 }
 
-/// Draws a scene: a picture as a PNG file, or the first sequence as an animated GIF file, by the name of the file.
-/// `progress` is told (pictures done, pictures in all) and says whether to go on.
+/// Draws a sequence of a scene, counted from 0: a picture as a PNG file, or the whole of it as an animated GIF file, by the name
+/// of the file. `progress` is told (pictures done, pictures in all) and says whether to go on.
 ///
 /// # Errors
 /// [`SimulateError`] when the file cannot be written, or `progress` says no.
 pub fn draw(
     scene: &Scene,
+    sequence: usize,
     file: &Path,
     threads: Option<usize>,
     progress: Progress<'_>,
 ) -> Result<(), SimulateError> {
-    let is_film = file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gif"));
+    let is_film = is_film(file);
     pool(threads)?.install(|| {
-        let looker = Looker::new(scene);
+        let looker = Looker::new(scene, sequence);
         if is_film {
-            return looker.film(file, progress);
+            let rows: Vec<usize> = (0..looker.links.len()).step_by(2).collect();
+            return film(file, scene.rate_hz / 2.0, &rows, |row| looker.picture(row), progress);
         }
-        Ok(looker.picture(looker.interesting())?.save_with_format(file, image::ImageFormat::Png)?)
+        still(file, &looker.picture(looker.interesting())?)
     })
 }
 
+fn is_film(file: &Path) -> bool {
+    file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gif"))
+}
+
+/// Writes a picture.
+fn still(file: &Path, picture: &RgbImage) -> Result<(), SimulateError> {
+    Ok(picture.write_to(&mut create(file)?, image::ImageFormat::Png)?)
+}
+
+/// Writes pictures at half their size, so many per second.
+fn film(
+    file: &Path,
+    rate_hz: f64,
+    frames: &[usize],
+    picture: impl Fn(usize) -> Result<RgbImage, SimulateError> + Sync,
+    progress: Progress<'_>,
+) -> Result<(), SimulateError> {
+    let mut encoder = GifEncoder::new_with_speed(create(file)?, 20);
+    encoder.set_repeat(Repeat::Infinite)?;
+    let delay = Delay::from_numer_denom_ms((1000.0 / rate_hz).round() as u32, 1);
+    let mut done = 0;
+    for some in frames.chunks(2 * rayon::current_num_threads()) {
+        if !progress(done, frames.len()) {
+            // Half a film is none.
+            let _ = std::fs::remove_file(file);
+            return Err(SimulateError::Stopped);
+        }
+        let small = |frame: &usize| {
+            let picture = picture(*frame)?;
+            Ok(image::imageops::resize(&picture, SIZE.0 / 2, SIZE.1 / 2, FilterType::Triangle))
+        };
+        let pictures: Result<Vec<RgbImage>, SimulateError> = some.par_iter().map(small).collect();
+        for picture in pictures? {
+            let picture = image::DynamicImage::ImageRgb8(picture).into_rgba8();
+            encoder.encode_frame(Frame::from_parts(picture, 0, 0, delay))?;
+        }
+        done += some.len();
+    }
+    Ok(())
+}
+
+/// A picture of four quarters.
+fn quartered(paint: impl FnOnce([&Area<'_>; 4]) -> Drawn) -> Result<RgbImage, SimulateError> {
+    let mut pixels = vec![255u8; SIZE.0 as usize * SIZE.1 as usize * 3];
+    let drawn = || {
+        register_font("sans-serif", FontStyle::Normal, epaint_default_fonts::HACK_REGULAR)
+            .map_err(|_| "the font cannot be read")?;
+        let root = BitMapBackend::with_buffer(&mut pixels, SIZE).into_drawing_area();
+        root.fill(&WHITE)?;
+        let quarters = root.split_evenly((2, 2));
+        let [a, b, c, d] = quarters.as_slice() else { return Err("no quarters".into()) };
+        paint([a, b, c, d])?;
+        root.present()?;
+        Ok(())
+    };
+    let drawn: Drawn = drawn();
+    drawn.map_err(|error| SimulateError::Draw(error.to_string()))?;
+    let picture = RgbImage::from_raw(SIZE.0, SIZE.1, pixels);
+    picture.ok_or_else(|| SimulateError::Draw("no picture".to_owned()))
+}
+
+fn create(file: &Path) -> Result<BufWriter<File>, SimulateError> {
+    let made = File::create(file).map_err(|source| SimulateError::Io { path: file.to_owned(), source });
+    made.map(BufWriter::new)
+}
+
 impl<'a> Looker<'a> {
-    fn new(scene: &'a Scene) -> Self {
+    fn new(scene: &'a Scene, sequence: usize) -> Self {
         let twin = Twin::new(scene);
-        let rows: Vec<Instance> = plan::rows(scene).into_iter().filter(|at| at.sequence == 0).collect();
+        let rows: Vec<Instance> =
+            plan::rows(scene).into_iter().filter(|at| at.sequence == sequence).collect();
         let links = rows.par_iter().map(|&at| twin.links(at, twin.seconds(at)).into_iter().next().flatten());
         let links = links.collect();
         let pipeline = Pipeline {
@@ -98,7 +174,7 @@ impl<'a> Looker<'a> {
             ..Pipeline::default()
         };
         let background = twin.background();
-        Self { scene, twin, decoder: Decoder::new(&pipeline), background, links }
+        Self { scene, sequence, twin, decoder: Decoder::new(&pipeline), background, links }
     }
 
     /// A short blockage is that of something further away, which leaves more of the street to see.
@@ -108,42 +184,19 @@ impl<'a> Looker<'a> {
             .map_or(self.links.len() / 2, |(from, to)| usize::midpoint(from, to))
     }
 
-    /// Every other row, at half the size and the true speed.
-    fn film(&self, file: &Path, progress: Progress<'_>) -> Result<(), SimulateError> {
-        let io = |source| SimulateError::Io { path: file.to_owned(), source };
-        let rows: Vec<usize> = (0..self.links.len()).step_by(2).collect();
-        let mut encoder = GifEncoder::new_with_speed(BufWriter::new(File::create(file).map_err(io)?), 20);
-        encoder.set_repeat(Repeat::Infinite)?;
-        let delay = Delay::from_numer_denom_ms((2000.0 / self.scene.rate_hz).round() as u32, 1);
-        let mut done = 0;
-        for some in rows.chunks(2 * rayon::current_num_threads()) {
-            if !progress(done, rows.len()) {
-                return Err(SimulateError::Stopped);
-            }
-            let small = |row: &usize| {
-                let picture = self.picture(*row)?;
-                Ok(image::imageops::resize(&picture, SIZE.0 / 2, SIZE.1 / 2, FilterType::Triangle))
-            };
-            let pictures: Result<Vec<RgbImage>, SimulateError> = some.par_iter().map(small).collect();
-            for picture in pictures? {
-                let picture = image::DynamicImage::ImageRgb8(picture).into_rgba8();
-                encoder.encode_frame(Frame::from_parts(picture, 0, 0, delay))?;
-            }
-            done += some.len();
-        }
-        Ok(())
-    }
-
     fn picture(&self, row: usize) -> Result<RgbImage, SimulateError> {
         let seen = self.look(row)?;
-        let mut pixels = vec![255u8; SIZE.0 as usize * SIZE.1 as usize * 3];
-        self.paint(&seen, &mut pixels).map_err(|error| SimulateError::Draw(error.to_string()))?;
-        let picture = RgbImage::from_raw(SIZE.0, SIZE.1, pixels);
-        picture.ok_or_else(|| SimulateError::Draw("no picture".to_owned()))
+        let second = seen.row as f64 / self.scene.rate_hz;
+        quartered(|[camera, map, cloud, powers]| {
+            paint_camera(&titled(camera, &format!("camera, {second:.1} s"))?, &seen.image, &seen.boxes)?;
+            paint_map(self.scene, map, &seen.map)?;
+            paint_cloud(cloud, &seen.cloud)?;
+            paint_powers(self.scene, powers, seen.row, &self.links)
+        })
     }
 
     fn look(&self, row: usize) -> Result<Seen, SimulateError> {
-        let at = Instance { sequence: 0, frame: row };
+        let at = Instance { sequence: self.sequence, frame: row };
         let caster = self.twin.caster(at);
         let camera = self.twin.camera(at, &caster, &self.background)?;
         let camera = decode(&self.decoder, Stream::Camera, camera)?;
@@ -174,12 +227,7 @@ impl<'a> Looker<'a> {
             let name = ue.map_or_else(|| state.kind.name().to_owned(), |ue| format!("UE {ue}"));
             Some(Boxed { place: truth::image_box(self.scene, &state)?, name, colour })
         };
-        world
-            .objects(at.sequence, seconds)
-            .into_iter()
-            .filter(|state| state.moves)
-            .filter_map(boxed)
-            .collect()
+        world.traffic(at.sequence, seconds).filter_map(boxed).collect()
     }
 }
 
@@ -217,30 +265,30 @@ fn decode(decoder: &Decoder, stream: Stream, bytes: Vec<u8>) -> Result<Data, Sim
 
 type Drawn = Result<(), Box<dyn std::error::Error>>;
 
-impl Looker<'_> {
-    fn paint(&self, seen: &Seen, pixels: &mut [u8]) -> Drawn {
-        register_font("sans-serif", FontStyle::Normal, epaint_default_fonts::HACK_REGULAR)
-            .map_err(|_| "the font cannot be read")?;
-        let root = BitMapBackend::with_buffer(pixels, SIZE).into_drawing_area();
-        root.fill(&WHITE)?;
-        let quarters = root.split_evenly((2, 2));
-        let [camera, map, cloud, powers] = quarters.as_slice() else { return Err("no quarters".into()) };
-        let second = seen.row as f64 / self.scene.rate_hz;
-        paint_camera(&titled(camera, &format!("camera, {second:.1} s"))?, seen)?;
-        paint_map(self.scene, map, &seen.map)?;
-        paint_cloud(cloud, &seen.cloud)?;
-        paint_powers(self.scene, powers, seen.row, &self.links)?;
-        root.present()?;
-        Ok(())
-    }
-}
-
 fn titled<'a>(area: &Area<'a>, title: &str) -> Result<Area<'a>, Box<dyn std::error::Error>> {
     Ok(area.margin(10, 10, 10, 10).titled(title, ("sans-serif", 20))?)
 }
 
-fn paint_camera(area: &Area<'_>, seen: &Seen) -> Drawn {
-    let image = &seen.image;
+/// Where an image was drawn: what a pixel of it is in its area.
+#[derive(Clone, Copy)]
+struct Fitted {
+    left: i32,
+    top: i32,
+    scale: f64,
+}
+
+impl Fitted {
+    fn at(self, [x, y]: [f64; 2]) -> (i32, i32) {
+        (self.left + (x * self.scale) as i32, self.top + (y * self.scale) as i32)
+    }
+}
+
+/// Draws an image as large as it fits, and boxes on it.
+fn paint_camera(
+    area: &Area<'_>,
+    image: &RgbImage,
+    boxes: &[Boxed],
+) -> Result<Fitted, Box<dyn std::error::Error>> {
     let (width, height) = area.dim_in_pixel();
     let scale =
         (f64::from(width) / f64::from(image.width())).min(f64::from(height) / f64::from(image.height()));
@@ -252,9 +300,9 @@ fn paint_camera(area: &Area<'_>, seen: &Seen) -> Drawn {
         let [r, g, b] = pixel.0;
         area.draw_pixel(((left + x) as i32, (top + y) as i32), &RGBColor(r, g, b))?;
     }
-    for Boxed { place, name, colour } in &seen.boxes {
-        let at = |x: f64, y: f64| (left as i32 + (x * scale) as i32, top as i32 + (y * scale) as i32);
-        let [from, to] = [at(place[0], place[1]), at(place[2], place[3])];
+    let drawn = Fitted { left: left as i32, top: top as i32, scale };
+    for Boxed { place, name, colour } in boxes {
+        let [from, to] = [[place[0], place[1]], [place[2], place[3]]].map(|corner| drawn.at(corner));
         area.draw(&Rectangle::new([from, to], colour.stroke_width(1)))?;
         area.draw(&Text::new(
             name.clone(),
@@ -262,7 +310,7 @@ fn paint_camera(area: &Area<'_>, seen: &Seen) -> Drawn {
             ("sans-serif", 13).into_font().color(colour),
         ))?;
     }
-    Ok(())
+    Ok(drawn)
 }
 
 /// Dark blue over green to yellow, for 0…1.
@@ -316,7 +364,7 @@ fn paint_map(scene: &Scene, area: &Area<'_>, map: &RangeAngleMap) -> Drawn {
                 .draw(&Rectangle::new([(x, y), (x + step, y + step)], colour(share).filled()))?;
         }
     }
-    mesh(&mut chart)
+    mesh(&mut chart, ALONG)
 }
 
 type Chart<'a, 'b> = ChartContext<
@@ -325,12 +373,12 @@ type Chart<'a, 'b> = ChartContext<
     Cartesian2d<plotters::coord::types::RangedCoordf64, plotters::coord::types::RangedCoordf64>,
 >;
 
-fn mesh(chart: &mut Chart<'_, '_>) -> Drawn {
+fn mesh(chart: &mut Chart<'_, '_>, upwards: &str) -> Drawn {
     chart
         .configure_mesh()
         .disable_mesh()
         .x_desc("x to the right, m")
-        .y_desc("y along boresight, m")
+        .y_desc(upwards)
         .label_style(("sans-serif", 14))
         .axis_desc_style(("sans-serif", 15))
         .draw()?;
@@ -354,7 +402,7 @@ fn paint_cloud(area: &Area<'_>, cloud: &PointCloud) -> Drawn {
             chart.plotting_area().draw(&Circle::new(place, 1, tint.filled()))?;
         }
     }
-    mesh(&mut chart)
+    mesh(&mut chart, ALONG)
 }
 
 fn paint_powers(scene: &Scene, area: &Area<'_>, now: usize, links: &[Option<LinkState>]) -> Drawn {

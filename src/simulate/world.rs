@@ -202,8 +202,13 @@ impl World {
     /// Every vehicle and person of a sequence at an instant, those who are parked for ever included.
     #[must_use]
     pub fn objects(&self, sequence: usize, seconds: f64) -> Vec<ObjectState> {
-        let moving = self.samples(sequence, seconds).map(|sample| state(&sample));
-        self.site.parked.iter().copied().chain(moving).collect()
+        self.site.parked.iter().copied().chain(self.traffic(sequence, seconds)).collect()
+    }
+
+    /// The vehicles and people of a sequence at an instant, those included who stand for a while or are served where they
+    /// stand.
+    pub fn traffic(&self, sequence: usize, seconds: f64) -> impl Iterator<Item = ObjectState> {
+        self.samples(sequence, seconds).map(|sample| state(&sample))
     }
 }
 

@@ -12,6 +12,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::config::ConfigError;
+use crate::train::TrainError;
+use crate::train::learned::{self, Learned};
 use crate::train::recipe::{self, Recipe, Use};
 use crate::train::trainer::{LOG, RECIPE};
 
@@ -48,6 +50,9 @@ pub enum ReportError {
     /// The recipe of the run.
     #[error(transparent)]
     Recipe(#[from] ConfigError),
+    /// What the run has learned from.
+    #[error(transparent)]
+    Learned(#[from] TrainError),
     /// A line of the log.
     #[error("{}:{line}: {reason}", file.display())]
     Log {
@@ -95,12 +100,13 @@ impl Report {
         }
         let recipe = recipe::load(&run.join(RECIPE))?;
         let training = log::load(&run.join(LOG))?;
+        let learned = learned::read(run)?;
         let mut read = Vec::with_capacity(evaluations.len());
         for file in evaluations {
             read.push((file.as_path(), evaluation::load(file)?));
         }
         let named = named(&read);
-        let mut blocks = vec![Block::Table(summary(&recipe))];
+        let mut blocks = vec![Block::Table(summary(&recipe, &learned))];
         blocks.extend(training::blocks(&training)?);
         if named.is_empty() {
             blocks.push(Block::Text(format!(
@@ -153,7 +159,7 @@ fn named(read: &[(&Path, Evaluation)]) -> Vec<(String, Evaluation)> {
 }
 
 /// What was trained on what.
-fn summary(recipe: &Recipe) -> Table {
+fn summary(recipe: &Recipe, learned: &[Learned]) -> Table {
     let mut table = Table::new("Recipe", &["what", "value"]);
     let mut add = |what: &str, value: String| table.push_text(&[what.to_owned(), value]);
     add("recipe", recipe.name.clone());
@@ -174,6 +180,12 @@ fn summary(recipe: &Recipe) -> Table {
         let source = source.and_then(|path| path.file_name()).map(|name| name.to_string_lossy());
         let source = source.map_or(String::new(), |name| format!(" ({name})"));
         add(&format!("data `{}`", entry.name), format!("{}{source}", told(entry.used)));
+    }
+    // Those of a run that it began with, too.
+    for Learned { name, scene_sha256, .. } in learned {
+        if let Some(hash) = scene_sha256 {
+            add(&format!("scene of `{name}`, SHA-256"), hash.clone());
+        }
     }
     table
 }

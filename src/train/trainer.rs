@@ -634,6 +634,7 @@ impl<'a> Trainer<'a> {
             horizons_ms: part.data.shape.horizons_ms.clone(),
             instants_ms: part.data.shape.instants_ms.clone(),
             stride_ms: part.data.shape.stride_ms,
+            without: self.recipe.without.clone(),
             scaling,
             trained: true,
         };

@@ -159,6 +159,10 @@ fn batch_norms_of_rows_agree_with_differences() {
             check(&format!("{rows} x {channels}, rectify {rectify}"), &op, &inputs, 1e-4);
         }
     }
+    // Of any rank.
+    let inputs = [numbers(&[4, 5, 6], 1), numbers(&[6], 2), numbers(&[6], 3)];
+    let op = |args: &[Tensor]| ops::norm_rows(&args[0], &args[1], &args[2], 1e-5, true).unwrap().0;
+    check("4 x 5 x 6", &op, &inputs, 1e-4);
     let (x, one) = (numbers(&[4, 3], 1), numbers(&[2], 2));
     assert!(ops::norm_rows(&x, &one, &one, 1e-5, false).is_err());
 }
@@ -246,6 +250,52 @@ fn dense_products_agree_with_differences() {
         ops::linear(&args[0], &args[1].t().unwrap().contiguous().unwrap(), Some(&args[2]), true).unwrap()
     };
     check("dense, turned", &turned, &inputs, 1e-5);
+}
+
+#[test]
+fn rows_of_neighbours_agree_with_differences() {
+    // More points than a task takes, and few; a row that is nobody's neighbour, and one that is several's.
+    for (m, n, k, width) in [(50, 70, 3, 6), (4, 5, 16, 17), (3, 1, 1, 32)] {
+        let indices: Vec<u32> = (0..n * k).map(|at| (at * 7 % (m - 1)) as u32).collect();
+        let indices = Tensor::from_vec(indices, (n, k), &Device::Cpu).unwrap();
+        let inputs = [numbers(&[m, width], 1), numbers(&[n, k, width], 2), numbers(&[n, width], 3)];
+        let what = format!("{n} x {k} x {width} of {m}");
+        let op = |args: &[Tensor]| ops::gather::shifted(&args[0], None, &indices, &args[1]).unwrap();
+        check(&format!("offset, {what}"), &op, &inputs[..2], 1e-6);
+        let op =
+            |args: &[Tensor]| ops::gather::shifted(&args[0], Some(&args[2]), &indices, &args[1]).unwrap();
+        check(&format!("offset and centre, {what}"), &op, &inputs, 1e-6);
+        let offset = numbers(&[n, k, 3], 4);
+        let op = |args: &[Tensor]| {
+            let offset = offset.to_dtype(args[0].dtype()).unwrap();
+            ops::gather::beside(&offset, &args[0], &indices).unwrap()
+        };
+        check(&format!("beside, {what}"), &op, &inputs[..1], 1e-6);
+    }
+    let (x, near) = (numbers(&[3, 2], 1), Tensor::new(&[[0u32, 3]], &Device::Cpu).unwrap());
+    let error = ops::gather::shifted(&x, None, &near, &numbers(&[1, 2, 2], 2)).unwrap_err().to_string();
+    assert!(error.contains("found row 3, allowed are those below 3"), "{error}");
+    assert!(ops::gather::beside(&numbers(&[1, 2, 3], 2), &x, &near).is_err());
+    assert!(ops::gather::shifted(&x, None, &near, &numbers(&[1, 2, 3], 2)).is_err());
+    assert!(ops::gather::beside(&numbers(&[1, 1, 3], 2), &x, &near).is_err());
+}
+
+#[test]
+fn the_largest_of_rows_agrees_with_differences() {
+    for (n, k, width) in [(70, 3, 6), (2, 16, 33), (3, 1, 4)] {
+        let op = |args: &[Tensor]| ops::max_rows(&args[0]).unwrap();
+        check(&format!("{n} x {k} x {width}"), &op, &[numbers(&[n, k, width], 1)], 1e-6);
+    }
+    // The gradient goes to one of equals; NaN wins.
+    let x =
+        Var::from_tensor(&Tensor::new(&[[[1f32, 2.0], [1.0, f32::NAN], [0.0, 5.0]]], &Device::Cpu).unwrap());
+    let x = x.unwrap();
+    let y = ops::max_rows(&x).unwrap();
+    let grads = y.sum_all().unwrap().backward().unwrap();
+    let grad: Vec<f32> = grads.get(&x).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+    let y: Vec<f32> = y.flatten_all().unwrap().to_vec1().unwrap();
+    assert_eq!((y[0], y[1].is_nan(), grad), (1.0, true, vec![1.0, 0.0, 0.0, 1.0, 0.0, 0.0]));
+    assert!(ops::max_rows(&numbers(&[3, 2], 1)).is_err());
 }
 
 #[test]

@@ -13,7 +13,8 @@ use mmsense::model::deployed::{self, Fit, Scaling};
 use mmsense::model::lora::LoraConfig;
 use mmsense::model::parameters::Parameters;
 use mmsense::model::seeded::fresh_weights;
-use mmsense::model::{Network, NetworkConfig, Purpose, Sizes, Task};
+use mmsense::model::{Input, Network, NetworkConfig, Purpose, Sizes, Task};
+use mmsense::sample::Modality;
 
 use crate::scenes::{BEAMS, SLOTS, asked, frame, sizes, tiny, ue, windows};
 
@@ -27,6 +28,7 @@ fn fit() -> Fit {
         horizons_ms: HORIZONS.to_vec(),
         instants_ms: vec![0],
         stride_ms: 100.0,
+        without: Vec::new(),
         scaling: [(Task::Beam, Scaling { temperature: 1.5, shift: 0.25 })].into(),
         trained: true,
     }
@@ -100,6 +102,30 @@ fn a_stored_network_needs_neither_tokenizer_nor_vocabulary() {
     // The same network gives the same bytes.
     let once = std::fs::read(&file).unwrap();
     assert_eq!(once, std::fs::read(store(folder.path(), &tiny())).unwrap());
+}
+
+#[test]
+fn what_a_network_never_saw_a_unit_does_not_show_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut said = Vec::new();
+    for without in [vec![], vec![Input::Link, Input::Position]] {
+        let file = folder.path().join("network.safetensors");
+        let fit = Fit { without, ..fit() };
+        deployed::save(&file, &tiny(), &fit, &fresh_weights(1, &Device::Cpu)).unwrap();
+        assert_eq!(deployed::describe(&file).unwrap().1, fit);
+        let mut network = open(&file, &[Task::Beam], &fit.codebook).unwrap();
+        let window = windows([frame("u", 0), frame("u", 1)]).remove(1);
+        let shown = network.predict(std::slice::from_ref(&window)).unwrap().remove(0);
+        let encoded = network.work().encoded.clone();
+        for modality in [Modality::Link, Modality::Position] {
+            assert_eq!(encoded.contains_key(&modality), fit.without.is_empty(), "{encoded:?}");
+        }
+        assert!(encoded.contains_key(&Modality::Camera), "{encoded:?}");
+        let gate = &shown.ues[&ue("a")].gate;
+        assert!(fit.without.is_empty() || gate[&Modality::Link] == 0.0, "{gate:?}");
+        said.push(shown.ues[&ue("a")].beam.clone().unwrap());
+    }
+    assert_ne!(said[0], said[1]);
 }
 
 #[test]

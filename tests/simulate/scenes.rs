@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use mmsense::simulate::scene::{VehicleKind, load};
+use mmsense::simulate::scene::{VehicleKind, load, parse};
 use mmsense::simulate::world::{ObjectState, World};
 use mmsense::simulate::{Scene, identity, room};
 use parry3d::math::Vector;
@@ -91,6 +91,24 @@ fn every_user_is_there_and_passes_many_beams_with_and_without_a_line_of_sight() 
         let sweep = angles[angles.len() * 19 / 20] - angles[angles.len() / 20];
         assert!(sweep > 40.0, "{}: {sweep}°", path.display());
     }
+}
+
+#[test]
+fn another_table_of_beams_is_another_scene() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = folder.path().join("beams.csv");
+    let text =
+        format!("[codebook]\nbeams = 2\n[link]\ncodebook = {:?}\n[[sequence]]\nseconds = 1.0\n", table);
+    let made = ["beam,-45,45\na,1,0\nb,0,1\n", "beam,-45,45\na,1,0\nb,0.5,1\n"].map(|beams| {
+        std::fs::write(&table, beams).unwrap();
+        identity(&parse(Path::new("scene.toml"), &text).unwrap()).unwrap()
+    });
+    assert_ne!(made[0], made[1]);
+    // The scene of a recording is one as it stands there, of the table that it was made with.
+    let again = |text: &str| parse(Path::new("scene.toml"), text).map(|scene| identity(&scene).unwrap());
+    assert_eq!(again(&made[1]).unwrap(), made[1]);
+    let error = again(&made[0]).unwrap_err().to_string();
+    assert!(error.contains("link.codebook") && error.contains("found a table of SHA-256"), "{error}");
 }
 
 #[test]

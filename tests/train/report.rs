@@ -52,7 +52,13 @@ fn run(folder: &Path) {
         }
     }
     fs::write(folder.join("log.jsonl"), log).unwrap();
+    let learned = json!([{
+        "name": "street", "scene_sha256": SCENE, "groups": 2, "examples": { "train": 1, "validation": 1, "test": 0 },
+    }]);
+    fs::write(folder.join("data.json"), learned.to_string()).unwrap();
 }
+
+const SCENE: &str = "ab12";
 
 fn figure(value: f64) -> Value {
     json!({ "value": value, "interval": [value - 0.05, value + 0.05] })
@@ -161,6 +167,7 @@ fn a_page_has_the_tables_and_plots_of_a_run_and_of_evaluations() {
             "mean pose",
             "81.2",
             "1,234,567",
+            SCENE,
         ] {
             assert!(text.contains(told), "`{told}` is missing");
         }

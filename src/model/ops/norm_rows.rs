@@ -1,14 +1,12 @@
-//! Batch norm of rows `[R, C]` over the rows, with the rectifier after it.
+//! Batch norm of rows `[.., C]` over the rows, with the rectifier after it.
 
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::columns::{self, ROWS};
 use super::vector::Arch;
 use super::{on_cpu_f32, slice_of, with_slice};
-
-/// Rows that a task takes at a time: sums of so many in f32, and of all of those in f64.
-const ROWS: usize = 512;
 
 /// Mean and (biased) variance of each column.
 #[derive(Clone, Debug)]
@@ -19,7 +17,7 @@ pub struct ColumnMoments {
     pub variance: Tensor,
 }
 
-/// (x − μ)/√(σ² + ε) · weight + bias of rows `[R, C]` (Ioffe and Szegedy, 2015), μ and σ² over the rows, negative numbers
+/// (x − μ)/√(σ² + ε) · weight + bias of rows `[.., C]` (Ioffe and Szegedy, 2015), μ and σ² over the rows, negative numbers
 /// replaced by 0 where it is to `rectify`; weight and bias `[C]`. The gradient goes through μ and σ² too; those that are
 /// given back have none.
 ///
@@ -32,12 +30,11 @@ pub fn norm_rows(
     eps: f64,
     rectify: bool,
 ) -> Result<(Tensor, ColumnMoments)> {
-    let (rows, channels) = x.dims2()?;
-    if rows == 0 || weight.dims1()? != channels || bias.dims1()? != channels {
+    let channels = weight.dims1()?;
+    if x.elem_count() == 0 || x.dims().last() != Some(&channels) || bias.dims1()? != channels {
         candle_core::bail!(
-            "batch norm: found rows {:?}, allowed are 1 and more of {} numbers",
-            x.dims(),
-            weight.dims1()?
+            "batch norm: found rows {:?}, allowed are 1 and more of {channels} numbers",
+            x.dims()
         );
     }
     if on_cpu_f32(x) && on_cpu_f32(weight) {
@@ -51,68 +48,26 @@ pub fn norm_rows(
         let op = NormRows { mean, scale, rectify };
         return Ok((x.apply_op3(&weight.contiguous()?, &bias.contiguous()?, op)?, told));
     }
-    let mean = x.mean(0)?;
-    let centred = x.broadcast_sub(&mean)?;
+    let rows = x.reshape(((), channels))?;
+    let mean = rows.mean(0)?;
+    let centred = rows.broadcast_sub(&mean)?;
     let variance = centred.sqr()?.mean(0)?;
     let told = ColumnMoments { mean: mean.detach(), variance: variance.detach() };
     let scale = (weight / (variance + eps)?.sqrt()?)?;
-    let y = centred.broadcast_mul(&scale)?.broadcast_add(bias)?;
+    let y = centred.broadcast_mul(&scale)?.broadcast_add(bias)?.reshape(x.shape())?;
     Ok((if rectify { y.relu()? } else { y }, told))
-}
-
-/// Sums of columns over all rows: those of `ROWS` rows at a time by `part`, together in f64, in a fixed order.
-fn columns<const N: usize>(
-    rows: usize,
-    channels: usize,
-    part: impl Fn(usize, usize) -> [Vec<f32>; N] + Sync,
-) -> [Vec<f64>; N] {
-    let parts: Vec<[Vec<f32>; N]> = (0..rows.div_ceil(ROWS))
-        .into_par_iter()
-        .map(|chunk| part(chunk * ROWS * channels, ((chunk + 1) * ROWS).min(rows) * channels))
-        .collect();
-    let mut sums: [Vec<f64>; N] = std::array::from_fn(|_| vec![0.0; channels]);
-    for part in parts {
-        for (sums, part) in sums.iter_mut().zip(part) {
-            sums.iter_mut().zip(part).for_each(|(sum, part)| *sum += f64::from(part));
-        }
-    }
-    sums
 }
 
 fn moments(x: &[f32], channels: usize) -> (Vec<f32>, Vec<f32>) {
     let (arch, rows) = (Arch::new(), x.len() / channels);
     let mean_of = |sums: Vec<f64>| sums.into_iter().map(|sum| (sum / rows as f64) as f32).collect();
-    let [sums] = columns(rows, channels, |from, to| {
-        let mut sum = vec![0.0; channels];
-        arch.dispatch(Total { x: &x[from..to], sum: &mut sum });
-        [sum]
-    });
-    let mean: Vec<f32> = mean_of(sums);
-    let [squares] = columns(rows, channels, |from, to| {
+    let mean: Vec<f32> = mean_of(columns::sums(x, channels));
+    let [squares] = columns::sums_of(rows, channels, |from, to| {
         let mut sum = vec![0.0; channels];
         arch.dispatch(Squares { x: &x[from..to], mean: &mean, sum: &mut sum });
         [sum]
     });
     (mean, mean_of(squares))
-}
-
-/// Σ x per column.
-struct Total<'a> {
-    x: &'a [f32],
-    sum: &'a mut [f32],
-}
-
-impl WithSimd for Total<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        for row in self.x.chunks_exact(self.sum.len()) {
-            for (sum, x) in self.sum.iter_mut().zip(row) {
-                *sum += x;
-            }
-        }
-    }
 }
 
 /// Σ (x − μ)² per column.

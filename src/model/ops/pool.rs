@@ -142,6 +142,96 @@ impl CustomOp1 for MaxPool {
     }
 }
 
+/// Points that a task takes at a time.
+const POINTS: usize = 64;
+
+/// The largest of k rows, `[n, k, c]` to `[n, c]`, k from 1. The gradient goes to the first of equals: candle's goes to all of
+/// them, so that a point that stands there twice would count twice.
+///
+/// # Errors
+/// When the shapes do not fit.
+pub fn max_rows(x: &Tensor) -> Result<Tensor> {
+    let (_, k, _) = x.dims3()?;
+    if k == 0 {
+        candle_core::bail!("maximum of rows: found {:?}, allowed are 1 row and more", x.dims());
+    }
+    match x.track_op() {
+        _ if on_cpu_f32(x) && x.elem_count() > 0 => x.contiguous()?.apply_op1(MaxRows),
+        true => x.contiguous()?.gather(&x.detach().argmax_keepdim(1)?, 1)?.squeeze(1),
+        false => x.max(1),
+    }
+}
+
+struct MaxRows;
+
+/// The largest of k rows, and which row has it.
+struct Largest<'a> {
+    /// `[k, c]`
+    rows: &'a [f32],
+    most: &'a mut [f32],
+    place: &'a mut [u32],
+}
+
+impl WithSimd for Largest<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let (first, others) = self.rows.split_at(self.most.len());
+        self.most.copy_from_slice(first);
+        self.place.fill(0);
+        for (number, row) in (1..).zip(others.chunks_exact(self.most.len())) {
+            for ((most, place), x) in self.most.iter_mut().zip(self.place.iter_mut()).zip(row) {
+                // NaN wins, as in torch.
+                let wins = *x > *most || x.is_nan();
+                *most = if wins { *x } else { *most };
+                *place = if wins { number } else { *place };
+            }
+        }
+    }
+}
+
+impl CustomOp1 for MaxRows {
+    fn name(&self) -> &'static str {
+        "max-rows"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (n, k, width) = layout.shape().dims3()?;
+        let (x, arch) = (slice_of(x, layout)?, Arch::new());
+        let mut values = vec![0.0; n * width];
+        let tasks = values.par_chunks_mut(POINTS * width).zip(x.par_chunks(POINTS * k * width));
+        tasks.for_each(|(values, x)| {
+            let mut place = vec![0; width];
+            for (most, rows) in values.chunks_exact_mut(width).zip(x.chunks_exact(k * width)) {
+                arch.dispatch(Largest { rows, most, place: &mut place });
+            }
+        });
+        Ok((CpuStorage::F32(values), (n, width).into()))
+    }
+
+    fn bwd(&self, x: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let ((_, k, width), arch) = (x.dims3()?, Arch::new());
+        let mut values = vec![0.0; x.elem_count()];
+        with_slice(x, |x| {
+            with_slice(&grad.contiguous()?, |grad| {
+                let inputs = x.par_chunks(POINTS * k * width).zip(grad.par_chunks(POINTS * width));
+                values.par_chunks_mut(POINTS * k * width).zip(inputs).for_each(|(values, (x, grad))| {
+                    let (mut most, mut place) = (vec![0.0; width], vec![0; width]);
+                    let points = x.chunks_exact(k * width).zip(grad.chunks_exact(width));
+                    for (values, (rows, grad)) in values.chunks_exact_mut(k * width).zip(points) {
+                        arch.dispatch(Largest { rows, most: &mut most, place: &mut place });
+                        for (channel, (&place, grad)) in place.iter().zip(grad).enumerate() {
+                            values[place as usize * width + channel] = *grad;
+                        }
+                    }
+                });
+            })
+        })??;
+        Tensor::from_vec(values, x.shape(), x.device()).map(Some)
+    }
+}
+
 /// The largest number under each window of 3 × 3, every 2 pixels, of maps whose border of 1 (of zeros) counts: for maps
 /// without negative numbers, the same as −∞ outside of them.
 pub fn max_pool_rectified(maps: &Blocked, output: &mut Blocked) {

@@ -9,6 +9,7 @@ use super::postech::PostechAttention;
 use super::qq456cvb::ResidualBlock;
 use super::{Form, Projection};
 use crate::model::layers::{BatchNorm, Mode};
+use crate::model::ops;
 
 /// The attention of a [`NormedBlock`].
 #[derive(Clone, Debug)]
@@ -87,7 +88,7 @@ impl NormedBlock {
             Attention::Paper(attention) => attention.forward(&entered, level)?,
         };
         let y = self.norm.rectified(&attended, mode)?;
-        let out = (self.after.forward(&y, mode)? + x)?.relu()?;
+        let out = ops::add_rectify(&self.after.forward(&y, mode)?, x)?;
         Ok(BlockOutput { entered, attended, out })
     }
 }

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use crate::model::input::InputError;
 use crate::model::neighbours::KdTree;
+use crate::model::ops::gather;
 
 /// One level of a packed batch: n points of all clouds, one cloud after the other.
 #[derive(Clone, Debug)]
@@ -80,7 +81,12 @@ impl Level {
 
     /// What each neighbour within the level has: rows `[n, c]` to `[n, k, c]`.
     pub(super) fn gather(&self, x: &Tensor) -> Result<Tensor> {
-        gather(x, &self.within)
+        gather::rows(x, &self.within)
+    }
+
+    /// x_j − c_i + δ_ij of the neighbours within the level: x and the points' centres `[n, c]`, offsets `[n, k, c]`.
+    pub(super) fn shifted(&self, x: &Tensor, centre: Option<&Tensor>, offset: &Tensor) -> Result<Tensor> {
+        gather::shifted(x, centre, &self.within, offset)
     }
 
     /// p_j − p_i of the neighbours within the level, `[n, k, 3]`.
@@ -92,17 +98,11 @@ impl Level {
     /// [p_j − p_i, x_j] of the neighbours in the level `above`, whose features are `x` `[n', c]`: `[n, k, 3 + c]`.
     pub(super) fn grouped(&self, above: &Self, x: &Tensor) -> Result<Tensor> {
         let Some(before) = &self.before else { bail!("the first level has no level before it") };
-        let offset = gather(&above.positions, before)?
+        let offset = gather::rows(&above.positions, before)?
             .broadcast_sub(&self.positions.unsqueeze(1)?)?
             .to_dtype(x.dtype())?;
-        Tensor::cat(&[&offset, &gather(x, before)?], 2)
+        gather::beside(&offset, x, before)
     }
-}
-
-/// Rows `[n', c]` by indices `[n, k]` to `[n, k, c]`.
-fn gather(x: &Tensor, indices: &Tensor) -> Result<Tensor> {
-    let (n, k) = indices.dims2()?;
-    x.contiguous()?.index_select(&indices.flatten_all()?, 0)?.reshape((n, k, ()))
 }
 
 /// Indices `[B, m, k]` of any integer type into clouds of `points` points each, as indices `[B · m, k]` u32 into the

@@ -75,7 +75,7 @@ impl PaperAttention {
         let scores = (query.broadcast_sub(&level.gather(&self.key.forward(x)?)?)? + &offset)?;
         let scores = (self.weight.forward(&scores)? * self.scale)?;
         let weights = candle_nn::ops::softmax(&scores, 1)?;
-        let values = (level.gather(&self.value.forward(x)?)? + offset)?;
+        let values = level.shifted(&self.value.forward(x)?, None, &offset)?;
         Ok(((values * &weights)?.sum(1)?, weights))
     }
 }

@@ -62,11 +62,10 @@ impl PostechAttention {
         let offset = level.offsets(x.dtype())?;
         let offset = self.position_1.rectified(&self.position_0.forward(&offset)?, mode)?;
         let offset = self.position_3.forward(&offset)?;
-        let scores =
-            level.gather(&self.key.forward(x)?)?.broadcast_sub(&self.query.forward(x)?.unsqueeze(1)?)?;
-        let scores = self.weight_0.rectified(&(scores + &offset)?, mode)?;
+        let scores = level.shifted(&self.key.forward(x)?, Some(&self.query.forward(x)?), &offset)?;
+        let scores = self.weight_0.rectified(&scores, mode)?;
         let scores = self.weight_3.rectified(&self.weight_2.forward(&scores)?, mode)?;
-        let values = (level.gather(&self.value.forward(x)?)? + offset)?;
+        let values = level.shifted(&self.value.forward(x)?, None, &offset)?;
         ops::vector_attention(&values, &self.weight_5.forward(&scores)?)
     }
 }

@@ -8,10 +8,10 @@ use candle_nn::{Init, VarBuilder};
 
 use super::block::BlockOutput;
 use super::hierarchy::{Hierarchy, Level, packed};
-use super::largest;
 use super::paper::{Names, PaperAttention};
 use crate::model::layers::{BatchNorm, Dense, Mlp, Mode};
 use crate::model::neighbours::KdTree;
+use crate::model::ops;
 
 /// x + fc2(attention(fc1(x)))
 #[derive(Clone, Debug)]
@@ -215,7 +215,7 @@ impl Classifier {
         let mut stages = Vec::with_capacity(self.stages.len());
         for (([first, second], block), level) in self.stages.iter().zip(levels) {
             let near = second.forward(&first.forward(&level.grouped(above, &x)?, mode)?, mode)?;
-            let down = largest(&near, mode)?;
+            let down = ops::max_rows(&near)?;
             x = block.forward(&down, level)?.out;
             stages.push((down, x.clone()));
             above = level;

@@ -35,6 +35,26 @@ pub enum Joint {
     RightWrist,
 }
 
+/// Bones between the joints, from the pelvis outwards.
+pub const BONES: [(usize, usize); 16] = [
+    (0, 1),
+    (1, 2),
+    (2, 3),
+    (0, 4),
+    (4, 5),
+    (5, 6),
+    (0, 7),
+    (7, 8),
+    (8, 9),
+    (9, 10),
+    (8, 11),
+    (11, 12),
+    (12, 13),
+    (8, 14),
+    (14, 15),
+    (15, 16),
+];
+
 /// Parts that move as one; their axes are those of the person's frame when it stands upright with hanging arms. The
 /// origin is the joint nearer to the pelvis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

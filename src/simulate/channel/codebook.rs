@@ -25,6 +25,7 @@ use num_complex::Complex64;
 use parry3d::math::Vector;
 use serde::{Deserialize, Serialize};
 
+use crate::simulate::hex;
 use crate::simulate::random::{Purpose, Random};
 use crate::simulate::scene::{Link, Scene};
 
@@ -65,6 +66,16 @@ pub enum CodebookError {
         /// Those of the first row.
         allowed: usize,
     },
+    /// It is not the table that the scene was made with.
+    #[error("{}: found a table of SHA-256 {found}, allowed is {allowed}", path.display())]
+    Other {
+        /// The file.
+        path: PathBuf,
+        /// Its hash.
+        found: String,
+        /// That of the scene.
+        allowed: String,
+    },
     /// There is nothing in it to tell beams by.
     #[error(
         "{}: found {beams} beams and {directions} directions, allowed are at least 2 of each, with powers that differ",
@@ -81,11 +92,23 @@ pub enum CodebookError {
 }
 
 /// A measured codebook, read where a scene names its file.
+///
+/// A scene names it by its path alone. In the scene that stands in a recording it is one of `{ path, sha256 }`, so that
+/// another table under that path is another scene.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "PathBuf", into = "PathBuf")]
+#[serde(try_from = "Named", into = "Named")]
 pub struct Measured {
     path: PathBuf,
+    sha256: String,
     table: Arc<Table>,
+}
+
+/// How a scene names a measured codebook.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Named {
+    Path(PathBuf),
+    Checked { path: PathBuf, sha256: String },
 }
 
 #[derive(Debug, PartialEq)]
@@ -95,20 +118,27 @@ struct Table {
     beams: Vec<Vec<f64>>,
 }
 
-impl TryFrom<PathBuf> for Measured {
+impl TryFrom<Named> for Measured {
     type Error = CodebookError;
 
-    fn try_from(path: PathBuf) -> Result<Self, CodebookError> {
+    fn try_from(named: Named) -> Result<Self, CodebookError> {
+        let (path, wanted) = match named {
+            Named::Path(path) => (path, None),
+            Named::Checked { path, sha256 } => (path, Some(sha256)),
+        };
         let text = std::fs::read_to_string(&path)
             .map_err(|source| CodebookError::Io { path: path.clone(), source })?;
-        let table = Arc::new(parse(&path, &text)?);
-        Ok(Self { path, table })
+        let found = hex(&text);
+        match wanted {
+            Some(allowed) if allowed != found => Err(CodebookError::Other { path, found, allowed }),
+            _ => Ok(Self { table: Arc::new(parse(&path, &text)?), path, sha256: found }),
+        }
     }
 }
 
-impl From<Measured> for PathBuf {
-    fn from(measured: Measured) -> Self {
-        measured.path
+impl From<Measured> for Named {
+    fn from(Measured { path, sha256, .. }: Measured) -> Self {
+        Self::Checked { path, sha256 }
     }
 }
 

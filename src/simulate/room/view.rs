@@ -232,7 +232,8 @@ impl View {
     }
 
     /// The part of the image in which moving things are: left, top, right, bottom.
-    fn frame_of(&self, solids: &[Solid]) -> [usize; 4] {
+    #[must_use]
+    pub fn frame_of(&self, solids: &[Solid]) -> [usize; 4] {
         let (width, height) = (self.lens.camera.width as usize, self.lens.camera.height as usize);
         let (mut low, mut high) = ([f64::MAX; 2], [f64::MIN; 2]);
         for solid in solids {

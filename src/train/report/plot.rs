@@ -7,6 +7,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{FontStyle, register_font};
 
 use super::ReportError;
+use crate::simulate::body::BONES;
 use crate::train::score::{Bin, Figure, PoseSample};
 
 /// A picture.
@@ -414,25 +415,6 @@ pub(super) fn confusion(title: &str, what: &str, counts: &[Vec<u64>]) -> Result<
     })
 }
 
-/// Bones between the joints of Human3.6M, as MM-Fi has them.
-const HUMAN36M: [(usize, usize); 16] = [
-    (0, 1),
-    (1, 2),
-    (2, 3),
-    (0, 4),
-    (4, 5),
-    (5, 6),
-    (0, 7),
-    (7, 8),
-    (8, 9),
-    (9, 10),
-    (8, 11),
-    (11, 12),
-    (12, 13),
-    (8, 14),
-    (14, 15),
-    (15, 16),
-];
 /// Bones between the joints of a Kinect (version 2), as MARS has them.
 const KINECT: [(usize, usize); 24] = [
     (0, 1),
@@ -482,7 +464,7 @@ pub(super) fn poses(title: &str, samples: &[PoseSample]) -> Result<Plot, ReportE
 
 fn pose(cell: &Area<'_>, sample: &PoseSample) -> Drawn {
     let bones: &[(usize, usize)] = match sample.truth.len() {
-        17 => &HUMAN36M,
+        17 => &BONES,
         25 => &KINECT,
         _ => &[],
     };
