@@ -406,8 +406,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("beams.csv");
         std::fs::write(&path, TABLE).unwrap();
-        let measured = Measured::try_from(path.clone()).unwrap();
-        assert_eq!((measured.beams(), PathBuf::from(measured.clone())), (2, path));
+        let measured = Measured::try_from(Named::Path(path.clone())).unwrap();
+        assert_eq!((measured.beams(), measured.path.clone()), (2, path));
         let beams = Beams::Measured(&measured);
         let at = |degrees: f64| {
             beams.fields(towards(degrees)).iter().map(|field| field.norm_sqr()).collect::<Vec<_>>()
@@ -468,7 +468,7 @@ mod tests {
         );
         assert!(said("b,0,9\n0,1,1\n1,1,1\n").contains("found 2 beams and 2 directions"));
         assert!(said("b,0,9\n0,1,2\n").contains("found 1 beams"));
-        let missing = Measured::try_from(PathBuf::from("/nowhere/b.csv")).unwrap_err();
+        let missing = Measured::try_from(Named::Path("/nowhere/b.csv".into())).unwrap_err();
         assert!(matches!(missing, CodebookError::Io { .. }));
     }
 }
