@@ -9,7 +9,7 @@ use candle_core::{DType, Result, Tensor};
 use candle_nn::VarBuilder;
 
 use super::Input;
-use super::config::{EncodersConfig, NetworkConfig};
+use super::config::NetworkConfig;
 use super::fusion::Tokens;
 use super::heads::mean_token;
 use super::layers::{Dense, Mode};
@@ -64,9 +64,9 @@ impl Alone {
     /// When a tensor is missing or has another shape.
     pub fn load(config: &NetworkConfig, sizes: Sizes, vb: &VarBuilder<'_>) -> Result<Self> {
         let shape = config.shape(sizes.slots);
-        let of_points = matches!(config.encoders, EncodersConfig::Points(_));
+        let ordered = config.ordered();
         let head = |task: Task, input: Input| {
-            let is_set = of_points && matches!(input, Input::Radar | Input::Lidar);
+            let is_set = ordered.get(input.place()) == Some(&false);
             let inputs = if is_set { shape.width } else { shape.tokens * shape.width };
             let vb = vb.pp(task.name()).pp(input.name());
             let first = Dense::load(inputs, HIDDEN, true, &vb.pp("first"))?;

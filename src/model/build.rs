@@ -184,7 +184,7 @@ pub(super) fn core_of(
     let tasks: Vec<(Task, usize)> = config.tasks.iter().map(|&task| (task, sizes.outputs(task))).collect();
     let core: Box<dyn Core> = match &config.core {
         CoreConfig::Mmsense(core) => {
-            return Mmsense::load(core, shape, &tasks, hidden, vb)
+            return Mmsense::load(core, shape, &config.ordered(), &tasks, hidden, vb)
                 .map(|core| AnyCore::Mmsense(Box::new(core)));
         }
         CoreConfig::Mlp(core) => Box::new(baselines::Mlp::load(core, shape, &tasks, &vb.pp("core"))?),

@@ -275,6 +275,14 @@ impl NetworkConfig {
         TokenShape { slots, modalities: MODALITIES, tokens: self.tokens(), width: self.width }
     }
 
+    /// Whether the tokens of each modality are in an order: parts of an image or of a map, or what one layer makes; those of a
+    /// Point Transformer are points, the first of which is no other than the last.
+    #[must_use]
+    pub fn ordered(&self) -> [bool; MODALITIES] {
+        let of_points = matches!(self.encoders, EncodersConfig::Points(_));
+        Input::ALL.map(|input| !(of_points && matches!(input, Input::Radar | Input::Lidar)))
+    }
+
     /// Newest slots of a window of `window` that a row of these tasks looks at.
     #[must_use]
     pub fn slots_of(&self, tasks: &[Task], window: usize) -> usize {

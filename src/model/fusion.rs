@@ -5,6 +5,7 @@ use candle_nn::{Init, VarBuilder};
 
 use super::attention::Attention;
 use super::layers::Dense;
+use super::tasks::TokenShape;
 
 /// The tokens of a batch of rows, one row per (frame, UE).
 #[derive(Clone, Debug)]
@@ -19,18 +20,25 @@ pub struct Tokens {
 
 /// Softmax(Q Kᵀ / √(d/h)) V over all tokens of a row, projected and added to them.
 ///
-/// Embeddings of modality, slot and age are added after the gate, and nothing is normalised in between: a norm would
-/// cancel the gate's weight.
+/// Embeddings of modality, slot, age and, where a modality's tokens are in an order, place among them are added after the
+/// gate, and nothing is normalised in between: a norm would cancel the gate's weight. Attention sees a set: without its place a
+/// token of an image would not say from which part of the image it is.
 #[derive(Clone, Debug)]
 pub struct Fusion {
     /// `[D, d]`
     modality: Tensor,
     /// `[W, d]`
     slot: Tensor,
+    /// `[D, n_f, d]`
+    place: Tensor,
+    /// `[D, 1, 1]`, 1 where a modality's tokens are in an order.
+    ordered: Tensor,
     age: Dense,
     attention: Attention,
 }
 
+/// Of a fresh embedding of places, which begins about as large as a token that one of five modalities' gates lets through.
+const PLACE_DEVIATION: f64 = 0.2;
 /// Frequencies of the age embedding.
 pub(super) const FREQUENCIES: usize = 8;
 /// Longest period of the age embedding, seconds; each next one is half as long.
@@ -79,21 +87,21 @@ impl Tokens {
 }
 
 impl Fusion {
-    /// Loads attention of `heads` heads over `slots` × `modalities` groups of tokens of width `d`.
+    /// Loads attention of `heads` heads over tokens of such a shape; `ordered` says of each modality whether its tokens are in
+    /// an order, as the parts of an image are and points are not.
     ///
     /// # Errors
     /// When a tensor is missing or has another shape.
-    pub fn load(
-        slots: usize,
-        modalities: usize,
-        width: usize,
-        heads: usize,
-        vb: &VarBuilder<'_>,
-    ) -> Result<Self> {
+    pub fn load(shape: TokenShape, ordered: &[bool], heads: usize, vb: &VarBuilder<'_>) -> Result<Self> {
+        let TokenShape { slots, modalities, tokens, width } = shape;
+        let ordered: Vec<f32> = ordered.iter().map(|&ordered| f32::from(u8::from(ordered))).collect();
+        let of_place = Init::Randn { mean: 0.0, stdev: PLACE_DEVIATION };
         let hint = Init::Randn { mean: 0.0, stdev: 0.02 };
         Ok(Self {
             modality: vb.get_with_hints((modalities, width), "modality", hint)?,
             slot: vb.get_with_hints((slots, width), "slot", hint)?,
+            place: vb.get_with_hints((modalities, tokens, width), "place", of_place)?,
+            ordered: Tensor::from_vec(ordered, (modalities, 1, 1), vb.device())?.to_dtype(vb.dtype())?,
             age: Dense::load(2 * FREQUENCIES, width, true, &vb.pp("age"))?,
             attention: Attention::load(width, heads, vb)?,
         })
@@ -112,7 +120,8 @@ impl Fusion {
         let place = self.slot.narrow(0, self.slot.dim(0)? - slots, slots)?;
         let place = place.unsqueeze(1)?.broadcast_add(&self.modality.unsqueeze(0)?)?; // [W, D, d]
         let place = self.age.forward(&age_features(&tokens.ages)?)?.broadcast_add(&place)?; // [R, W, D, d]
-        let x = gated.broadcast_add(&place.unsqueeze(3)?)?.reshape((rows, length, width))?;
+        let x = gated.broadcast_add(&place.unsqueeze(3)?)?;
+        let x = x.broadcast_add(&self.place.broadcast_mul(&self.ordered)?)?.reshape((rows, length, width))?;
         let (x, mask) = without_absent(x, tokens.mask.reshape((rows, length))?)?;
         let seen = self.attention.forward(&x, &x, &mask)?;
         Ok(((x + seen)?, mask))

@@ -75,19 +75,20 @@ pub struct Mmsense {
 }
 
 impl Mmsense {
-    /// Loads the core for the hidden states of a backbone, which [`Self::with_backbone`] puts in its place; without
-    /// one the mean fused token stands for a hidden state (the ablation "w/o backbone").
+    /// Loads the core for the hidden states of a backbone, which [`Self::with_backbone`] puts in its place; `ordered` says of
+    /// each modality whether its tokens are in an order ([`Fusion::load`]). Without a backbone the mean fused token stands for a hidden state (the ablation "w/o backbone").
     ///
     /// # Errors
     /// When a tensor is missing or has another shape.
     pub fn load(
         config: &MmsenseConfig,
         shape: TokenShape,
+        ordered: &[bool],
         tasks: &[(Task, usize)],
         hidden: Option<HiddenShape>,
         vb: &VarBuilder<'_>,
     ) -> Result<Self> {
-        let TokenShape { slots, modalities, width, .. } = shape;
+        let TokenShape { modalities, width, .. } = shape;
         let projector =
             hidden.map(|hidden| Dense::load(width, hidden.width, true, &vb.pp("projector"))).transpose()?;
         let HiddenShape { taps, width: hidden } = hidden.unwrap_or(HiddenShape { taps: 1, width });
@@ -101,7 +102,7 @@ impl Mmsense {
         });
         Ok(Self {
             gate: config.gate.then(|| Gate::load(modalities, width, &vb.pp("gate"))).transpose()?,
-            fusion: Fusion::load(slots, modalities, width, config.heads, &vb.pp("fusion"))?,
+            fusion: Fusion::load(shape, ordered, config.heads, &vb.pp("fusion"))?,
             projector,
             backbone: None,
             readers: readers.collect::<Result<_>>()?,

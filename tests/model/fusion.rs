@@ -4,6 +4,7 @@ use candle_core::{Device, Tensor};
 use mmsense::model::fusion::{Fusion, Tokens};
 use mmsense::model::gate::Gate;
 use mmsense::model::seeded::fresh_weights;
+use mmsense::model::tasks::TokenShape;
 
 fn random(name: &str, shape: &[usize]) -> Tensor {
     let init = candle_nn::Init::Randn { mean: 0.0, stdev: 1.0 };
@@ -47,9 +48,38 @@ fn tokens(values: Tensor, mask: [[[[f32; 2]; 2]; 1]; 1]) -> Tokens {
     Tokens { values, mask, ages }
 }
 
+/// Of two tokens each: the first modality's are in an order.
+fn fusion(heads: usize) -> Fusion {
+    let shape = TokenShape { slots: 1, modalities: 2, tokens: 2, width: 8 };
+    Fusion::load(shape, &[true, false], heads, &fresh_weights(2, &Device::Cpu)).unwrap()
+}
+
+#[test]
+fn tokens_in_an_order_are_told_apart_by_their_places_and_points_are_not() {
+    let fusion = fusion(2);
+    let weights = Tensor::new(&[[[0.5f32, 0.5]]], &Device::Cpu).unwrap();
+    let z = random("z", &[1, 1, 2, 2, 8]);
+    // What the other modality's first token makes of it.
+    let seen = |turned: usize| {
+        let own = z.narrow(2, turned, 1).unwrap();
+        let other = z.narrow(2, 1 - turned, 1).unwrap();
+        let own = Tensor::cat(&[&own.narrow(3, 1, 1).unwrap(), &own.narrow(3, 0, 1).unwrap()], 3).unwrap();
+        let parts = if turned == 0 { [&own, &other] } else { [&other, &own] };
+        let all = tokens(Tensor::cat(&parts, 2).unwrap(), [[[[1.0; 2]; 2]]]);
+        let (fused, _) = fusion.forward(&all, &weights).unwrap();
+        fused.narrow(1, 2 * (1 - turned), 1).unwrap()
+    };
+    let (plain, _) = fusion.forward(&tokens(z.clone(), [[[[1.0; 2]; 2]]]), &weights).unwrap();
+    let apart = |fused: Tensor, at: usize| {
+        let plain = numbers(&plain.narrow(1, at, 1).unwrap());
+        plain.iter().zip(numbers(&fused)).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+    };
+    assert!(apart(seen(0), 2) > 1e-3 && apart(seen(1), 0) < 1e-6);
+}
+
 #[test]
 fn changing_one_gate_weight_alone_changes_the_attention() {
-    let fusion = Fusion::load(1, 2, 8, 2, &fresh_weights(2, &Device::Cpu)).unwrap();
+    let fusion = fusion(2);
     let fuse = |weights: [f32; 2]| {
         let weights = Tensor::new(&[[weights]], &Device::Cpu).unwrap();
         let (fused, _) =
@@ -62,7 +92,7 @@ fn changing_one_gate_weight_alone_changes_the_attention() {
 
 #[test]
 fn masked_tokens_are_not_looked_at() {
-    let fusion = Fusion::load(1, 2, 8, 1, &fresh_weights(2, &Device::Cpu)).unwrap();
+    let fusion = fusion(1);
     let fuse = |values: Tensor| {
         let weights = Tensor::new(&[[[1f32, 0.0]]], &Device::Cpu).unwrap();
         let (fused, _) = fusion.forward(&tokens(values, [[[[1.0, 1.0], [0.0, 0.0]]]]), &weights).unwrap();
