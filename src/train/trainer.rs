@@ -258,8 +258,14 @@ impl<'a> Trainer<'a> {
         let fresh = build::fresh_source(self.config, &self.device)?;
         let source = match beginning {
             Some(Beginning { tensors, is_of_another }) => {
-                let known = VarBuilder::from_tensors(tensors.clone(), DType::F32, &self.device);
-                seeded::completed(known, if *is_of_another { |_| true } else { alone::is_of }, fresh)
+                let mut known = tensors.clone();
+                // How certain heads were that are thrown away says nothing of those that begin.
+                if stage.see == See::All && known.keys().any(|name| alone::is_of(name)) {
+                    known.retain(|name, _| !uncertainty::is_of(name));
+                }
+                let known = VarBuilder::from_tensors(known, DType::F32, &self.device);
+                let of_stage = |name: &str| alone::is_of(name) || uncertainty::is_of(name);
+                seeded::completed(known, if *is_of_another { |_| true } else { of_stage }, fresh)
             }
             None => fresh,
         };

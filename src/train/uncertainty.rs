@@ -16,6 +16,12 @@ pub const LIMITS: (f64, f64) = (-12.0, 6.0);
 /// Where the variables stand among a network's: `uncertainty.beam`, …
 pub const PREFIX: &str = "uncertainty";
 
+/// Whether a parameter is one of them.
+#[must_use]
+pub fn is_of(name: &str) -> bool {
+    name.strip_prefix(PREFIX).is_some_and(|rest| rest.starts_with('.'))
+}
+
 /// Σ ½ e^{−v} L + ½ v over pairs (L, v) of scalars or one-element tensors; `None` of no pairs.
 ///
 /// # Errors
