@@ -172,6 +172,13 @@ struct Beginning {
     is_of_another: bool,
 }
 
+/// Leaves out the heads of single inputs, and how certain they were, which says nothing of those that come.
+fn throw_away(weights: &mut HashMap<String, Tensor>) {
+    if weights.keys().any(|name| alone::is_of(name)) {
+        weights.retain(|name, _| !alone::is_of(name) && !uncertainty::is_of(name));
+    }
+}
+
 /// What moves.
 struct Moving {
     network: Network,
@@ -258,12 +265,7 @@ impl<'a> Trainer<'a> {
         let fresh = build::fresh_source(self.config, &self.device)?;
         let source = match beginning {
             Some(Beginning { tensors, is_of_another }) => {
-                let mut known = tensors.clone();
-                // How certain heads were that are thrown away says nothing of those that begin.
-                if stage.see == See::All && known.keys().any(|name| alone::is_of(name)) {
-                    known.retain(|name, _| !uncertainty::is_of(name));
-                }
-                let known = VarBuilder::from_tensors(known, DType::F32, &self.device);
+                let known = VarBuilder::from_tensors(tensors.clone(), DType::F32, &self.device);
                 let of_stage = |name: &str| alone::is_of(name) || uncertainty::is_of(name);
                 seeded::completed(known, if *is_of_another { |_| true } else { of_stage }, fresh)
             }
@@ -399,7 +401,7 @@ impl<'a> Trainer<'a> {
         let mut beginning = match &self.recipe.from {
             Some(run) => {
                 let mut tensors = load(&run.join("best").join(WEIGHTS), &self.device)?;
-                tensors.retain(|name, _| !alone::is_of(name));
+                throw_away(&mut tensors);
                 Some(Beginning { tensors, is_of_another: true })
             }
             None => None,
@@ -432,7 +434,7 @@ impl<'a> Trainer<'a> {
             // The next stage begins with the best weights of this one.
             let best = self.output("best").join(WEIGHTS);
             let mut weights = if best.is_file() { load(&best, &self.device)? } else { moving.weights() };
-            weights.retain(|name, _| !alone::is_of(name));
+            throw_away(&mut weights);
             state = State { stage: state.stage + 1, step: 0, best: None, since_best: 0, ..state };
             state.done = state.stage == self.recipe.stage.len();
             self.save("last", &state, &weights, None)?;
@@ -938,5 +940,25 @@ impl Since {
             waiting: self.waited.as_secs_f64() / seconds,
             left_s: (steps - step) as f64 * seconds / self.steps.max(1) as f64,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_that_are_thrown_away_take_along_how_certain_they_were() {
+        let kept = |names: &[&str]| {
+            let zero = Tensor::zeros(1, DType::F32, &Device::Cpu).unwrap();
+            let mut weights: HashMap<String, Tensor> =
+                names.iter().map(|&name| (name.to_owned(), zero.clone())).collect();
+            throw_away(&mut weights);
+            let mut names: Vec<String> = weights.into_keys().collect();
+            names.sort();
+            names
+        };
+        assert_eq!(kept(&["alone.beam.camera.first.bias", "image.bias", "uncertainty.beam"]), ["image.bias"]);
+        assert_eq!(kept(&["image.bias", "uncertainty.beam"]), ["image.bias", "uncertainty.beam"]);
     }
 }
