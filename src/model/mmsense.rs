@@ -75,8 +75,9 @@ pub struct Mmsense {
 }
 
 impl Mmsense {
-    /// Loads the core for the hidden states of a backbone, which [`Self::with_backbone`] puts in its place; `ordered` says of
-    /// each modality whether its tokens are in an order ([`Fusion::load`]). Without a backbone the mean fused token stands for a hidden state (the ablation "w/o backbone").
+    /// Loads the core for the hidden states of a backbone, which [`Self::with_backbone`] puts in its place; without
+    /// one the mean fused token stands for a hidden state (the ablation "w/o backbone"). `ordered` says of each modality
+    /// whether its tokens are in an order ([`Fusion::load`]).
     ///
     /// # Errors
     /// When a tensor is missing or has another shape.

@@ -3,7 +3,7 @@
 //!
 //! The files go through the project's own decoder, with the poses and axes of the scene: the picture shows what a
 //! pipeline sees. Boxes around vehicles and people come from the truth: those of served users are red while their line of
-//! sight is blocked and green while it is not. A picture shows the middle of the shortest blockage of the first sequence, a
+//! sight is blocked and green while it is not. A picture shows the middle of the shortest blockage of a sequence, a
 //! film the whole of it.
 
 use std::fs::File;

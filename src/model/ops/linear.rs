@@ -59,7 +59,7 @@ impl Product {
         y.binary_impl::<Add>(bias, &Layout::contiguous(shape), &layout.broadcast_as(shape)?)
     }
 
-    /// Those of x and of W, where they are wanted.
+    /// Gradients of x and of W, where they are wanted.
     fn gradients(
         &self,
         x: &Tensor,
