@@ -287,10 +287,19 @@ class Looking(nn.Module):
         return torch.stack(self.backbone.look(tokens[0], tokens.new_zeros(1, 1, 1, tokens.shape[1])))
 
 
+class ChannelNorm(nn.BatchNorm1d):
+    """A single row goes by the running statistics in training, too."""
+
+    def forward(self, x):
+        if self.training and len(x) > 1:
+            return super().forward(x)
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+
+
 class Step(nn.Module):
     def __init__(self, inputs, hidden, width):
         super().__init__()
-        self.norm = RmsNorm(hidden, 1e-5)
+        self.norm = ChannelNorm(hidden)
         self.weigh = mlp(inputs, width, inputs)
         self.mix = nn.Linear(inputs, width)
 
@@ -301,7 +310,7 @@ class Reader(nn.Module):
     def __init__(self, taps, hidden, width, outputs):
         super().__init__()
         self.attention = nn.ModuleList(Step(hidden + (width if tap else 0), hidden, width) for tap in range(taps))
-        self.head = nn.ModuleDict({"norm": nn.LayerNorm(width), "mlp": mlp(width, width, outputs)})
+        self.head = nn.ModuleDict({"norm": ChannelNorm(width), "mlp": mlp(width, width, outputs)})
 
     def forward(self, taps):
         z = None
@@ -327,7 +336,7 @@ class Edge(nn.Module):
         self.norm = nn.ModuleDict({name: nn.LayerNorm(width) for name in MODALITIES})
         self.gate = mlp(len(MODALITIES) * (width + 2), width, len(MODALITIES))
         self.fusion = Fusion(SLOTS, width, config["core"]["heads"])
-        self.projector = nn.Linear(width, size["hidden_size"])
+        self.projector = mlp(width, 2 * width, size["hidden_size"])
         self.backbone = Backbone(size)
         self.tasks = nn.ModuleDict({task: Reader(4, size["hidden_size"], config["core"]["task_width"], outputs)
                                     for task, outputs in OUTPUTS.items()})

@@ -20,7 +20,7 @@ use super::config::{BackboneChoice, CoreConfig, EncodersConfig, ImageConfig, Net
 use super::encoders::Encoders;
 use super::layers::{RUNNING_MEAN, RUNNING_VARIANCE};
 use super::lora::{LoraConfig, modules};
-use super::mmsense::{HiddenShape, MmsenseConfig};
+use super::mmsense::{HiddenShape, MmsenseConfig, PROJECTOR};
 use super::point_transformer::PointTransformerConfig;
 use super::resnet::ResNetConfig;
 use super::tasks::{Sizes, Task, TokenShape};
@@ -402,7 +402,10 @@ impl NetworkConfig {
                 add("fusion", format!("[{rows}, {states}, {d}]"), attention);
                 if let Some(config) = &backbone_config {
                     let h = config.hidden_size;
-                    let work = Work::dense(rows * states, d, h);
+                    let inner = PROJECTOR * d;
+                    let work = [Work::dense(rows * states, d, inner), Work::dense(rows * states, inner, h)]
+                        .into_iter()
+                        .sum();
                     add("projector", format!("[{rows}, {states}, {d}] → [{rows}, {states}, {h}]"), work);
                 }
                 let HiddenShape { taps: k, width: h } = hidden.unwrap_or(HiddenShape { taps: 1, width: d });

@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
-use super::layers::{LayerNorm, Mlp};
+use super::layers::{BatchNorm, Mlp, Mode};
 
 /// Mean of the tokens `[R, T, d]` that count in `mask` `[R, T]`, to `[R, d]`.
 ///
@@ -14,10 +14,10 @@ pub fn mean_token(tokens: &Tensor, mask: &Tensor) -> Result<Tensor> {
     sum.broadcast_div(&mask.sum_keepdim(1)?.maximum(1.0)?)
 }
 
-/// A norm and two layers to the scores of one task.
+/// A norm by channel and two layers to the scores of one task.
 #[derive(Clone, Debug)]
 pub struct Head {
-    norm: LayerNorm,
+    norm: BatchNorm,
     mlp: Mlp,
 }
 
@@ -28,7 +28,7 @@ impl Head {
     /// When a tensor is missing or has another shape.
     pub fn load(width: usize, outputs: usize, vb: &VarBuilder<'_>) -> Result<Self> {
         Ok(Self {
-            norm: LayerNorm::load(width, &vb.pp("norm"))?,
+            norm: BatchNorm::load(width, &vb.pp("norm"))?,
             mlp: Mlp::load(width, width, outputs, &vb.pp("mlp"))?,
         })
     }
@@ -37,8 +37,8 @@ impl Head {
     ///
     /// # Errors
     /// When shapes disagree.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.mlp.forward(&self.norm.forward(x)?)
+    pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+        self.mlp.forward(&self.norm.forward(x, mode)?)
     }
 }
 

@@ -23,7 +23,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// Whether batch norms go by the batch, and their running statistics move.
+    /// Whether batch norms that are trained go by the batch, and their running statistics move.
     #[must_use]
     pub const fn moves_statistics(self) -> bool {
         matches!(self, Self::Train { statistics: Statistics::Batch, .. })
@@ -175,6 +175,13 @@ impl BatchNorm {
         self.fixed.is_some()
     }
 
+    /// Whether it goes by mean and variance of the batch, and its running ones move. One that is not trained stands still,
+    /// whatever else of the network is.
+    #[must_use]
+    pub const fn goes_by_batch(&self, mode: Mode) -> bool {
+        mode.moves_statistics() && !self.is_fixed()
+    }
+
     /// With the running statistics: (scale, shift), both `[channels]`, of y = x · scale + shift.
     ///
     /// # Errors
@@ -194,10 +201,10 @@ impl BatchNorm {
         self.fixed.as_ref().map(|(scale, shift)| (scale, shift))
     }
 
-    /// `[.., channels]` to the same.
+    /// `[.., channels]` to the same. A single row, which has no variance, goes by the running statistics in training, too.
     ///
     /// # Errors
-    /// When the last dimension is not `channels`, or in training on a single row.
+    /// When the last dimension is not `channels`.
     pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
         self.rows(x, mode, false)
     }
@@ -211,9 +218,9 @@ impl BatchNorm {
     }
 
     fn rows(&self, x: &Tensor, mode: Mode, rectify: bool) -> Result<Tensor> {
-        if mode.moves_statistics() {
+        let rows = x.elem_count() / self.weight.dim(0)?.max(1);
+        if self.goes_by_batch(mode) && rows > 1 {
             let (y, moments) = ops::norm_rows(x, &self.weight, &self.bias, Self::EPS, rectify)?;
-            let rows = x.elem_count() / self.weight.dim(0)?;
             self.move_statistics(&moments.mean, &moments.variance, rows)?;
             return Ok(y);
         }
@@ -227,7 +234,7 @@ impl BatchNorm {
     /// # Errors
     /// When there are other channels, or in training on a single pixel.
     pub fn forward_maps(&self, x: &Tensor, mode: Mode, rectify: bool) -> Result<Tensor> {
-        let batch = if mode.moves_statistics() {
+        let batch = if self.goes_by_batch(mode) {
             let (mean, variance) = ops::channels::moments(x)?;
             self.move_statistics(&mean, &variance, x.elem_count() / self.weight.dim(0)?)?;
             Some((mean, variance))

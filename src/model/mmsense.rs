@@ -11,9 +11,12 @@ use super::config::Problems;
 use super::fusion::{Fusion, Tokens};
 use super::gate::Gate;
 use super::heads::{Head, mean_token};
-use super::layers::{Dense, Mode, check_finite};
+use super::layers::{Mlp, Mode, check_finite};
 use super::task_attention::TaskAttention;
 use super::tasks::{Asked, Core, Said, Task, TokenShape};
+
+/// Width of the projector's inner layer, in widths of a token.
+pub(super) const PROJECTOR: usize = 2;
 
 /// The size of the core, beside its backbone's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,8 +71,9 @@ struct Reader {
 pub struct Mmsense {
     gate: Option<Gate>,
     fusion: Fusion,
-    /// From the tokens' width to the backbone's; `None`: the mean fused token stands for a hidden state.
-    projector: Option<Dense>,
+    /// From the tokens' width to the backbone's, two layers as in LLaVA-1.5 (Liu et al., CVPR 2024): attention is linear in
+    /// what it looks at. `None`: the mean fused token stands for a hidden state.
+    projector: Option<Mlp>,
     backbone: Option<(Backbone, Prepared)>,
     readers: BTreeMap<Task, Reader>,
 }
@@ -90,8 +94,9 @@ impl Mmsense {
         vb: &VarBuilder<'_>,
     ) -> Result<Self> {
         let TokenShape { modalities, width, .. } = shape;
-        let projector =
-            hidden.map(|hidden| Dense::load(width, hidden.width, true, &vb.pp("projector"))).transpose()?;
+        let projector = hidden
+            .map(|hidden| Mlp::load(width, PROJECTOR * width, hidden.width, &vb.pp("projector")))
+            .transpose()?;
         let HiddenShape { taps, width: hidden } = hidden.unwrap_or(HiddenShape { taps: 1, width });
         let readers = tasks.iter().zip(0u32..).map(|(&(task, outputs), prompt)| {
             let vb = vb.pp("tasks").pp(task.name());
@@ -173,11 +178,11 @@ impl Core for Mmsense {
                 let own = own.collect::<Result<Vec<Tensor>>>()?;
                 from += count;
                 let state = match (&reader.attention, own.last()) {
-                    (Some(attention), _) => attention.forward(&own)?,
+                    (Some(attention), _) => attention.forward(&own, mode)?,
                     (None, Some(last)) => last.clone(),
                     (None, None) => candle_core::bail!("the backbone has no tap"),
                 };
-                tasks.insert(task, reader.head.forward(&state)?);
+                tasks.insert(task, reader.head.forward(&state, mode)?);
             }
         }
         let gate = self.gate.as_ref().map(|_| {

@@ -32,13 +32,29 @@ struct Watched {
     named: Named,
 }
 
+/// The batch norm that a tensor is a running statistic of.
+fn norm_of(name: &str) -> Option<&str> {
+    let (norm, own) = name.rsplit_once('.')?;
+    [RUNNING_MEAN, RUNNING_VARIANCE].contains(&own).then_some(norm)
+}
+
 fn is_statistic(name: &str) -> bool {
-    [RUNNING_MEAN, RUNNING_VARIANCE].iter().any(|ending| name.ends_with(ending))
+    norm_of(name).is_some()
+}
+
+impl Watched {
+    /// Whether a tensor changes in training.
+    fn moves(&self, name: &str) -> bool {
+        match norm_of(name) {
+            Some(norm) => (self.trained)(&format!("{norm}.weight")),
+            None => (self.trained)(name),
+        }
+    }
 }
 
 impl Parameters {
-    /// A builder whose tensors come from `source`; those whose name `trained` accepts are variables, and so are
-    /// running statistics.
+    /// A builder whose tensors come from `source`; those whose name `trained` accepts are variables. A batch norm whose
+    /// weight is none keeps its running statistics.
     #[must_use]
     pub fn watch(
         source: VarBuilder<'static>,
@@ -96,7 +112,7 @@ impl SimpleBackend for Watched {
             return Ok(var.as_tensor().clone());
         }
         let tensor = self.source.get_with_hints_dtype(shape, name, init, dtype)?;
-        if !(is_statistic(name) || (self.trained)(name)) {
+        if !self.moves(name) {
             named.fixed.insert(name.to_owned(), tensor.clone());
             return Ok(tensor);
         }

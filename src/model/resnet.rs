@@ -93,7 +93,7 @@ impl ConvNorm {
     }
 
     fn forward(&self, x: &Tensor, mode: Mode, rectify: bool) -> Result<Tensor> {
-        if let (Some((weight, bias)), false) = (&self.folded, mode.moves_statistics()) {
+        if let Some((weight, bias)) = &self.folded {
             let y = ops::conv2d(x, weight, self.stride, self.padding)?.broadcast_add(bias)?;
             return if rectify { y.relu() } else { Ok(y) };
         }
@@ -187,7 +187,6 @@ impl ResNet {
     /// When the input is not `[B, 3, H, W]`.
     pub fn forward(&self, images: &Tensor, mode: Mode) -> Result<Tensor> {
         if let Some(plan) = &self.plan
-            && !mode.moves_statistics()
             && !images.track_op()
             && images.dtype() == DType::F32
             && images.device().is_cpu()

@@ -2,17 +2,19 @@
 //!
 //! z_1 = A_1(H^{l_1}), z_k = A_k([z_{k−1}; H^{l_k}]). Each A_k is a two-layer MLP that learns an adaptive weighting of
 //! its input features: with x its input, g = σ(W_2 relu(W_1 x)) and z = Linear(g ⊙ x).
+//!
+//! Nearly all of a hidden state is the same in every row, the prompt's; a norm over its width keeps that and little else.
+//! Each is normalised channel by channel (batch norm, Ioffe and Szegedy, ICML 2015): what differs between rows is left.
 
 use candle_core::{D, Result, Tensor};
 use candle_nn::VarBuilder;
 
-use super::backbone::RmsNorm;
-use super::layers::{Dense, Mlp};
+use super::layers::{BatchNorm, Dense, Mlp, Mode};
 
 /// One A_k with the norm of its hidden state.
 #[derive(Clone, Debug)]
 struct Step {
-    norm: RmsNorm,
+    norm: BatchNorm,
     weigh: Mlp,
     mix: Dense,
 }
@@ -24,9 +26,6 @@ pub struct TaskAttention {
 }
 
 impl TaskAttention {
-    /// ε of the norms, as in the backbone.
-    const EPS: f64 = 1e-5;
-
     /// Loads a chain over `taps` hidden states of width `hidden` to a vector of `width`, under the names `0`, `1`, …
     ///
     /// # Errors
@@ -36,7 +35,7 @@ impl TaskAttention {
             let vb = vb.pp(tap);
             let inputs = if tap == 0 { hidden } else { width + hidden };
             Ok(Step {
-                norm: RmsNorm::load(hidden, Self::EPS, &vb.pp("norm"))?,
+                norm: BatchNorm::load(hidden, &vb.pp("norm"))?,
                 weigh: Mlp::load(inputs, width, inputs, &vb.pp("weigh"))?,
                 mix: Dense::load(inputs, width, true, &vb.pp("mix"))?,
             })
@@ -48,13 +47,13 @@ impl TaskAttention {
     ///
     /// # Errors
     /// When their number or a shape is not what was loaded.
-    pub fn forward(&self, taps: &[Tensor]) -> Result<Tensor> {
+    pub fn forward(&self, taps: &[Tensor], mode: Mode) -> Result<Tensor> {
         if taps.len() != self.steps.len() {
             candle_core::bail!("found {} hidden states, allowed are {}", taps.len(), self.steps.len());
         }
         let mut z: Option<Tensor> = None;
         for (step, hidden) in self.steps.iter().zip(taps) {
-            let hidden = step.norm.forward(hidden)?;
+            let hidden = step.norm.forward(hidden, mode)?;
             let x = match z {
                 Some(z) => Tensor::cat(&[z, hidden], D::Minus1)?,
                 None => hidden,

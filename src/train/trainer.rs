@@ -44,13 +44,16 @@ use crate::model::build;
 use crate::model::checkpoint::{self, Checkpoint};
 use crate::model::config::{CoreConfig, NetworkConfig};
 use crate::model::deployed::{self, Fit, Scaling};
-use crate::model::layers::{Mode, Statistics, statistics};
+use crate::model::layers::statistics::{self, Moves};
+use crate::model::layers::{Mode, Statistics};
 use crate::model::parameters::Parameters;
 use crate::model::tasks::{Sizes, Task};
 use crate::model::{MODALITIES, Network, Purpose, seeded};
 
 /// Batches that are ready before they are wanted.
 const AHEAD: usize = 2;
+/// Steps whose batches tell a running mean of weights its running statistics.
+const SETTLE: u64 = 32;
 /// Time between two lines of progress, and between two savings.
 const TELL_EVERY: Duration = Duration::from_secs(5);
 const SAVE_EVERY: Duration = Duration::from_secs(120);
@@ -187,8 +190,6 @@ struct Moving {
     optimiser: AdamW,
     /// Running mean of the weights.
     mean: Option<HashMap<String, Tensor>>,
-    /// What batch norms go by.
-    statistics: Statistics,
 }
 
 impl<'a> Trainer<'a> {
@@ -290,15 +291,7 @@ impl<'a> Trainer<'a> {
         let rates = self.recipe.optimiser.rates();
         let optimiser =
             AdamW::new(parameters.trained(), AdamWConfig::default(), |name, var| rates.group(name, var));
-        // Where no batch norm is trained, they stand as they will when the network is asked.
-        let trained = parameters.trained();
-        let is_trained = |statistic: &str| {
-            let (module, _) = statistic.rsplit_once('.').unwrap_or_default();
-            trained.iter().any(|(name, _)| name.rsplit_once('.').is_some_and(|(own, _)| own == module))
-        };
-        let any = parameters.statistics().iter().any(|(name, _)| is_trained(name));
-        let statistics = if any { Statistics::Batch } else { Statistics::Running };
-        Ok(Moving { network, parameters, uncertainty, optimiser, mean: None, statistics })
+        Ok(Moving { network, parameters, uncertainty, optimiser, mean: None })
     }
 
     /// The network as a stage asks it.
@@ -493,8 +486,7 @@ impl<'a> Trainer<'a> {
                 since.waited += waited.elapsed();
                 let made = made?;
                 let factor = stage.rate * schedule.factor(state.step);
-                let seed = self.recipe.seed ^ (number as u64) << 48 ^ state.step;
-                let took = self.step(moving, &made, factor, seed)?;
+                let took = self.step(moving, &made, factor, self.seed(number, state.step))?;
                 state.step += 1;
                 since.add(&took, made.iter().map(Batch::rows).sum());
                 let mut going = true;
@@ -529,7 +521,7 @@ impl<'a> Trainer<'a> {
 
     /// One step of the optimiser: gradients of one batch of each data set.
     fn step(&self, moving: &mut Moving, batches: &[Batch], rate: f64, seed: u64) -> Result<Took, TrainError> {
-        let mode = Mode::Train { seed, statistics: moving.statistics };
+        let mode = training(seed);
         let of_batches = self.workers.map(batches, |batch| {
             let (gradients, moves) = statistics::held_back(|| self.gradients(moving, batch, mode));
             gradients.map(|(losses, gradients)| (losses, gradients, moves))
@@ -580,9 +572,50 @@ impl<'a> Trainer<'a> {
         Ok((losses, gradients))
     }
 
+    /// What dropout of a step draws from.
+    fn seed(&self, stage: usize, step: u64) -> u64 {
+        self.recipe.seed ^ (stage as u64) << 48 ^ step
+    }
+
+    /// The weights that are judged. Running statistics of batch norms are of the weights as they moved, which are not those
+    /// of the running mean: they are measured again over the last steps' batches (Izmailov et al., Averaging weights leads
+    /// to wider optima and better generalization, UAI 2018).
+    fn settled(
+        &self,
+        stage: &Stage,
+        state: &State,
+        moving: &Moving,
+    ) -> Result<HashMap<String, Tensor>, TrainError> {
+        let weights = moving.deployed();
+        if moving.mean.is_none() || moving.parameters.statistics().is_empty() {
+            return Ok(weights);
+        }
+        let (config, of_stage) = (self.config.clone(), stage.clone());
+        let source = VarBuilder::from_tensors(weights.clone(), DType::F32, &self.device);
+        let (vb, parameters) =
+            Parameters::watch(source, move |name| !Self::is_frozen(&config, &of_stage, name));
+        let network = self.network(stage.see, Purpose::Training, &vb)?;
+        let mut orders = self.orders(state.stage);
+        let mut all = Moves::default();
+        for step in state.step.saturating_sub(SETTLE)..state.step {
+            let mode = training(self.seed(state.stage, step));
+            let batches = self.batches(state.stage, step, &mut orders)?;
+            let of_batches = self.workers.map(&batches, |batch| {
+                let (said, moves) = statistics::held_back(|| step::forward(&network, batch, mode));
+                said.map(|_| moves)
+            });
+            for moves in of_batches {
+                all.extend(moves?);
+            }
+        }
+        all.settle()?;
+        let settled = parameters.statistics().into_iter().map(|(name, var)| (name, var.as_detached_tensor()));
+        Ok(weights.into_iter().chain(settled).collect())
+    }
+
     /// Asks all validation examples, of whom it sees what the stage sees; keeps the weights when they are the best so far.
     fn validate(&self, stage: &Stage, state: &mut State, moving: &Moving) -> Result<Validated, TrainError> {
-        let weights = moving.deployed();
+        let weights = self.settled(stage, state, moving)?;
         let vb = VarBuilder::from_tensors(weights.clone(), DType::F32, &self.device);
         let network = self.network(stage.see, Purpose::Inference, &vb)?;
         let mut losses: BTreeMap<Task, Vec<f64>> = BTreeMap::new();
@@ -816,6 +849,11 @@ fn load(file: &Path, device: &Device) -> Result<HashMap<String, Tensor>, TrainEr
     Ok(checkpoint.load_all(device)?.into_iter().collect())
 }
 
+/// How a step asks the network.
+const fn training(seed: u64) -> Mode {
+    Mode::Train { seed, statistics: Statistics::Batch }
+}
+
 /// The gradients of two batches.
 fn sum(
     mut total: GradStore,
@@ -855,14 +893,12 @@ impl Moving {
         weights
     }
 
-    /// Moves the running mean of the weights: m ← k·m + (1 − k)·w. The statistics of batch norms go with them: those of
-    /// now are not those of weights that lag behind.
+    /// Moves the running mean of the weights: m ← k·m + (1 − k)·w.
     fn follow(&mut self, keep: f64) -> Result<(), TrainError> {
         if keep <= 0.0 {
             return Ok(());
         }
-        let mut now = self.parameters.trained();
-        now.extend(self.parameters.statistics());
+        let now = self.parameters.trained();
         match &mut self.mean {
             None => {
                 let copies = now.into_iter().map(|(name, var)| Ok((name, var.as_detached_tensor().copy()?)));

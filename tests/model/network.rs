@@ -254,6 +254,9 @@ fn task_attention_is_the_chain_of_the_paper() {
     let of = |numbers: &[f32], shape: &[usize]| Tensor::from_slice(numbers, shape, &Device::Cpu).unwrap();
     let named = [
         ("0.norm.weight", of(&[1.0, 2.0], &[2])),
+        ("0.norm.bias", of(&[0.0, 0.5], &[2])),
+        ("0.norm.running_mean", of(&[1.0, 2.0], &[2])),
+        ("0.norm.running_var", of(&[4.0, 16.0], &[2])),
         ("0.weigh.0.weight", of(&[1.0, 0.0], &[1, 2])),
         ("0.weigh.0.bias", of(&[0.5], &[1])),
         ("0.weigh.2.weight", of(&[1.0, -1.0], &[2, 1])),
@@ -264,14 +267,13 @@ fn task_attention_is_the_chain_of_the_paper() {
     let named = named.into_iter().map(|(name, tensor)| (name.to_owned(), tensor)).collect();
     let vb = VarBuilder::from_tensors(named, DType::F32, &Device::Cpu);
     let attention = TaskAttention::load(1, 2, 1, &vb).unwrap();
-    let found = numbers(&attention.forward(&[of(&[3.0, 4.0], &[1, 2])]).unwrap())[0];
-    let rms = (12.5f64 + 1e-5).sqrt();
-    let x = [3.0 / rms, 8.0 / rms];
+    let found = numbers(&attention.forward(&[of(&[3.0, 4.0], &[1, 2])], Mode::Infer).unwrap())[0];
+    let x = [2.0 / (4.0f64 + 1e-5).sqrt(), 2.0 * 2.0 / (16.0f64 + 1e-5).sqrt() + 0.5];
     let inner = (x[0] + 0.5).max(0.0);
     let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
     let wanted = 3.0 * sigmoid(inner) * x[0] - sigmoid(0.25 - inner) * x[1] + 0.125;
     assert!((found - wanted).abs() < 1e-5, "{found} {wanted}");
-    assert!(attention.forward(&[]).is_err());
+    assert!(attention.forward(&[], Mode::Infer).is_err());
 }
 
 /// Readings of every input through the encoders of a network: `[R, W, D]` samples, one cloud of each sensor empty.

@@ -75,7 +75,7 @@ impl Cnn {
 }
 
 impl Core for Cnn {
-    fn forward(&self, tokens: &Tokens, asked: &Asked, _: Mode) -> Result<Said> {
+    fn forward(&self, tokens: &Tokens, asked: &Asked, mode: Mode) -> Result<Said> {
         let window = Window::new(tokens, &self.shape)?;
         let TokenShape { slots, modalities, tokens: count, width } = self.shape;
         let samples = window.values.dim(0)? * slots * modalities;
@@ -90,6 +90,7 @@ impl Core for Cnn {
             x = conv.forward(&x)?.relu()?;
         }
         let state = x.mean(1)?; // [R, channels]
-        ask("CNN", &self.heads, asked, &state, |_, head, rows| head.forward(&state.index_select(rows, 0)?))
+        let say = |_, head: &Head, rows: &Tensor| head.forward(&state.index_select(rows, 0)?, mode);
+        ask("CNN", &self.heads, asked, &state, say)
     }
 }

@@ -129,7 +129,7 @@ impl Transformer {
 }
 
 impl Core for Transformer {
-    fn forward(&self, tokens: &Tokens, asked: &Asked, _: Mode) -> Result<Said> {
+    fn forward(&self, tokens: &Tokens, asked: &Asked, mode: Mode) -> Result<Said> {
         let window = Window::new(tokens, &self.shape)?;
         let (rows, length) = (window.values.dim(0)?, self.shape.length());
         let places = self.slot.broadcast_add(&self.modality)?.broadcast_add(&self.place)?; // [W, D, n_f, d]
@@ -142,7 +142,7 @@ impl Core for Transformer {
             x = layer.forward(&x, &seen)?;
         }
         let state = mean_token(&x, &mask)?; // [R, d]
-        let say = |_, head: &Head, rows: &Tensor| head.forward(&state.index_select(rows, 0)?);
+        let say = |_, head: &Head, rows: &Tensor| head.forward(&state.index_select(rows, 0)?, mode);
         ask("Transformer", &self.heads, asked, &state, say)
     }
 }

@@ -2,8 +2,9 @@
 //! in the batches' order.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 
-use candle_core::{Result, Tensor, Var};
+use candle_core::{Result, Tensor, TensorId, Var};
 
 /// torch's share of a batch in the running statistics.
 const MOMENTUM: f64 = 0.1;
@@ -17,6 +18,31 @@ thread_local! {
 pub struct Moves(Vec<(Tensor, Tensor)>);
 
 impl Moves {
+    /// Adds those of a later batch.
+    pub fn extend(&mut self, later: Self) {
+        self.0.extend(later.0);
+    }
+
+    /// Sets every statistic to the mean of those of all batches (`update_bn` of torch's stochastic weight averaging).
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn settle(self) -> Result<()> {
+        let mut sums: HashMap<TensorId, (Tensor, Tensor, f64)> = HashMap::new();
+        for (running, batch) in self.0 {
+            match sums.get_mut(&running.id()) {
+                Some((_, sum, count)) => {
+                    *sum = (&*sum + batch)?;
+                    *count += 1.0;
+                }
+                None => {
+                    sums.insert(running.id(), (running, batch, 1.0));
+                }
+            }
+        }
+        sums.values().try_for_each(|(running, sum, count)| Var::from_tensor(running)?.set(&(sum / *count)?))
+    }
+
     /// Makes them.
     ///
     /// # Errors
@@ -56,6 +82,25 @@ mod tests {
 
     use super::*;
     use crate::model::layers::{BatchNorm, Mode, Statistics};
+
+    #[test]
+    fn settled_statistics_are_the_mean_of_the_batches() {
+        let mode = Mode::Train { seed: 1, statistics: Statistics::Batch };
+        let known = VarMap::new();
+        let norm = BatchNorm::load(1, &VarBuilder::from_varmap(&known, DType::F32, &Device::Cpu)).unwrap();
+        let mut all = Moves::default();
+        for batch in [[1.0f32, 3.0], [4.0, 10.0]] {
+            let x = Tensor::new(&batch, &Device::Cpu).unwrap().reshape((2, 1)).unwrap();
+            let (said, moves) = held_back(|| norm.forward(&x, mode));
+            said.unwrap();
+            all.extend(moves);
+        }
+        all.settle().unwrap();
+        let known = known.data().lock().unwrap();
+        let numbers = |name: &str| known[name].to_vec1::<f32>().unwrap();
+        // Means 2 and 7; unbiased variances 2 and 18.
+        assert_eq!((numbers("running_mean"), numbers("running_var")), (vec![4.5], vec![10.0]));
+    }
 
     #[test]
     fn moves_that_are_held_back_come_to_the_same() {
