@@ -35,7 +35,7 @@ impl Mode {
 pub enum Statistics {
     /// Mean and variance of the batch; they move the running ones.
     Batch,
-    /// The running ones, which stay as they are: a frozen batch norm.
+    /// The running ones, which stay as they are, of all batch norms: gradients of a network as it is when it is asked.
     Running,
 }
 
