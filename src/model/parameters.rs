@@ -130,3 +130,32 @@ impl SimpleBackend for Watched {
         self.source.contains_tensor(name)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::layers::{BatchNorm, Mode, Statistics};
+    use crate::model::seeded::fresh_weights;
+
+    #[test]
+    fn a_batch_norm_that_is_left_alone_stands_still() {
+        let fresh = fresh_weights(1, &Device::Cpu);
+        let (vb, parameters) = Parameters::watch(fresh, |name| name.starts_with("free."));
+        let x = Tensor::new(&[[1.0f32], [3.0], [8.0]], &Device::Cpu).unwrap();
+        let mode = Mode::Train { seed: 1, statistics: Statistics::Batch };
+        let said = |norm: &str| {
+            let y = BatchNorm::load(1, &vb.pp(norm)).unwrap().forward(&x, mode).unwrap();
+            y.flatten_all().unwrap().to_vec1::<f32>().unwrap()
+        };
+        // Its running statistics are 0 and 1, as they were.
+        let still = said("left");
+        assert!(still.iter().zip([1.0, 3.0, 8.0]).all(|(y, x)| (y - x).abs() < 1e-4), "{still:?}");
+        assert!(parameters.statistics().is_empty() && parameters.trained().is_empty());
+        let free = said("free");
+        assert!(free.iter().sum::<f32>().abs() < 1e-5 && free[0] < -0.9, "{free:?}");
+        let moved: Vec<f32> =
+            parameters.statistics().iter().map(|(_, var)| var.to_vec1::<f32>().unwrap()[0]).collect();
+        // A tenth of the way: mean 4, variance 13.
+        assert!((moved[0] - 0.4).abs() < 1e-6 && (moved[1] - 2.2).abs() < 1e-5, "{moved:?}");
+    }
+}
