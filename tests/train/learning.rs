@@ -333,10 +333,10 @@ pub(crate) fn recipe(folder: &Path, output: &str) -> Recipe {
         slots = 1
         [[stage]]
         name = "joint"
-        epochs = 24
+        epochs = 40
         [batch]
-        rows = 12
-        run = 3
+        rows = 24
+        run = 1
         [augment]
         drop = {{ position = 0.3 }}
         beam_drop = 0.1
