@@ -100,20 +100,24 @@ struct Log {
 pub(in crate::simulate) struct Run {
     logs: Vec<Log>,
     standing: Vec<Sample>,
+    /// Knots before the sequence begins.
+    lead: usize,
 }
 
 impl Run {
-    /// Simulates a sequence of a scene.
+    /// Simulates a sequence of a scene, and as much before its beginning and after its end as a clock may be off.
     pub fn new(scene: &Scene, tracks: &[Track], sequence: usize) -> Self {
         let Some(traffic) = scene.traffic(sequence) else {
-            return Self { logs: Vec::new(), standing: Vec::new() };
+            return Self { logs: Vec::new(), standing: Vec::new(), lead: 0 };
         };
-        let mut street = Street::new(scene, tracks, traffic, sequence);
+        let reach = scene.timing.reach_s();
+        let lead = (reach / KNOT_S).ceil() as usize;
+        let mut street = Street::new(scene, tracks, traffic, sequence, lead);
         let standing = street.place(scene.ues(traffic).as_slice(), &traffic.vehicles);
-        let knots = (traffic.seconds / KNOT_S).ceil() as i64 + 1;
+        let knots = ((traffic.seconds + reach) / KNOT_S).ceil() as i64 + 1;
         for tick in 0..=knots * STEPS_PER_KNOT {
             if tick % STEPS_PER_KNOT == 0 {
-                street.record((tick / STEPS_PER_KNOT) as usize);
+                street.record(lead + (tick / STEPS_PER_KNOT) as usize);
             }
             street.step(tick);
         }
@@ -124,12 +128,12 @@ impl Run {
         for leg in logs.iter_mut().flat_map(|log| &mut log.legs) {
             leg.knots.shrink_to_fit();
         }
-        Self { logs, standing }
+        Self { logs, standing, lead }
     }
 
-    /// Everyone who is there, `seconds` after the beginning, in the order of their numbers.
+    /// Everyone who is there, `seconds` after the beginning (before it when negative), in the order of their numbers.
     pub fn at<'a>(&'a self, tracks: &'a [Track], seconds: f64) -> impl Iterator<Item = Sample> + 'a {
-        let knot = (seconds / KNOT_S).max(0.0);
+        let knot = (seconds / KNOT_S + self.lead as f64).max(0.0);
         let moving = self.logs.iter().filter_map(move |log| log.at(tracks, knot));
         self.standing.iter().copied().chain(moving)
     }
@@ -238,11 +242,13 @@ struct Street<'a> {
     phase: f64,
     random: Random,
     next_id: u32,
+    /// Knots that are kept of the time before the sequence begins.
+    lead: usize,
 }
 
 impl<'a> Street<'a> {
     /// A street that has filled.
-    fn new(scene: &Scene, tracks: &'a [Track], traffic: &Traffic, sequence: usize) -> Self {
+    fn new(scene: &Scene, tracks: &'a [Track], traffic: &Traffic, sequence: usize, lead: usize) -> Self {
         let stream = |number: usize| Random::new(scene.seed, sequence, number, Purpose::Traffic);
         let mut random = stream(0);
         let phase = f64::from(random.uniform());
@@ -263,10 +269,15 @@ impl<'a> Street<'a> {
             phase,
             random,
             next_id: ObjectId::FLOW.0,
+            lead,
         };
         if !street.sources.is_empty() {
             street.scatter();
             for tick in -((WARM_UP_S / STEP_S) as i64)..0 {
+                let knot = lead as i64 + tick.div_euclid(STEPS_PER_KNOT);
+                if tick.rem_euclid(STEPS_PER_KNOT) == 0 && knot >= 0 {
+                    street.record(knot as usize);
+                }
                 street.step(tick);
             }
         }
@@ -329,7 +340,7 @@ impl<'a> Street<'a> {
                 patient_until: 0,
                 halts: halts(&vehicle.stops, track, &mut self.random),
                 is_placed: true,
-                log: Log { who, legs: Vec::new() },
+                log: Log { who, legs: lead_in(vehicle.lane, track.along(vehicle.at_m), speed, self.lead) },
             };
             self.make_room(&agent);
             self.agents.push(agent);
@@ -716,6 +727,15 @@ fn entry_speed(agents: &[Agent], new: &Agent) -> Option<f64> {
         }
     }
     Some(speed)
+}
+
+/// How one comes to the place where the scene has it when the sequence begins: at the speed that it has there.
+fn lead_in(track: usize, along: f64, speed: f64, lead: usize) -> Vec<Leg> {
+    if lead == 0 {
+        return Vec::new();
+    }
+    let knot = |at: usize| [(along - speed * KNOT_S * (lead - at) as f64) as f32, speed as f32];
+    vec![Leg { track, slide: None, first: 0, knots: (0..lead).map(knot).collect() }]
 }
 
 fn halts(stops: &[Stop], track: &Track, random: &mut Random) -> VecDeque<Halt> {
