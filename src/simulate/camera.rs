@@ -158,7 +158,8 @@ impl Renderer {
         if movers.is_blurred(seconds) {
             movers.blur(&mut image, &background, seconds);
         }
-        let shown = object.map(|object| (0..image.len()).filter(|&pixel| movers.shows(pixel, object)).collect());
+        let shown =
+            object.map(|object| (0..image.len()).filter(|&pixel| movers.shows(pixel, object)).collect());
         (image, shown.unwrap_or_default())
     }
 
@@ -307,13 +308,7 @@ impl Background {
 
     /// How many pixels of an image of a sequence tell an object: see the module `sight`.
     #[must_use]
-    pub(super) fn sight(
-        &self,
-        scene: &Scene,
-        caster: &Caster,
-        sequence: usize,
-        object: ObjectId,
-    ) -> usize {
+    pub(super) fn sight(&self, scene: &Scene, caster: &Caster, sequence: usize, object: ObjectId) -> usize {
         let weather = scene.weather(sequence);
         let slot = self.slot(weather);
         let renderer = slot.get_or_init(|| self.renderer(scene, weather, false));
@@ -474,7 +469,8 @@ mod tests {
         let world = World::new(scene);
         let background = Background::new(scene, &world.empty(), world.lamps());
         let renderer = background.renderer(scene, scene.weather(0), false);
-        let both = [world.at(scene, 0, 0.0), world.empty()].map(|caster| renderer.look(&caster, renderer.exposure.seconds, None).0);
+        let both = [world.at(scene, 0, 0.0), world.empty()]
+            .map(|caster| renderer.look(&caster, renderer.exposure.seconds, None).0);
         (view(scene), both)
     }
 

@@ -706,7 +706,9 @@ mod tests {
                 "sequence.0.faults.position_drop: found 2, allowed is 0 to 1",
             ),
             (
-                sequence("ue = [{ kind = \"tripod\", place_m = [4.0, 21.0] }, { kind = \"tripod\", place_m = [4.1, 21.2] }]"),
+                sequence(
+                    "ue = [{ kind = \"tripod\", place_m = [4.0, 21.0] }, { kind = \"tripod\", place_m = [4.1, 21.2] }]",
+                ),
                 "sequence.0.ue.1.place_m: found (4.1, 21.2) on sequence.0.ue.0, allowed is a place of its own",
             ),
             (

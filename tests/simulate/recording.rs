@@ -183,7 +183,8 @@ fn useful_is_what_each_sensor_sees_when_it_looks() {
         let path = folder.path().join(offset_ms.to_string());
         make(&scene, &path, &|_, _| true, None).unwrap();
         let truth = std::fs::read_to_string(path.join("truth.jsonl")).unwrap();
-        let lines: Vec<serde_json::Value> = truth.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let lines: Vec<serde_json::Value> =
+            truth.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let useful = |line: &serde_json::Value, name: &str| line["ues"][0]["useful"][name].as_bool().unwrap();
         assert!(lines.iter().all(|line| useful(line, "link") && useful(line, "position")));
         lines.iter().position(|line| useful(line, "camera")).unwrap()
@@ -204,7 +205,10 @@ fn a_measured_codebook_is_beside_its_scene_and_copied_into_the_recording() {
     let out = folder.path().join("out");
     let report = make(&scene, &out, &|_, _| true, None).unwrap();
     let files = files(&out);
-    assert_eq!((report.files, files.get(Path::new("codebook.csv")).map(Vec::as_slice)), (files.len(), Some(table.as_bytes())));
+    assert_eq!(
+        (report.files, files.get(Path::new("codebook.csv")).map(Vec::as_slice)),
+        (files.len(), Some(table.as_bytes()))
+    );
     // What stands in the recording can be made again from there, by the copy, and is the same scene.
     let again = mmsense::simulate::scene::load(&out.join("scene.toml")).unwrap();
     let described = std::fs::read_to_string(out.join("scene.toml")).unwrap();

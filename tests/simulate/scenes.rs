@@ -128,8 +128,12 @@ fn every_modality_is_in_turn_the_unreliable_one_in_adverse_weather() {
     make(&scene, &path, &|_, _| true, None).unwrap();
     let truth = std::fs::read_to_string(path.join("truth.jsonl")).unwrap();
     // The part of each recorded sequence.
-    let parts: Vec<usize> =
-        scene.sequence.iter().enumerate().flat_map(|(part, one)| std::iter::repeat_n(part, one.repeat)).collect();
+    let parts: Vec<usize> = scene
+        .sequence
+        .iter()
+        .enumerate()
+        .flat_map(|(part, one)| std::iter::repeat_n(part, one.repeat))
+        .collect();
     let mut counts = [([0.0; 5], 0.0); PARTS.len()];
     for line in truth.lines() {
         let line: serde_json::Value = serde_json::from_str(line).unwrap();
@@ -141,7 +145,8 @@ fn every_modality_is_in_turn_the_unreliable_one_in_adverse_weather() {
         }
     }
     let shares: Vec<Shares> = counts.iter().map(|(sums, count)| sums.map(|sum| sum / count)).collect();
-    let told: Vec<String> = PARTS.iter().zip(&shares).map(|(part, shares)| format!("{}: {shares:.2?}", part.0)).collect();
+    let told: Vec<String> =
+        PARTS.iter().zip(&shares).map(|(part, shares)| format!("{}: {shares:.2?}", part.0)).collect();
     assert!(shares[0].iter().all(|share| *share > 0.8), "{told:#?}");
     for ((part, unreliable), found) in PARTS.iter().zip(&shares) {
         for ((name, share), usual) in NAMES.iter().zip(found).zip(&shares[0]) {

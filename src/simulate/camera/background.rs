@@ -149,7 +149,8 @@ impl Plate {
             Small::of(view.width(), view.height(), |x, y| weather::veil(&shader.light, view.ray(x, y)))
         });
         let light = |(pixel, sample): (usize, &Sample)| {
-            let veil = veil.as_ref().map_or(Rgb::ZERO, |veil| veil.at(pixel % view.width(), pixel / view.width()));
+            let veil =
+                veil.as_ref().map_or(Rgb::ZERO, |veil| veil.at(pixel % view.width(), pixel / view.width()));
             (sample.light + veil).dot(LUMA).max(1e-4).ln()
         };
         let logs: f32 = samples.iter().enumerate().map(light).sum();

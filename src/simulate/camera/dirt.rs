@@ -17,15 +17,15 @@ use super::tone::Small;
 use crate::simulate::random::{Random, grain};
 
 /// Share of the light that a blotch takes.
-const OPAQUE: f32 = 0.97;
+const OPAQUE: f32 = 0.99;
 /// What falls on a blotch from outside comes out of it at this share.
-const PASSES: f32 = 0.3;
+const PASSES: f32 = 0.4;
 /// Share of the light that the film between blotches takes, for a window all of blotches.
-const FILM: f32 = 0.3;
+const FILM: f32 = 0.5;
 /// Blotches over the width of the image, by octave, and the weight of each.
 const OCTAVES: [(f32, f32); 3] = [(5.0, 0.55), (11.0, 0.3), (23.0, 0.15)];
 /// Half the width of a blotch's edge, in units of the noise that draws it.
-const EDGE: f32 = 0.04;
+const EDGE: f32 = 0.03;
 /// Asymmetry of what dust scatters.
 const FORWARD: f32 = 0.8;
 
@@ -139,7 +139,9 @@ mod tests {
     fn as_much_is_covered_as_is_said_and_in_blotches() {
         for share in [0.2, 0.5, 0.8] {
             let dirt = dirt(share, &Weather::default(), false);
-            let dark: Vec<bool> = dirt.keeps.pixels().iter().map(|keeps| keeps.x < 0.5).collect();
+            // Halfway from the film to a blotch.
+            let half = 0.5 - 0.25 * share as f32;
+            let dark: Vec<bool> = dirt.keeps.pixels().iter().map(|keeps| keeps.x < half).collect();
             let found = dark.iter().filter(|is| **is).count() as f64 / dark.len() as f64;
             assert!((found - share).abs() < 0.03, "{found} of {share}");
             // Neighbours are mostly alike.

@@ -173,13 +173,7 @@ fn beam(caster: &Caster, solids: &[&Solid], pose: &Pose) -> Option<Beam> {
 
 impl<'a> Movers<'a> {
     /// Looks for what moves; its shadows have cells of `cell` metres.
-    pub fn new(
-        view: &'a View,
-        shader: &'a Shader,
-        plate: &'a Plate,
-        caster: &Caster,
-        cell: f32,
-    ) -> Self {
+    pub fn new(view: &'a View, shader: &'a Shader, plate: &'a Plate, caster: &Caster, cell: f32) -> Self {
         let mut objects: Vec<ObjectId> = Vec::new();
         let mut groups: Vec<Vec<&Solid>> = Vec::new();
         let mut bodies = Vec::new();
@@ -270,7 +264,10 @@ impl<'a> Movers<'a> {
 
     /// Whether a pixel sees a part of an object.
     pub fn shows(&self, pixel: usize, object: ObjectId) -> bool {
-        self.part.get(pixel).and_then(|&part| self.bodies.get(usize::from(part))).is_some_and(|body| body.object == object)
+        self.part
+            .get(pixel)
+            .and_then(|&part| self.bodies.get(usize::from(part)))
+            .is_some_and(|body| body.object == object)
     }
 
     /// Metres to what each pixel sees, what stands still included.

@@ -291,7 +291,9 @@ mod tests {
                 dbsm(kind, degrees)
             );
         }
-        let rod = |from: Vector| Solid::between(from, Vector::new(0.0, 5.0, 0.9), 0.015, ObjectId(9), Surface::Pole);
+        let rod = |from: Vector| {
+            Solid::between(from, Vector::new(0.0, 5.0, 0.9), 0.015, ObjectId(9), Surface::Pole)
+        };
         let tripod = [Vector::new(0.3, 5.0, 0.0), Vector::new(-0.1, 5.2, 0.0)].map(rod);
         assert!((Class::of(&tripod).section(&tripod, Vector::Y) - 0.1).abs() < 1e-3);
         let person = Solid::between(

@@ -43,7 +43,10 @@ mod tests {
         // By hand: m² = 10.24 − 3.24 + 11.52j; |6 + 11.52j|² / |9 + 11.52j|² = 168.71 / 213.71 = 0.7894, and
         // |2.2 + 1.8j|² / |4.2 + 1.8j|² = 8.08 / 20.88 = 0.3870.
         let [rayleigh, straight] = dielectric(WATER);
-        assert!((rayleigh - 0.7894).abs() < 1e-4 && (straight - 0.3870).abs() < 1e-4, "{rayleigh} {straight}");
+        assert!(
+            (rayleigh - 0.7894).abs() < 1e-4 && (straight - 0.3870).abs() < 1e-4,
+            "{rayleigh} {straight}"
+        );
     }
 
     #[test]

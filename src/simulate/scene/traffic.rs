@@ -649,7 +649,8 @@ fn check_places(named: &[(String, &Vehicle)], standing: &[(String, Footprint)], 
     for (at, (key, own)) in placed.iter().enumerate() {
         let mut others = placed.iter().take(at);
         let other = others.find(|(_, other)| own.overlaps(other)).map(|(other, _)| format!("on {other}"));
-        let thing = || standing.iter().find(|(_, other)| own.overlaps(other)).map(|(name, _)| format!("in {name}"));
+        let thing =
+            || standing.iter().find(|(_, other)| own.overlaps(other)).map(|(name, _)| format!("in {name}"));
         if let Some(found) = other.or_else(thing) {
             let [x, y] = own.at;
             let message = format!("found ({x:.1}, {y:.1}) {found}, allowed is a place of its own");

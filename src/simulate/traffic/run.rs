@@ -133,8 +133,10 @@ impl Run {
 
     /// Everyone who is there, `seconds` after the beginning (before it when negative), in the order of their numbers.
     pub fn at<'a>(&'a self, tracks: &'a [Track], seconds: f64) -> impl Iterator<Item = Sample> + 'a {
-        let knot = (seconds / KNOT_S + self.lead as f64).max(0.0);
-        let moving = self.logs.iter().filter_map(move |log| log.at(tracks, knot));
+        let knot = (seconds / KNOT_S).max(-(self.lead as f64));
+        // The part is that of the time itself, whatever is kept before the beginning.
+        let (number, part) = ((knot.floor() + self.lead as f64) as usize, knot - knot.floor());
+        let moving = self.logs.iter().filter_map(move |log| log.at(tracks, number, part));
         self.standing.iter().copied().chain(moving)
     }
 
@@ -148,8 +150,8 @@ impl Run {
 }
 
 impl Log {
-    fn at(&self, tracks: &[Track], knot: f64) -> Option<Sample> {
-        let number = knot as usize;
+    /// `f` of the way from a knot to the next.
+    fn at(&self, tracks: &[Track], number: usize, f: f64) -> Option<Sample> {
         let leg =
             self.legs.iter().find(|leg| leg.first <= number && number + 1 < leg.first + leg.knots.len())?;
         let track = tracks.get(leg.track)?;
@@ -158,7 +160,6 @@ impl Log {
             _ => return None,
         };
         // Cubic Hermite: places and speeds of the knots are met.
-        let f = knot - number as f64;
         let way = s1 - s0;
         let along = s0
             + KNOT_S * v0 * f * (1.0 - f) * (1.0 - f)

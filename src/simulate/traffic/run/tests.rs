@@ -235,14 +235,18 @@ fn a_bend_is_driven_slowly_and_on_its_arc() {
 
 #[test]
 fn clocks_that_run_ahead_or_behind_see_the_traffic_at_their_time() {
-    let mut scene = Scene { sequence: vec![traffic(2.0, vec![vehicle(VehicleKind::Car, 1, -20.0, 10.0)])], ..Scene::default() };
+    let mut scene = Scene {
+        sequence: vec![traffic(2.0, vec![vehicle(VehicleKind::Car, 1, -20.0, 10.0)])],
+        ..Scene::default()
+    };
     scene.flow = vec![Flow { lanes: vec![0], per_minute: 20.0, ..Flow::default() }];
     let (tracks, exact) = run(&scene);
     scene.timing.camera.offset_ms = -700.0;
     scene.timing.link.offset_ms = 400.0;
     scene.timing.link.jitter_ms = 10.0;
     let (_, early) = run(&scene);
-    let x = |run: &Run, seconds: f64| of(run, &tracks, ObjectId::vehicle(0), seconds).map(|sample| sample.at[0]);
+    let x =
+        |run: &Run, seconds: f64| of(run, &tracks, ObjectId::vehicle(0), seconds).map(|sample| sample.at[0]);
     // It comes at 10 m/s, and goes on after the end.
     assert!((x(&early, -0.7).unwrap() + 27.0).abs() < 1e-3, "{:?}", x(&early, -0.7));
     assert!((x(&early, -0.35).unwrap() + 23.5).abs() < 1e-3);
