@@ -158,7 +158,6 @@ fn every_modality_is_in_turn_the_unreliable_one_in_adverse_weather() {
             }
         }
     }
-    println!("{told:#?}");
 }
 
 #[test]
