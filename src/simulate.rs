@@ -35,6 +35,7 @@ pub mod motion;
 pub mod plan;
 pub mod preview;
 mod radar;
+mod rain;
 mod random;
 pub mod room;
 pub mod scene;
@@ -58,7 +59,7 @@ use world::World;
 use writer::{Files, IndexRow, Layout, Names, Stamps, UeFiles, Writer};
 
 /// Counts up when the same scene gives other bytes than before.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// Why a recording could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -237,8 +238,8 @@ pub type Progress<'a> = &'a (dyn Fn(usize, usize) -> bool + Sync);
 const BEGIN_US: u64 = 9 * 3_600_000_000;
 /// Pause between sequences, µs.
 const PAUSE_US: u64 = 3_000_000;
-/// Lines of truth that are made at a time.
-const LINES: usize = 256;
+/// Rows that are made before their truth is written.
+const ROWS: usize = 1024;
 
 /// What a recording is made from, as it stands in its `scene.toml`: the same text gives the same bytes.
 ///
@@ -266,9 +267,12 @@ pub fn make(
 ) -> Result<Report, SimulateError> {
     let begun = Instant::now();
     let twin = Twin::new(scene);
-    let identity = identity(scene)?;
+    let identity = identity(&scene.recorded())?;
     let writer = Writer::new(folder, &identity, twin.layout())?;
     let mut bytes = identity.len() as u64;
+    if let Some(codebook) = &scene.link.codebook {
+        bytes += writer.put_codebook(codebook.text())?;
+    }
     bytes += writer.put_site(&gps::text([scene.site.latitude, scene.site.longitude]))?;
     let made = pool(threads)?.install(|| Making::new(&twin, &writer, progress).run())?;
     let rows: Vec<IndexRow> = made.plan.iter().map(Planned::index_row).collect();
@@ -339,14 +343,25 @@ impl<'a> Making<'a> {
         let plan = self.plan()?;
         let (mut bytes, mut found) = (0, 0);
         let background = self.twin.background();
-        let made: Result<Vec<(u64, bool)>, SimulateError> =
-            plan.par_iter().map(|planned| self.row(planned, &background, plan.len())).collect();
-        for (size, was_there) in made? {
-            bytes += size;
-            found += usize::from(was_there);
+        let next = next_blockages(self.twin.scene, &plan);
+        let numbered: Vec<(usize, &Planned)> = plan.iter().enumerate().collect();
+        let mut truth = self.writer.stream("truth.jsonl")?;
+        // The truth of a row is a part of its work; some rows at a time, for there can be many.
+        for rows in numbered.chunks(ROWS) {
+            let one = |&(number, planned): &(usize, &Planned)| {
+                let next = next.get(number).map_or(&[][..], Vec::as_slice);
+                self.row(number, planned, next, &background, plan.len())
+            };
+            let made: Result<Vec<(u64, bool, String)>, SimulateError> = rows.par_iter().map(one).collect();
+            for (size, was_there, line) in made? {
+                bytes += size;
+                found += usize::from(was_there);
+                truth.put(line.as_bytes())?;
+            }
         }
-        bytes += self.truth(&plan)?;
-        let files = plan.iter().map(|planned| planned.names.count()).sum::<usize>() + 4;
+        bytes += truth.finish()?;
+        let copies = usize::from(self.twin.scene.link.codebook.is_some());
+        let files = plan.iter().map(|planned| planned.names.count()).sum::<usize>() + 4 + copies;
         Ok(Made { plan, found, files, bytes })
     }
 
@@ -381,13 +396,15 @@ impl<'a> Making<'a> {
         plan::rows(twin.scene).par_iter().enumerate().map(one).collect()
     }
 
-    /// Makes the files of a row, unless they are there; returns their size, and whether they were.
+    /// Makes the files of a row, unless they are there; returns their size, whether they were, and the line of its truth.
     fn row(
         &self,
+        number: usize,
         planned: &Planned,
+        next: &[Option<f64>],
         background: &Background,
         all: usize,
-    ) -> Result<(u64, bool), SimulateError> {
+    ) -> Result<(u64, bool, String), SimulateError> {
         if !(self.progress)(self.done.load(Ordering::Relaxed), all) {
             return Err(SimulateError::Stopped);
         }
@@ -396,8 +413,9 @@ impl<'a> Making<'a> {
             Some(size) => size,
             None => self.writer.put_row(&planned.names, &self.files(planned, background)?)?,
         };
+        let line = self.truth(number, planned, next, background);
         self.done.fetch_add(1, Ordering::Relaxed);
-        Ok((size, found.is_some()))
+        Ok((size, found.is_some(), line))
     }
 
     fn files(&self, planned: &Planned, background: &Background) -> Result<Files, SimulateError> {
@@ -423,35 +441,24 @@ impl<'a> Making<'a> {
         })
     }
 
-    /// Writes `truth.jsonl`, some lines at a time.
-    fn truth(&self, plan: &[Planned]) -> Result<u64, SimulateError> {
-        let next = next_blockages(self.twin.scene, plan);
-        let mut file = self.writer.stream("truth.jsonl")?;
-        let numbered: Vec<(usize, &Planned)> = plan.iter().enumerate().collect();
-        for rows in numbered.chunks(LINES) {
-            if !(self.progress)(plan.len(), plan.len()) {
-                return Err(SimulateError::Stopped);
-            }
-            let lines: Vec<String> = rows
-                .par_iter()
-                .map(|&(number, planned)| {
-                    let row = truth::Row {
-                        number,
-                        at: planned.at,
-                        captures: planned.captures,
-                        links: &planned.links,
-                        next_blockage_s: next.get(number).map_or(&[], Vec::as_slice),
-                    };
-                    let line = truth::line(self.twin.scene, &self.twin.world, &row);
-                    // Numbers and names: there is nothing that JSON cannot say.
-                    serde_json::to_string(&line).unwrap_or_default() + "\n"
-                })
-                .collect();
-            for line in lines {
-                file.put(line.as_bytes())?;
-            }
-        }
-        file.finish()
+    /// The line of a row in `truth.jsonl`.
+    fn truth(
+        &self,
+        number: usize,
+        planned: &Planned,
+        next: &[Option<f64>],
+        background: &Background,
+    ) -> String {
+        let row = truth::Row {
+            number,
+            at: planned.at,
+            captures: planned.captures,
+            links: &planned.links,
+            next_blockage_s: next,
+        };
+        let line = truth::line(self.twin.scene, &self.twin.world, background, &row);
+        // Numbers and names: there is nothing that JSON cannot say.
+        serde_json::to_string(&line).unwrap_or_default() + "\n"
     }
 }
 

@@ -81,11 +81,14 @@ class Link:
         if name is None:
             raise Wrong(f"{indices[0]}: found no column of powers, allowed is unit1_pwr_60ghz")
         self.name = folder.resolve().name
-        powers = [power_of(folder / row[name]) for row in rows]
-        lengths = {len(power) for power in powers}
+        # A blank cell is a report that got lost.
+        powers = [power_of(folder / row[name]) if row[name].strip() else None for row in rows]
+        self.reported = np.array([power is not None for power in powers])
+        lengths = {len(power) for power in powers if power is not None}
         if len(lengths) != 1 or max(lengths) < 2:
             raise Wrong(f"{folder}: found power files of {sorted(lengths)} beams, allowed is one number from 2")
-        self.power = np.array(powers)
+        lost = np.full(max(lengths), np.nan)
+        self.power = np.array([lost if power is None else power for power in powers])
         sequence = column(rows, "seq_index")
         self.sequence = np.array([int(float(row[sequence])) if sequence else 0 for row in rows])
         label = column(rows, "unit1_blockage", "unit1_blockage_label", "unit1_blockage_1")
@@ -145,7 +148,7 @@ def autocorrelation(best, pieces, lag):
 def measure_link(folder):
     link = Link(folder)
     power = np.where(link.power > 0, link.power, np.nan)
-    share_nan = float(np.isnan(link.power).mean())
+    share_nan = float(np.isnan(link.power[link.reported]).mean())
     whole = np.isfinite(power).any(axis=1)
     filled = np.where(np.isfinite(power), power, -np.inf)
     beam = filled.argmax(axis=1)
@@ -166,6 +169,7 @@ def measure_link(folder):
     rate, unit = (link.rate, "s") if link.rate else (1.0, "frames")
     found = {
         "rows, sequences": f"{len(power)}, {len(pieces)}",
+        "reports lost": f"{float(1 - link.reported.mean()):.1%}",
         "rate, Hz": f"{link.rate:.1f}" if link.rate else "unknown",
         "beams in use": f"{beam[whole].min()}…{beam[whole].max()}",
         "entropy of the best beam, bits": f"{entropy:.2f}",

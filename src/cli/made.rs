@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use super::{Failure, simulate, text};
 use crate::model::Input;
 use crate::simulate::room::{self, RoomScene};
-use crate::simulate::{Scene as StreetScene, VERSION, scene};
+use crate::simulate::{Scene as StreetScene, identity, scene};
 
 /// What a scene file says.
 enum Scene {
@@ -34,18 +34,6 @@ impl Default for Variation {
 }
 
 impl Variation {
-    fn hash(&self, hash: &mut Sha256) {
-        if let Some(seed) = self.seed {
-            hash.update(seed.to_le_bytes());
-        }
-        if self.repeat != 1 {
-            hash.update(format!("repeat {}", self.repeat));
-        }
-        for input in &self.without {
-            hash.update(format!("without {}", input.name()));
-        }
-    }
-
     fn apply(&self, file: &Path, scene: &mut Scene) -> Result<(), Failure> {
         match scene {
             Scene::Room(scene) => {
@@ -67,8 +55,9 @@ impl Variation {
     }
 }
 
-/// The recording of a scene: made when it is not there yet, in `folder`. Its own folder carries a hash of the scene, so
-/// that a changed scene is made anew.
+/// The recording of a scene: made when it is not there yet, in `folder`. Its own folder carries the scene file's name and the
+/// first eight digits of the name by which `simulate` calls the scene as it is made (the SHA-256 of the recording's
+/// `scene.toml`), so that a changed scene is made anew.
 pub(super) fn recording(
     file: &Path,
     variation: &Variation,
@@ -77,8 +66,6 @@ pub(super) fn recording(
 ) -> Result<PathBuf, Failure> {
     let text = std::fs::read_to_string(file)
         .map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))?;
-    let mut hash = Sha256::new().chain_update(VERSION.to_le_bytes()).chain_update(&text);
-    variation.hash(&mut hash);
     // People in rooms are another kind of scene: it says which of MM-Fi's subjects and activities it makes.
     let is_room = text.parse::<toml::Table>().is_ok_and(|table| table.contains_key("mmfi"));
     let mut scene = if is_room {
@@ -87,7 +74,12 @@ pub(super) fn recording(
         Scene::Street(Box::new(scene::load(file).map_err(Failure::usage)?))
     };
     variation.apply(file, &mut scene)?;
-    let hash: String = hash.finalize().iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    let identity = match &scene {
+        Scene::Street(scene) => identity(&scene.recorded()),
+        Scene::Room(scene) => identity(scene),
+    };
+    let identity = identity.map_err(Failure::failed)?;
+    let hash: String = Sha256::digest(&identity).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
     let name = file.file_stem().map_or_else(|| "scene".into(), |stem| stem.to_string_lossy());
     let made = folder.join(format!("{name}-{hash}"));
     if !made.is_dir() {

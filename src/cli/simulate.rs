@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{Failure, Format, Outcome, shutdown, text};
+use crate::model::Input;
 use crate::simulate::room::{self, RoomScene};
 use crate::simulate::{self, Report, Scene, SimulateError, mmfi, preview, scene};
 
@@ -32,6 +33,21 @@ pub(super) struct Arguments {
     /// Seed in place of the scene's
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    /// Make each sequence of a street so many times over, each time with other traffic
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    repeat: u16,
+    /// Inputs of a street that are left out: camera, radar, lidar, link, position, comma by comma
+    #[arg(long, value_name = "INPUTS", value_delimiter = ',', value_parser = input)]
+    without: Vec<Input>,
+}
+
+/// An input by its name.
+fn input(name: &str) -> Result<Input, String> {
+    let found = Input::ALL.into_iter().find(|input| input.name() == name);
+    found.ok_or_else(|| {
+        let names = Input::ALL.map(Input::name);
+        format!("found `{name}`, allowed are {}", names.join(", "))
+    })
 }
 
 /// A file that can be drawn.
@@ -74,6 +90,8 @@ fn street(arguments: &Arguments, format: Format, stopped: &AtomicBool) -> Result
         Err(_) => Failure::usage(error),
     })?;
     scene.seed = arguments.seed.unwrap_or(scene.seed);
+    scene.repeat(arguments.repeat.into());
+    scene.leave_out(&arguments.without);
     let threads = arguments.threads.map(usize::from);
     if let Some(folder) = &arguments.output {
         let report = make(&scene, folder, threads, stopped)?;
@@ -94,7 +112,16 @@ fn street(arguments: &Arguments, format: Format, stopped: &AtomicBool) -> Result
 }
 
 fn rooms(arguments: &Arguments, format: Format, stopped: &AtomicBool) -> Result<Outcome, Failure> {
-    let mut scene = room::load(&arguments.scene).map_err(Failure::usage)?;
+    let file = arguments.scene.display();
+    let mut scene = room::load(&arguments.scene).map_err(|error| match scene::load(&arguments.scene) {
+        Ok(_) => Failure::Usage(format!("{file}: a street: found --layout mmfi, allowed is deepsense")),
+        Err(_) => Failure::usage(error),
+    })?;
+    if arguments.repeat != 1 || !arguments.without.is_empty() {
+        return Err(Failure::Usage(format!(
+            "{file}: people in rooms: found --repeat or --without, allowed for streets alone"
+        )));
+    }
     scene.seed = arguments.seed.unwrap_or(scene.seed);
     let threads = arguments.threads.map(usize::from);
     if let Some(folder) = &arguments.output {

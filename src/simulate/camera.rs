@@ -2,7 +2,8 @@
 //!
 //! What stands still looks the same in every frame of a weather: a [`Renderer`] looks at it once, with many rays at its
 //! edges, and a frame adds only what moves, what that hides, shades and lights. Light is reckoned in lux and cd/m² up to
-//! the sensor, which has an automatic exposure and the noise of light and of reading.
+//! the sensor, which has an automatic exposure and the noise of light and of reading. The exposure sees what the sensor
+//! sees: the veil of a sun before the lens, and the dirt on its window.
 //!
 //! For a street the parts come from a scene ([`Background`]). Anything else that can be cast rays at is rendered by its
 //! parts: a [`View`] (lens and place), a [`Light`], a [`Sensor`]:
@@ -21,19 +22,23 @@ use parry3d::math::Vector;
 use super::caster::{Caster, Solids};
 use super::random::{Purpose, Random};
 use super::scene::{Camera, Scene, Weather};
+use super::solid::ObjectId;
 use super::texture::Texture;
 use crate::space;
 
 mod background;
+mod dirt;
 mod lens;
 mod light;
 mod objects;
 mod sensor;
 mod shadow;
+mod sight;
 mod tone;
 mod weather;
 
 use background::{FAR_M, Plate, Shader};
+use dirt::Dirt;
 pub use lens::{Lens, View};
 pub use light::Light;
 use objects::Movers;
@@ -56,11 +61,26 @@ pub struct Shot {
 #[derive(Debug)]
 pub struct Renderer {
     view: Arc<View>,
-    shader: Shader,
+    shader: Arc<Shader>,
     plate: Plate,
+    sensor: Sensor,
     exposure: Exposure,
     rays: u32,
+    /// Cells of the shadows of what moves, metres.
+    shadow_m: f32,
+    /// What the lens scatters of what stands still, when it has been asked for.
+    glow: OnceLock<Glow>,
 }
+
+/// Dirt before a lens, and the exposure that it makes.
+#[derive(Debug)]
+struct Window {
+    dirt: Dirt,
+    exposure: Exposure,
+}
+
+/// Cells of the shadows of what moves, metres.
+const SHADOW_M: f32 = 0.05;
 
 impl Renderer {
     /// Looks at a room: what stands still in `still`, on a plain floor where nothing lies on the ground. `rays` squared
@@ -80,22 +100,42 @@ impl Renderer {
     ) -> Self {
         let plate = Plate::new(&view, &shader, still, rays, is_parallel);
         let exposure = Exposure::new(&sensor, &shader.light, plate.mean);
-        Self { view, shader, plate, exposure, rays }
+        let shader = Arc::new(shader);
+        Self { view, shader, plate, sensor, exposure, rays, shadow_m: SHADOW_M, glow: OnceLock::new() }
     }
 
     /// The picture of what moves in `caster`, before what stood still when this was made.
     #[must_use]
     pub fn image(&self, caster: &Caster, shot: Shot) -> RgbImage {
+        self.image_through(caster, shot, None)
+    }
+
+    fn image_through(&self, caster: &Caster, shot: Shot, window: Option<&Window>) -> RgbImage {
         let mut random = Random::new(shot.seed, shot.sequence, shot.frame, Purpose::Camera);
-        let mut image = self.luminance(caster);
-        weather::rain(&self.view, &self.shader.light, self.exposure.seconds, &mut image, &mut random);
-        self.develop(&mut image, &mut random)
+        let seconds = window.map_or(self.exposure, |window| window.exposure).seconds;
+        let (mut image, _) = self.look(caster, seconds, None);
+        weather::rain(&self.view, &self.shader.light, seconds, &mut image, &mut random);
+        self.develop(&mut image, window, &mut random)
+    }
+
+    /// A window of which dirt covers `share`, other dirt in every sequence.
+    fn window(&self, seed: u64, sequence: usize, share: f64) -> Window {
+        let mut random = Random::new(seed, sequence, 0, Purpose::Dirt);
+        let (view, light) = (&self.view, &self.shader.light);
+        let dirt = Dirt::new(view, light, self.plate.veil.is_some(), share, &mut random);
+        let seen = |pixel: usize| {
+            let (column, row) = (pixel % view.width(), pixel / view.width());
+            let veil = self.plate.veil.as_ref().map_or(Vector::ZERO, |veil| veil.at(column, row));
+            self.plate.light[pixel] + veil
+        };
+        let exposure = Exposure::new(&self.sensor, light, dirt.mean(view, seen));
+        Window { dirt, exposure }
     }
 
     /// What a depth camera at the same place measures; see [`depth`].
     #[must_use]
     pub fn depth(&self, caster: &Caster) -> ImageBuffer<Luma<u16>, Vec<u16>> {
-        let movers = Movers::new(&self.view, &self.shader, &self.plate, caster);
+        let movers = Movers::new(&self.view, &self.shader, &self.plate, caster, self.shadow_m);
         millimetres(&self.view, movers.depth().iter().copied())
     }
 
@@ -105,36 +145,48 @@ impl Renderer {
         self.exposure.seconds
     }
 
-    /// Light of every pixel, cd/m².
-    fn luminance(&self, caster: &Caster) -> Vec<Vector> {
+    /// Light of every pixel over an exposure, cd/m², and which of them see an object.
+    fn look(&self, caster: &Caster, seconds: f32, object: Option<ObjectId>) -> (Vec<Vector>, Vec<usize>) {
         let mut image = self.plate.light.clone();
         if caster.moving().is_empty() {
-            return image;
+            return (image, Vec::new());
         }
-        let mut movers = Movers::new(&self.view, &self.shader, &self.plate, caster);
+        let mut movers = Movers::new(&self.view, &self.shader, &self.plate, caster, self.shadow_m);
         movers.touch_background(&mut image);
         let background = image.clone();
         movers.paint(&mut image, &background, self.rays);
-        if movers.is_blurred(self.exposure.seconds) {
-            movers.blur(&mut image, &background, self.exposure.seconds);
+        if movers.is_blurred(seconds) {
+            movers.blur(&mut image, &background, seconds);
         }
-        image
+        let shown =
+            object.map(|object| (0..image.len()).filter(|&pixel| movers.shows(pixel, object)).collect());
+        (image, shown.unwrap_or_default())
     }
 
-    /// Lens, sensor and curve.
-    fn develop(&self, image: &mut [Vector], random: &mut Random) -> RgbImage {
-        let width = self.view.width();
+    /// The light that the lens scatters of an image.
+    fn scattered(&self, image: &[Vector]) -> Glow {
         let share = weather::scatter(&self.shader.light);
-        let glow = Glow::new(image, width, share, self.plate.veil.as_ref());
+        Glow::new(image, self.view.width(), share, self.plate.veil.as_ref())
+    }
+
+    /// Lens, window, sensor and curve.
+    fn develop(&self, image: &mut [Vector], window: Option<&Window>, random: &mut Random) -> RgbImage {
+        let width = self.view.width();
+        let glow = self.scattered(image);
+        let exposure = window.map_or(&self.exposure, |window| &window.exposure);
         let mut picture = RgbImage::new(self.view.width() as u32, self.view.height() as u32);
         let rows = image.chunks_exact_mut(width).zip(self.view.gain().chunks_exact(width));
         let mut line = Vec::new();
+        let mut lines = [Vec::new(), Vec::new()];
         for (y, ((row, gain), bytes)) in rows.zip(picture.chunks_exact_mut(3 * width)).enumerate() {
             glow.add(y, row, &mut line);
-            for (pixel, gain) in row.iter_mut().zip(gain) {
-                *pixel *= self.exposure.scale * *gain;
+            if let Some(window) = window {
+                window.dirt.cover(y, row, &mut lines);
             }
-            sensor::expose(&self.exposure, row, random);
+            for (pixel, gain) in row.iter_mut().zip(gain) {
+                *pixel *= exposure.scale * *gain;
+            }
+            sensor::expose(exposure, row, random);
             tone::develop(row, bytes);
         }
         picture
@@ -197,6 +249,8 @@ pub struct Background {
     lamps: Vec<Vector>,
     /// Used last comes last.
     renderers: Mutex<Vec<(Weather, Slot)>>,
+    /// The windows of sequences with dirt on them, used last comes last.
+    windows: Mutex<Vec<(usize, Arc<Window>)>>,
     most: usize,
 }
 
@@ -213,6 +267,7 @@ impl Background {
             still: Caster::new(empty.still_solids(), Solids::default()),
             lamps: lamps.to_vec(),
             renderers: Mutex::default(),
+            windows: Mutex::default(),
             most: rayon::current_num_threads() + 1,
         };
         // Here, and not in the middle of a frame, all threads can help: no frame waits for this one.
@@ -236,6 +291,7 @@ impl Background {
     fn renderer(&self, scene: &Scene, weather: &Weather, is_parallel: bool) -> Renderer {
         let light = Light::outdoors(weather, &self.lamps);
         let texture = Texture::street(scene, light.is_dark, light.rain_mm_h);
+        let texture = if weather.lamps { texture } else { texture.unlit() };
         let (shader, sensor) = (Shader::new(light, texture), scene.camera.sensor());
         Renderer::new(self.view.clone(), shader, sensor, &self.still, scene.camera.rays, is_parallel)
     }
@@ -246,7 +302,35 @@ impl Background {
         let weather = scene.weather(sequence);
         let slot = self.slot(weather);
         let renderer = slot.get_or_init(|| self.renderer(scene, weather, false));
-        renderer.image(caster, Shot { seed: scene.seed, sequence, frame })
+        let window = self.window(scene, renderer, sequence);
+        renderer.image_through(caster, Shot { seed: scene.seed, sequence, frame }, window.as_deref())
+    }
+
+    /// How many pixels of an image of a sequence tell an object: see the module `sight`.
+    #[must_use]
+    pub(super) fn sight(&self, scene: &Scene, caster: &Caster, sequence: usize, object: ObjectId) -> usize {
+        let weather = scene.weather(sequence);
+        let slot = self.slot(weather);
+        let renderer = slot.get_or_init(|| self.renderer(scene, weather, false));
+        renderer.sight(caster, object, self.window(scene, renderer, sequence).as_deref())
+    }
+
+    fn window(&self, scene: &Scene, renderer: &Renderer, sequence: usize) -> Option<Arc<Window>> {
+        let share = scene.faults(sequence).camera_soiling;
+        if share <= 0.0 {
+            return None;
+        }
+        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = windows.iter().position(|(of, _)| *of == sequence) {
+            let found = windows.remove(at);
+            windows.push(found);
+        } else {
+            if windows.len() >= self.most {
+                windows.remove(0);
+            }
+            windows.push((sequence, Arc::new(renderer.window(scene.seed, sequence, share))));
+        }
+        windows.last().map(|(_, window)| window.clone())
     }
 }
 
@@ -367,7 +451,7 @@ mod tests {
         assert!((60..250).contains(&wall_red), "{wall_red}");
     }
 
-    fn street(kind: VehicleKind, speed_mps: f64, weather: Weather) -> Scene {
+    pub(super) fn street(kind: VehicleKind, speed_mps: f64, weather: Weather) -> Scene {
         let vehicle = Vehicle { kind, lane: 1, at_m: 1.0, speed_mps, ..Vehicle::default() };
         let traffic = Traffic {
             seconds: 1.0,
@@ -385,7 +469,8 @@ mod tests {
         let world = World::new(scene);
         let background = Background::new(scene, &world.empty(), world.lamps());
         let renderer = background.renderer(scene, scene.weather(0), false);
-        let both = [renderer.luminance(&world.at(scene, 0, 0.0)), renderer.luminance(&world.empty())];
+        let both = [world.at(scene, 0, 0.0), world.empty()]
+            .map(|caster| renderer.look(&caster, renderer.exposure.seconds, None).0);
         (view(scene), both)
     }
 
@@ -403,7 +488,7 @@ mod tests {
         let caster = world.at(&scene, 0, 0.0);
         let background = Background::new(&scene, &world.empty(), world.lamps());
         let renderer = background.renderer(&scene, scene.weather(0), false);
-        let movers = Movers::new(&renderer.view, &renderer.shader, &renderer.plate, &caster);
+        let movers = Movers::new(&renderer.view, &renderer.shader, &renderer.plate, &caster, SHADOW_M);
         let hits = renderer.view.rays().iter().zip(movers.depth()).filter(|(ray, depth)| {
             let hit = caster.cast(renderer.view.origin(), **ray, FAR_M);
             // Wheels are discs to the camera and boxes to rays.

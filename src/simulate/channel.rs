@@ -15,6 +15,7 @@ use num_complex::Complex64;
 use parry3d::math::Vector;
 
 use super::caster::Caster;
+use super::rain;
 use super::random::{Purpose, Random};
 use super::scene::Scene;
 use super::solid::ObjectId;
@@ -23,7 +24,6 @@ use super::world::Reflector;
 pub mod codebook;
 mod diffraction;
 mod gases;
-mod rain;
 mod receiver;
 pub mod reflection;
 

@@ -10,24 +10,27 @@
 //! S = (R₀/R)² · ρ/0.8 · e^{−2αR},
 //!
 //! with R₀ `lidar.max_range_m`, ρ the reflectivity that the surface has for this beam ([`surface`]) and α the extinction
-//! of fog and rain ([`air`]). It is detected with probability Φ((S − 1)·√12), 12 being the lowest signal-to-noise ratio
+//! of fog and rain ([`air`]); dirt on the sensor's [`window`] takes its share. It is detected with probability Φ((S − 1)·√12), 12 being the lowest signal-to-noise ratio
 //! that the data sheet knows.
 
 mod air;
 mod beam;
 mod files;
 mod surface;
+mod window;
 
 use nalgebra::{Isometry3, Point3};
 use parry3d::math::Vector;
 
 use super::caster::Caster;
 use super::ground::Ground;
+use super::plan::Instance;
 use super::random::{Purpose, Random};
 use super::scene::{CloudFormat, Lidar, Scene, Weather};
+use super::solid::ObjectId;
 use crate::space;
-use air::Air;
 use beam::Sweep;
+use window::Window;
 
 /// One return: place, metres, and intensity.
 pub(super) type Return = ([f64; 3], u16);
@@ -41,7 +44,9 @@ pub(super) fn observe(scene: &Scene, caster: &Caster, sequence: usize, frame: us
     let to_sensor = space::sensor_to_unit(&scene.pose.lidar).inverse();
     let mut random = Random::new(scene.seed, sequence, frame, Purpose::Lidar);
     let ground = Ground::new(scene);
-    turn(caster, &mount, &to_sensor, &scene.lidar, scene.weather(sequence), Some(&ground), &mut random)
+    let (weather, window) = (scene.weather(sequence), window(scene, sequence));
+    let sweep = Sweep::new(caster, &mount, &scene.lidar, weather, window, Some(&ground));
+    turn(&sweep, &to_sensor, &mut random)
 }
 
 /// The returns of a LiDAR that stands in a room: as [`observe`], in the axes of its mount (x right, y along boresight, z
@@ -52,38 +57,42 @@ pub(super) fn points(
     lidar: &Lidar,
     random: &mut Random,
 ) -> Vec<Return> {
-    turn(caster, mount, &mount.inverse(), lidar, &Weather::default(), None, random)
+    let sweep = Sweep::new(caster, mount, lidar, &Weather::default(), Window::default(), None);
+    turn(&sweep, &mount.inverse(), random)
 }
 
-fn turn(
-    caster: &Caster,
-    mount: &Isometry3<f64>,
-    to_sensor: &Isometry3<f64>,
-    lidar: &Lidar,
-    weather: &Weather,
-    ground: Option<&Ground>,
-    random: &mut Random,
-) -> Vec<Return> {
+fn turn(sweep: &Sweep<'_>, to_sensor: &Isometry3<f64>, random: &mut Random) -> Vec<Return> {
     let place = |point: Vector, intensity: f32| {
         let point = to_sensor * Point3::new(f64::from(point.x), f64::from(point.y), f64::from(point.z));
         ([point.x, point.y, point.z], intensity.min(65_535.0) as u16)
     };
-    let sweep = Sweep::new(caster, mount, lidar, weather, ground);
     sweep.returns(random).into_iter().map(|(point, intensity)| place(point, FULL * intensity)).collect()
 }
 
-/// How many beams fall on an object of `size` (length, width, height, metres), `towards` metres from the sensor, and
-/// whether an echo of a surface of 20 % reflectivity gets back through the air from there.
-pub(super) fn beams_on(lidar: &Lidar, weather: &Weather, towards: Vector, size: [f32; 3]) -> (f64, bool) {
-    let range = f64::from(towards.length()).max(0.5);
-    let [length, width, height] = size.map(f64::from);
-    let rise = (lidar.highest_deg - lidar.lowest_deg).to_radians() / (lidar.rings.max(2) - 1) as f64;
-    let step = lidar.fov_deg.to_radians() / lidar.columns as f64;
-    let beams = length.max(width) / range / step * (height / range / rise);
-    let signal = (lidar.max_range_m / range).powi(2)
-        * (0.2 / 0.8)
-        * (-2.0 * f64::from(Air::new(weather, 1.0, 0.18).extinction) * range).exp();
-    (beams, signal >= 1.0)
+/// How many of a turn's returns, those that [`observe`] gives, come from an object that lies within `reach` of `middle`,
+/// metres.
+pub(super) fn returns_on(
+    scene: &Scene,
+    caster: &Caster,
+    at: Instance,
+    object: ObjectId,
+    middle: Vector,
+    reach: f32,
+) -> usize {
+    let mount = space::mount_to_unit(&scene.pose.lidar);
+    let mut random = Random::new(scene.seed, at.sequence, at.frame, Purpose::Lidar);
+    let ground = Ground::new(scene);
+    let (weather, window) = (scene.weather(at.sequence), window(scene, at.sequence));
+    let sweep = Sweep::new(caster, &mount, &scene.lidar, weather, window, Some(&ground));
+    sweep.returns_on(object, middle, reach, &mut random)
+}
+
+/// The sensor's window, other dirt on it in every sequence.
+fn window(scene: &Scene, sequence: usize) -> Window {
+    // The frame is one that no camera's window is drawn with.
+    let mut random = Random::new(scene.seed, sequence, 1, Purpose::Dirt);
+    let (lidar, share) = (&scene.lidar, scene.faults(sequence).lidar_soiling);
+    Window::new(share, lidar.columns, lidar.fov_deg, &mut random)
 }
 
 /// The file of a cloud.

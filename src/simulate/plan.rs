@@ -57,6 +57,6 @@ pub fn captures(scene: &Scene, at: Instance) -> Captures {
         radar: capture(&timing.radar, faults.radar_drop),
         lidar: capture(&timing.lidar, faults.lidar_drop),
         link: capture(&timing.link, faults.link_drop),
-        position: capture(&timing.position, 0.0),
+        position: capture(&timing.position, faults.position_drop),
     }
 }

@@ -27,6 +27,8 @@ pub(super) enum Purpose {
     Timing,
     /// Other radars.
     Interference,
+    /// Dirt on windows.
+    Dirt,
 }
 
 impl Purpose {
@@ -62,6 +64,13 @@ impl Random {
     /// 64 random bits.
     pub(super) fn bits(&mut self) -> u64 {
         self.0.next_u64()
+    }
+
+    /// Leaves out so many draws: one of [`Random::uniform`] is one, [`Random::normals`] are two.
+    pub(super) fn skip(&mut self, draws: usize) {
+        for _ in 0..draws {
+            self.bits();
+        }
     }
 
     /// Uniform in [0, 1).

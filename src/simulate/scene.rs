@@ -8,15 +8,17 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::channel::codebook::Measured;
-use crate::config::load::{check_space, parse_checked, within};
+use crate::config::load::{check_space, parse_checked, place, within};
 use crate::config::{Codebook, ConfigError, Pose, Poses, Problem, Radar, Site};
 use crate::model::Input;
 
+mod footprint;
 mod street;
 mod timing;
 pub(super) mod traffic;
 mod weather;
 
+pub(super) use footprint::Footprint;
 pub use street::{Area, Bays, Building, Cover, Lane, LaneKind, Light, Parked, Pole, Street, Tree};
 pub use timing::{Clock, Timing};
 pub use traffic::{Faults, Flow, Look, Mix, Stop, Traffic, Vehicle, VehicleKind};
@@ -289,7 +291,7 @@ pub struct Link {
     pub position_m: [f64; 3],
     /// Carrier, Hz.
     pub carrier_hz: f64,
-    /// A measured codebook: path of a CSV file, in the form that [`channel::codebook`](super::channel::codebook) tells;
+    /// A measured codebook: path of a CSV file, relative to the folder of the scene's, in the form that [`channel::codebook`](super::channel::codebook) tells;
     /// left out, the beams are those of an array of `elements`.
     pub codebook: Option<Measured>,
     /// Elements, half a wavelength apart.
@@ -360,6 +362,8 @@ impl Default for Gps {
     }
 }
 
+/// The copy of a measured codebook in a recording.
+pub(super) const CODEBOOK: &str = "codebook.csv";
 /// Traffic comes from this far beyond the ends of the street, metres.
 const APPROACH_M: f64 = 60.0;
 
@@ -427,6 +431,12 @@ impl Scene {
         1.0 - (1.0 - self.cube.interference) * (1.0 - faults)
     }
 
+    /// What fails in a sequence.
+    #[must_use]
+    pub fn faults(&self, sequence: usize) -> Faults {
+        self.traffic(sequence).map(|traffic| traffic.faults).unwrap_or_default()
+    }
+
     /// How many are served at most.
     #[must_use]
     pub fn served(&self) -> usize {
@@ -457,6 +467,14 @@ impl Scene {
         ways.chain(self.lane.iter().cloned()).collect()
     }
 
+    /// As it stands in its recording: the codebook is the copy that lies there.
+    #[must_use]
+    pub fn recorded(&self) -> Self {
+        let mut scene = self.clone();
+        scene.link.codebook = self.link.codebook.as_ref().map(|table| table.moved(Path::new(CODEBOOK)));
+        scene
+    }
+
     /// Number of beams.
     #[must_use]
     pub fn beams(&self) -> usize {
@@ -476,20 +494,36 @@ pub fn load(path: &Path) -> Result<Scene, ConfigError> {
     parse(path, &text)
 }
 
-/// Parses and checks the text of a scene file; `path` only names it in errors.
+/// Parses and checks the text of a scene file; `path` names it in errors, and paths in it are relative to its folder.
 ///
 /// # Errors
 /// [`ConfigError`] with every problem.
 pub fn parse(path: &Path, text: &str) -> Result<Scene, ConfigError> {
-    parse_checked(path, text, check)
+    let folder = path.parent().unwrap_or(Path::new(""));
+    // What is no table is told below.
+    let mut table: toml::Table = toml::from_str(text).unwrap_or_default();
+    let Some(codebook) = table.get_mut("link").and_then(|link| link.get_mut("codebook")) else {
+        return parse_checked(path, text, check);
+    };
+    match codebook {
+        toml::Value::Table(named) => place(folder, named.get_mut("path")),
+        named => place(folder, Some(named)),
+    }
+    parse_checked(path, &toml::to_string(&table).unwrap_or_else(|_| text.to_owned()), check)
 }
 
 fn check(scene: &Scene, problems: &mut Vec<Problem>) {
-    within(problems, "rate_hz", scene.rate_hz, 0.1, 100.0);
+    if scene.rate_hz == 0.0 {
+        let message = "found 0, which is no row at all; allowed is 0.1 to 100 rows per second";
+        problems.push(Problem { key: "rate_hz".to_owned(), message: message.to_owned() });
+    } else {
+        within(problems, "rate_hz", scene.rate_hz, 0.1, 100.0);
+    }
     check_space(Some(&scene.site), &scene.pose, &scene.radar, problems);
     within(problems, "codebook.beams", scene.beams(), 2, 1024);
     check_sensors(scene, problems);
-    scene.timing.check(1e3 / scene.rate_hz, problems);
+    let rate_hz = if scene.rate_hz > 0.0 { scene.rate_hz } else { Scene::default().rate_hz };
+    scene.timing.check(1e3 / rate_hz, problems);
     scene.weather.check("weather", problems);
     check_site(scene, problems);
     traffic::check(scene, problems);
@@ -602,7 +636,7 @@ mod tests {
         let error = parse(Path::new("s.toml"), text).unwrap_err();
         let said = error.to_string();
         for wanted in [
-            "s.toml: rate_hz: found 0, allowed is 0.1 to 100",
+            "s.toml: rate_hz: found 0, which is no row at all; allowed is 0.1 to 100 rows per second",
             "camera.widht: unknown field",
             "street.lanes_y_m: found [5.0, 6.0], allowed are ascending",
             "sequence.0.vehicles.0.kind: unknown variant `tram`, expected one of `car`, `van`, `truck`, `bus`",
@@ -662,6 +696,34 @@ mod tests {
             (
                 sequence("repeat = 0\nfaults = { lidar_drop = 2.0 }"),
                 "sequence.0.faults.lidar_drop: found 2, allowed is 0 to 1",
+            ),
+            (
+                sequence("faults = { camera_soiling = 1.5 }"),
+                "sequence.0.faults.camera_soiling: found 1.5, allowed is 0 to 1",
+            ),
+            (
+                sequence("faults = { lidar_soiling = -0.1, position_drop = 2 }"),
+                "sequence.0.faults.position_drop: found 2, allowed is 0 to 1",
+            ),
+            (
+                sequence(
+                    "ue = [{ kind = \"tripod\", place_m = [4.0, 21.0] }, { kind = \"tripod\", place_m = [4.1, 21.2] }]",
+                ),
+                "sequence.0.ue.1.place_m: found (4.1, 21.2) on sequence.0.ue.0, allowed is a place of its own",
+            ),
+            (
+                sequence("ue = { kind = \"tripod\", place_m = [3.0, 30.0] }"),
+                "sequence.0.ue.0.place_m: found (3.0, 30.0) in a building of the street, allowed is a place of its own",
+            ),
+            (
+                "[[building]]\nat_m = [2.0, 22.0]\nsize_m = [4.0, 2.0, 3.0]\n".to_owned()
+                    + &sequence("ue = { kind = \"car\", place_m = [5.0, 21.5] }"),
+                "sequence.0.ue.0.place_m: found (5.0, 21.5) in building.0, allowed is a place of its own",
+            ),
+            (
+                "[[parked]]\nat_m = [2.0, 21.0]\n".to_owned()
+                    + &sequence("ue = { kind = \"tripod\", place_m = [3.0, 21.4] }"),
+                "sequence.0.ue.0.place_m: found (3.0, 21.4) in a parked car, allowed is a place of its own",
             ),
             (
                 sequence("flow = [{ lanes = [0], mix = { pedestrian = 1.0 } }]"),

@@ -71,6 +71,8 @@ pub(super) struct Texture {
     /// Without it the ground is a plain floor.
     ground: Option<Ground>,
     is_dark: bool,
+    /// Whether street lamps burn and windows are lit.
+    is_lit: bool,
     /// 0 dry, 1 wet.
     wet: f32,
 }
@@ -80,12 +82,17 @@ const PANE: Finish = Finish::smooth(Vector::new(0.012, 0.016, 0.02), 0.08);
 impl Texture {
     /// Of a street; `is_dark` lights windows and lamps, rain (mm/h) makes the ground wet.
     pub(super) fn street(scene: &Scene, is_dark: bool, rain_mm_h: f32) -> Self {
-        Self { ground: Some(Ground::new(scene)), is_dark, wet: (rain_mm_h / 1.5).min(1.0) }
+        Self { ground: Some(Ground::new(scene)), is_dark, is_lit: is_dark, wet: (rain_mm_h / 1.5).min(1.0) }
+    }
+
+    /// The same in a power cut.
+    pub(super) fn unlit(self) -> Self {
+        Self { is_lit: false, ..self }
     }
 
     /// Of a room.
     pub(super) const fn room() -> Self {
-        Self { ground: None, is_dark: false, wet: 0.0 }
+        Self { ground: None, is_dark: false, is_lit: false, wet: 0.0 }
     }
 
     /// The finish at a place.
@@ -183,7 +190,7 @@ impl Texture {
     /// It shines down.
     fn street_lamp(&self, spot: &Spot) -> Finish {
         let is_under = spot.local_normal.z < -0.5;
-        let glow = if self.is_dark && is_under { WARM * 8_000.0 } else { Vector::ZERO };
+        let glow = if self.is_lit && is_under { WARM * 8_000.0 } else { Vector::ZERO };
         Finish { colour: Vector::splat(0.55), gloss: 0.04, glow }
     }
 
@@ -243,7 +250,7 @@ impl Texture {
             pane = pane.mix(Finish::smooth(Vector::new(0.42, 0.39, 0.33), 0.03), blind);
         }
         let lit = grain(column as i32, storey as i32, number ^ 0x51);
-        if self.is_dark && lit > 0.62 {
+        if self.is_lit && lit > 0.62 {
             let curtain = 0.6 + 0.8 * grain((across * 6.0) as i32, (up * 2.0) as i32, number);
             pane.glow = WARM * (2.0 + 14.0 * (lit - 0.62)) * curtain;
         }
@@ -273,7 +280,7 @@ impl Texture {
         let mut sign = Finish::smooth(BOARDS[((mood * 5.0) as usize).min(4)], 0.03);
         let goods = grain((across * 3.0) as i32, (z * 2.0) as i32, number);
         let mut pane = Finish { colour: Vector::new(0.06, 0.05, 0.04) * (0.3 + goods), ..PANE };
-        if self.is_dark && mood > 0.3 {
+        if self.is_lit && mood > 0.3 {
             pane.glow = WARM.lerp(Vector::ONE, mood) * (3.0 + 9.0 * goods * mood);
             sign.glow = BOARDS[((mood * 5.0) as usize).min(4)] * 14.0;
         }

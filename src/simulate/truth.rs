@@ -5,7 +5,7 @@
 //!  "captures_s":{"camera":0.0,"radar":0.0,"lidar":null,"link":0.0,"position":0.0},
 //!  "ues":[{"unit":2,"object":1000000,"position_m":[..],"velocity_mps":[..],"line_of_sight":true,"blocked":false,
 //!          "excess_db":0.1,"next_blockage_s":1.2,"best_beam":31,
-//!          "useful":{"camera":true,"radar":true,"lidar":false,"position":true}}],
+//!          "useful":{"camera":true,"radar":true,"lidar":false,"link":true,"position":true}}],
 //!  "objects":[{"id":1000000,"kind":"car","centre":[..],"yaw":0.0,"size":[..],"velocity":[..],"moves":true,
 //!              "image_box":[102.0,200.5,180.2,240.0]}]}
 //! ```
@@ -14,37 +14,41 @@
 //! `best_beam` is that of the powers without measurement noise, from 0; `next_blockage_s` is the time to the next row
 //! whose line of sight is blocked, 0 while it is, `null` where the sequence ends before.
 //!
-//! A modality is *useful* for a UE when it has a sample in this row, something of what carries the UE is seen by it (rays
-//! from the sensor to [`PROBES`]³ places of its box), and the weather leaves enough of it:
+//! A modality is *useful* for a UE when it has a sample in this row, and that sample tells what carries the UE. Each is
+//! judged at the time at which it looks (`captures_s`), where everything else in a line is as it is at the row's time:
 //!
-//! * camera: at least [`LEAST_PIXELS`] pixels wide in the image, contrast above [`LEAST_CONTRAST`] after the haze
-//!   (Koschmieder), and by night a lamp of its own or a street lamp within [`LAMP_REACH_M`];
-//! * radar: in front of it and within the range of the cube, and no interference burst in this frame;
-//! * LiDAR: at least [`LEAST_RETURNS`] beams on what is seen of it, and a surface of 20 % gives an echo through that air;
+//! * camera: at least [`LEAST_PIXELS`] pixels of the image see it and differ from what is behind it, by 10 of 255 and by two
+//!   standard deviations of the noise. The picture is made coarsely for that, with it and without it, of the same light,
+//!   air, lens, dirt and exposure: night, lamps, fog, the veil of the sun, a soiled window, other things before it and its
+//!   size all count;
+//! * radar: it is before the radar and within the range of the cube, a ray to one of [`PROBES`]³ places of its box gets
+//!   there, and no interference burst is in this frame;
+//! * LiDAR: at least [`LEAST_RETURNS`] returns of the cloud come from it, of the very beams of the scan: weather, a soiled
+//!   window, losses and other things before it count;
+//! * link: a report of powers;
 //! * position: a report.
+
+use std::sync::Arc;
 
 use parry3d::math::{Pose, Rotation, Vector};
 use serde::Serialize;
 
-use super::camera;
+use super::camera::{self, Background};
 use super::caster::Caster;
 use super::channel::LinkState;
 use super::plan::{Captures, Instance};
-use super::scene::{Scene, VehicleKind};
-use super::world::{Antenna, ObjectState, World};
+use super::scene::Scene;
+use super::solid::ObjectId;
+use super::world::{ObjectState, World};
 use super::{lidar, place, radar};
 use crate::space;
 
 /// Rays along each side of an object's box.
 pub const PROBES: usize = 3;
 /// Of an object that a camera can tell.
-pub const LEAST_PIXELS: f64 = 8.0;
-/// Visual threshold of contrast, twice that of Koschmieder's law.
-pub const LEAST_CONTRAST: f64 = 0.1;
-/// How far a street lamp lights a person, metres.
-pub const LAMP_REACH_M: f32 = 20.0;
+pub const LEAST_PIXELS: usize = 64;
 /// Of an object that a LiDAR can tell.
-pub const LEAST_RETURNS: f64 = 5.0;
+pub const LEAST_RETURNS: usize = 5;
 
 /// A line of the file.
 #[derive(Clone, Debug, Serialize)]
@@ -97,6 +101,8 @@ pub struct Useful {
     pub radar: bool,
     /// The LiDAR.
     pub lidar: bool,
+    /// The UE's report of powers.
+    pub link: bool,
     /// The UE's own report.
     pub position: bool,
 }
@@ -123,14 +129,13 @@ pub(super) struct Row<'a> {
 }
 
 /// The line of a row.
-pub(super) fn line(scene: &Scene, world: &World, row: &Row<'_>) -> Line {
+pub(super) fn line(scene: &Scene, world: &World, background: &Background, row: &Row<'_>) -> Line {
     let sequence = row.at.sequence;
     let seconds = row.at.frame as f64 / scene.rate_hz;
-    let caster = world.at(scene, sequence, seconds);
     let states = world.objects(sequence, seconds);
+    let looks = Looks::new(scene, world, background, row);
     let ues = world.antennas(sequence, seconds).into_iter().filter_map(|antenna| {
         let link = row.links.get(antenna.ue)?.as_ref()?;
-        let carrier = states.iter().find(|state| state.id == antenna.object);
         Some(Ue {
             unit: antenna.ue + 2,
             object: antenna.object.0,
@@ -141,7 +146,7 @@ pub(super) fn line(scene: &Scene, world: &World, row: &Row<'_>) -> Line {
             excess_db: (link.excess_db * 100.0).round() / 100.0,
             next_blockage_s: row.next_blockage_s.get(antenna.ue).copied().flatten(),
             best_beam: link.best_clean.0,
-            useful: useful(scene, world, &caster, row, &antenna, carrier),
+            useful: looks.useful(antenna.object),
         })
     });
     let ues = ues.collect();
@@ -183,58 +188,95 @@ pub fn image_box(scene: &Scene, state: &ObjectState) -> Option<[f64; 4]> {
     Some([left, top, right, bottom].map(|pixels| (pixels * 10.0).round() / 10.0))
 }
 
-/// Share of an object's box that is seen from a place.
-fn seen_from(caster: &Caster, from: Vector, state: &ObjectState) -> f64 {
+/// Whether something of an object's box is seen from a place.
+fn is_seen_from(caster: &Caster, from: Vector, state: &ObjectState) -> bool {
     let is_seen = |to: Vector| {
         let way = to - from;
         let length = way.length();
         caster.cast(from, way / length, length).is_none_or(|hit| hit.object == state.id)
     };
-    let seen = places(state, PROBES, 0.9).filter(|&to| is_seen(to)).count();
-    seen as f64 / (PROBES * PROBES * PROBES) as f64
+    places(state, PROBES, 0.9).any(is_seen)
 }
 
-fn useful(
-    scene: &Scene,
-    world: &World,
-    caster: &Caster,
-    row: &Row<'_>,
-    antenna: &Antenna,
-    carrier: Option<&ObjectState>,
-) -> Useful {
-    let position = row.captures.position.is_some();
-    let Some(state) = carrier else {
-        return Useful { camera: false, radar: false, lidar: false, position };
-    };
-    let weather = scene.weather(row.at.sequence);
-    let place_of = |pose| place(&space::mount_to_unit(pose).translation.vector.into());
-    let (eye, dish, head) =
-        (place_of(&scene.pose.camera), place_of(&scene.pose.radar), place_of(&scene.pose.lidar));
-    let middle = Vector::from(state.centre);
-    let camera = || {
-        let Some([left, _, right, _]) = image_box(scene, state) else { return false };
-        let contrast = (-weather.extinction() * f64::from((middle - eye).length())).exp();
-        let is_lit = !weather.lamps_burn()
-            || !matches!(state.kind, VehicleKind::Pedestrian)
-            || world.lamps().iter().any(|lamp| (*lamp - antenna.position).length() < LAMP_REACH_M);
-        right - left >= LEAST_PIXELS
-            && contrast > LEAST_CONTRAST
-            && is_lit
-            && seen_from(caster, eye, state) > 0.0
-    };
-    let lidar = || {
-        let (beams, passes) = lidar::beams_on(&scene.lidar, weather, middle - head, state.size);
-        passes && beams * seen_from(caster, head, state) >= LEAST_RETURNS
-    };
-    let radar = || {
-        radar::covers(scene, middle)
-            && !radar::is_disturbed(scene, row.at.sequence, row.at.frame, scene.interference(row.at.sequence))
-            && seen_from(caster, dish, state) > 0.0
-    };
-    Useful {
-        camera: row.captures.camera.is_some() && camera(),
-        radar: row.captures.radar.is_some() && radar(),
-        lidar: row.captures.lidar.is_some() && lidar(),
-        position,
+/// What a sensor looks at.
+struct Look {
+    caster: Caster,
+    states: Vec<ObjectState>,
+}
+
+/// What the sensors of a row look at, each at its time; `None` for one that has no sample.
+struct Looks<'a> {
+    scene: &'a Scene,
+    background: &'a Background,
+    at: Instance,
+    camera: Option<Arc<Look>>,
+    radar: Option<Arc<Look>>,
+    lidar: Option<Arc<Look>>,
+    link: bool,
+    position: bool,
+}
+
+impl<'a> Looks<'a> {
+    fn new(scene: &'a Scene, world: &World, background: &'a Background, row: &Row<'_>) -> Self {
+        let (at, captures) = (row.at, row.captures);
+        // Most sensors look at the same time.
+        let mut known: Vec<(f64, Arc<Look>)> = Vec::new();
+        let mut look = |seconds: Option<f64>| {
+            let seconds = seconds?;
+            if let Some((_, look)) = known.iter().find(|(of, _)| *of == seconds) {
+                return Some(look.clone());
+            }
+            let caster = world.at(scene, at.sequence, seconds);
+            let states = world.traffic(at.sequence, seconds).collect();
+            let look = Arc::new(Look { caster, states });
+            known.push((seconds, look.clone()));
+            Some(look)
+        };
+        Self {
+            scene,
+            background,
+            at,
+            camera: look(captures.camera),
+            radar: look(captures.radar),
+            lidar: look(captures.lidar),
+            link: captures.link.is_some(),
+            position: captures.position.is_some(),
+        }
+    }
+
+    fn useful(&self, object: ObjectId) -> Useful {
+        let of = |look: &'_ Option<Arc<Look>>, tells: &dyn Fn(&Caster, &ObjectState) -> bool| {
+            let look = look.as_ref();
+            look.is_some_and(|look| {
+                let state = look.states.iter().find(|state| state.id == object);
+                state.is_some_and(|state| tells(&look.caster, state))
+            })
+        };
+        Useful {
+            camera: of(&self.camera, &|caster, _| self.is_pictured(caster, object)),
+            radar: of(&self.radar, &|caster, state| self.is_echoed(caster, state)),
+            lidar: of(&self.lidar, &|caster, state| self.is_scanned(caster, state)),
+            link: self.link,
+            position: self.position,
+        }
+    }
+
+    fn is_pictured(&self, caster: &Caster, object: ObjectId) -> bool {
+        self.background.sight(self.scene, caster, self.at.sequence, object) >= LEAST_PIXELS
+    }
+
+    fn is_scanned(&self, caster: &Caster, state: &ObjectState) -> bool {
+        let (middle, size) = (Vector::from(state.centre), Vector::from(state.size));
+        // Wheels and mirrors stand out of the box a little.
+        let reach = size.length() / 2.0 + 0.3;
+        lidar::returns_on(self.scene, caster, self.at, state.id, middle, reach) >= LEAST_RETURNS
+    }
+
+    fn is_echoed(&self, caster: &Caster, state: &ObjectState) -> bool {
+        let (scene, Instance { sequence, frame }) = (self.scene, self.at);
+        let dish = place(&space::mount_to_unit(&scene.pose.radar).translation.vector.into());
+        radar::covers(scene, Vector::from(state.centre))
+            && !radar::is_disturbed(scene, sequence, frame, scene.interference(sequence))
+            && is_seen_from(caster, dish, state)
     }
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::caster::{Caster, Solids};
 use super::random::{Purpose, Random, mix};
-use super::scene::{Scene, Vehicle, VehicleKind};
+use super::scene::{Footprint, Scene, Vehicle, VehicleKind};
 use super::solid::{ObjectId, Shape, Solid, Surface};
 use super::traffic::{Run, Sample, Track, tracks};
 
@@ -210,6 +210,28 @@ impl World {
     pub fn traffic(&self, sequence: usize, seconds: f64) -> impl Iterator<Item = ObjectState> {
         self.samples(sequence, seconds).map(|sample| state(&sample))
     }
+}
+
+/// What stands for ever and takes ground: buildings and parked vehicles, and what a message calls them.
+pub(super) fn standing(scene: &Scene, tracks: &[Track]) -> Vec<(String, Footprint)> {
+    let buildings = scene.building.iter().enumerate().map(|(number, building)| {
+        let [width, depth, _] = building.size_m;
+        let yaw = building.yaw_deg.to_radians();
+        (format!("building.{number}"), Footprint { at: building.at_m, size: [width, depth], yaw })
+    });
+    let site = Site::new(scene, tracks);
+    let row = site.row.iter().map(|&[from, to, front, back]| {
+        let at = [from + to, front + back].map(|sum| f64::from(sum) / 2.0);
+        let size = [to - from, back - front].map(f64::from);
+        ("a building of the street".to_owned(), Footprint { at, size, yaw: 0.0 })
+    });
+    let parked = site.parked.iter().map(|state| {
+        let [x, y, _] = state.centre.map(f64::from);
+        let [length, width, _] = state.size.map(f64::from);
+        let footprint = Footprint { at: [x, y], size: [length, width], yaw: f64::from(state.yaw) };
+        (format!("a parked {}", state.kind.name()), footprint)
+    });
+    buildings.chain(row).chain(parked).collect()
 }
 
 /// 8-bit colours are in sRGB, reflectances are linear.

@@ -3,6 +3,7 @@
 //! ```text
 //! NAME.csv                                          one row per instant, paths relative to this folder
 //! scene.toml                                        what it was made from
+//! codebook.csv                                      the measured codebook, where the scene names one
 //! truth.jsonl                                       one line per row: what no sensor says
 //! unit1/camera_data/image_1.jpg                     unit1/radar_data/data_1.npy
 //! unit1/lidar_data/lidar_1.ply                      unit1/mmWave_data/mmWave_power_1.txt
@@ -18,7 +19,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use super::SimulateError;
-use super::scene::CloudFormat;
+use super::scene::{CODEBOOK, CloudFormat};
 use super::staging::{Staging, Stream};
 
 /// The unit's place.
@@ -132,6 +133,11 @@ impl Writer {
     /// Begins a recording, or goes on with one of the same `identity` that was cut off.
     pub(super) fn new(target: &Path, identity: &str, layout: Layout) -> Result<Self, SimulateError> {
         Ok(Self { staging: Staging::new(target, identity)?, layout })
+    }
+
+    /// Writes the copy of a measured codebook.
+    pub(super) fn put_codebook(&self, text: &str) -> Result<u64, SimulateError> {
+        self.staging.put(CODEBOOK, text.as_bytes())
     }
 
     pub(super) fn put_site(&self, text: &str) -> Result<u64, SimulateError> {

@@ -14,7 +14,8 @@ fn wrong_usage_is_told_with_exit_code_2() {
     std::fs::write(&bad, "[lidar]\nrings = 0\n[[sequence]]\nseconds = 1\nvehicles = [{ kind = \"tram\" }]\n")
         .unwrap();
     let bad = bad.to_str().unwrap();
-    let cases: [(&[&str], &[&str]); 4] = [
+    let room = "recordings/scenes/room.toml";
+    let cases: [(&[&str], &[&str]); 9] = [
         (
             &[bad, "-o", "x"],
             &["lidar.rings: found 0, allowed is 1 to 256", "vehicles.0.kind: unknown variant `tram`"],
@@ -22,6 +23,20 @@ fn wrong_usage_is_told_with_exit_code_2() {
         (&["recordings/street.toml", "-o", "src"], &["src: exists and is not empty"]),
         (&["/nowhere.toml", "-o", "x"], &["/nowhere.toml: cannot read the scene"]),
         (&["recordings/street.toml"], &["--output"]),
+        (
+            &["recordings/street.toml", "-o", "x", "--layout", "mmfi"],
+            &["recordings/street.toml: a street: found --layout mmfi, allowed is deepsense"],
+        ),
+        (&[room, "-o", "x"], &["people in rooms: found --layout deepsense, allowed is mmfi"]),
+        (
+            &[room, "-o", "x", "--layout", "mmfi", "--without", "radar"],
+            &["people in rooms: found --repeat or --without, allowed for streets alone"],
+        ),
+        (
+            &["recordings/street.toml", "-o", "x", "--without", "camera,sonar"],
+            &["found `sonar`, allowed are camera, radar, lidar, link, position"],
+        ),
+        (&["recordings/street.toml", "-o", "x", "--repeat", "0"], &["--repeat", "0 is not in 1..=1000"]),
     ];
     for (arguments, wanted) in cases {
         let output = run(arguments);
@@ -56,6 +71,12 @@ fn a_small_scene_becomes_a_recording_and_a_picture() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((report["rows"].as_u64(), report["blocked_share"].as_f64()), (Some(2), Some(0.0)));
+    let link = folder.path().join("link");
+    let (scene, link_path) = (scene.to_str().unwrap(), link.to_str().unwrap());
+    let output = run(&[scene, "-o", link_path, "--repeat", "3", "--without", "camera,radar,lidar"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(std::fs::read_to_string(link.join("recording.csv")).unwrap().lines().count(), 1 + 3 * 2);
+    assert!(link.join("unit1/mmWave_data").is_dir() && !link.join("unit1/camera_data").exists());
     assert!(out.join("recording.csv").is_file());
     assert_eq!(image::image_dimensions(&png).unwrap(), (1440, 1080));
 }

@@ -169,3 +169,49 @@ fn several_users_sensors_of_their_own_clock_and_losses() {
         assert!(line["objects"].as_array().unwrap().iter().any(|object| object["id"] == first["object"]));
     }
 }
+
+#[test]
+fn useful_is_what_each_sensor_sees_when_it_looks() {
+    let folder = tempfile::tempdir().unwrap();
+    // The UE comes out from behind a bus that stands before the camera; a camera that looks late sees more of it.
+    let first_seen = |offset_ms: f64| {
+        let mut scene = scene("{ kind = \"bus\", lane = 1, at_m = 0.0 }");
+        scene.sequence.truncate(1);
+        scene.sequence[0].seconds = 2.5;
+        scene.sequence[0].ue[0].speed_mps = -8.0;
+        scene.timing.camera.offset_ms = offset_ms;
+        let path = folder.path().join(offset_ms.to_string());
+        make(&scene, &path, &|_, _| true, None).unwrap();
+        let truth = std::fs::read_to_string(path.join("truth.jsonl")).unwrap();
+        let lines: Vec<serde_json::Value> =
+            truth.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let useful = |line: &serde_json::Value, name: &str| line["ues"][0]["useful"][name].as_bool().unwrap();
+        assert!(lines.iter().all(|line| useful(line, "link") && useful(line, "position")));
+        lines.iter().position(|line| useful(line, "camera")).unwrap()
+    };
+    let [early, exact, late] = [-400.0, 0.0, 400.0].map(first_seen);
+    assert!(exact > 4 && early == exact + 4 && late + 4 == exact, "{early} {exact} {late}");
+}
+
+#[test]
+fn a_measured_codebook_is_beside_its_scene_and_copied_into_the_recording() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = "beam,-45,0,45\na,1,0.2,0.1\nb,0.1,0.2,1\n";
+    std::fs::write(folder.path().join("beams.csv"), table).unwrap();
+    let text = "[codebook]\nbeams = 2\n[link]\ncodebook = \"beams.csv\"\n[camera]\nwidth = 32\nheight = 18\n[cube]\nchirps = 8\n[lidar]\ncolumns = 40\n[[sequence]]\nseconds = 0.2\n";
+    let path = folder.path().join("street.toml");
+    std::fs::write(&path, text).unwrap();
+    let scene = mmsense::simulate::scene::load(&path).unwrap();
+    let out = folder.path().join("out");
+    let report = make(&scene, &out, &|_, _| true, None).unwrap();
+    let files = files(&out);
+    assert_eq!(
+        (report.files, files.get(Path::new("codebook.csv")).map(Vec::as_slice)),
+        (files.len(), Some(table.as_bytes()))
+    );
+    // What stands in the recording can be made again from there, by the copy, and is the same scene.
+    let again = mmsense::simulate::scene::load(&out.join("scene.toml")).unwrap();
+    let described = std::fs::read_to_string(out.join("scene.toml")).unwrap();
+    assert!(described.contains("path = \"codebook.csv\""), "{described}");
+    assert_eq!(mmsense::simulate::identity(&again.recorded()).unwrap(), described);
+}

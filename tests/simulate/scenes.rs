@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use mmsense::simulate::scene::{VehicleKind, load, parse};
 use mmsense::simulate::world::{ObjectState, World};
-use mmsense::simulate::{Scene, identity, room};
+use mmsense::simulate::{Scene, identity, make, room};
 use parry3d::math::Vector;
 use sha2::Digest as _;
 
@@ -90,6 +90,73 @@ fn every_user_is_there_and_passes_many_beams_with_and_without_a_line_of_sight() 
         assert!((0.005..0.3).contains(&share), "{}: {share} blocked", path.display());
         let sweep = angles[angles.len() * 19 / 20] - angles[angles.len() / 20];
         assert!(sweep > 40.0, "{}: {sweep}°", path.display());
+    }
+}
+
+/// How often each modality is useful in a part of a scene: camera, radar, LiDAR, link, position.
+type Shares = [f64; 5];
+
+/// The parts of `adverse-weather.toml`, each with what is unreliable in it.
+const PARTS: [(&str, &[&str]); 10] = [
+    ("everything works", &[]),
+    ("night", &["camera"]),
+    // Fog that hides a car from the camera takes the laser's light on the way there and back.
+    ("fog", &["camera", "lidar"]),
+    ("low sun", &["camera"]),
+    ("soiled camera", &["camera"]),
+    ("rain", &["lidar"]),
+    ("soiled LiDAR", &["lidar"]),
+    ("interference", &["radar"]),
+    ("images and clouds lost", &["camera", "lidar"]),
+    ("reports and positions lost", &["link", "position"]),
+];
+
+#[test]
+fn every_modality_is_in_turn_the_unreliable_one_in_adverse_weather() {
+    const NAMES: [&str; 5] = ["camera", "radar", "lidar", "link", "position"];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("recordings/scenes/adverse-weather.toml");
+    let mut scene = load(&root).unwrap();
+    // Small, one row in three, and fewer passes: what tells a UE is counted in pixels of the image and beams of the scan, which stay
+    // nearly as they are.
+    scene.rate_hz = 10.0 / 3.0;
+    scene.sequence.iter_mut().for_each(|traffic| traffic.repeat = traffic.repeat.min(3));
+    (scene.camera.width, scene.camera.height, scene.camera.rays) = (480, 270, 1);
+    (scene.cube.samples, scene.cube.chirps) = (64, 2);
+    scene.radar.range_bin_m *= 4.0;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("adverse");
+    make(&scene, &path, &|_, _| true, None).unwrap();
+    let truth = std::fs::read_to_string(path.join("truth.jsonl")).unwrap();
+    // The part of each recorded sequence.
+    let parts: Vec<usize> = scene
+        .sequence
+        .iter()
+        .enumerate()
+        .flat_map(|(part, one)| std::iter::repeat_n(part, one.repeat))
+        .collect();
+    let mut counts = [([0.0; 5], 0.0); PARTS.len()];
+    for line in truth.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        let sequence = line["sequence"].as_u64().unwrap() as usize - 1;
+        let (sums, count) = &mut counts[parts[sequence]];
+        *count += 1.0;
+        for (sum, name) in sums.iter_mut().zip(NAMES) {
+            *sum += f64::from(u8::from(line["ues"][0]["useful"][name].as_bool().unwrap()));
+        }
+    }
+    let shares: Vec<Shares> = counts.iter().map(|(sums, count)| sums.map(|sum| sum / count)).collect();
+    let told: Vec<String> =
+        PARTS.iter().zip(&shares).map(|(part, shares)| format!("{}: {shares:.2?}", part.0)).collect();
+    assert!(shares[0].iter().all(|share| *share > 0.8), "{told:#?}");
+    for ((part, unreliable), found) in PARTS.iter().zip(&shares) {
+        for ((name, share), usual) in NAMES.iter().zip(found).zip(&shares[0]) {
+            let lost = usual - share;
+            if unreliable.contains(name) {
+                assert!(lost > 0.25, "{part}, {name}\n{told:#?}");
+            } else {
+                assert!(lost < 0.12, "{part}, {name}\n{told:#?}");
+            }
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! What stands still: looked at once per light, with what a frame needs to put shadows and lamps on it.
 
+use std::sync::Arc;
+
 use parry3d::math::Vector;
 use rayon::prelude::*;
 
@@ -105,10 +107,10 @@ pub(super) struct Plate {
     pub depth: Vec<f32>,
     pub still: Vec<Still>,
     /// Shadows that still things throw on what moves.
-    pub shadows: Option<SunMap>,
+    pub shadows: Option<Arc<SunMap>>,
     /// What a sun before the lens lays over the image, cd/m².
     pub veil: Option<Small>,
-    /// Mean of the logarithm of luminance, as a luminance, cd/m².
+    /// Mean of the logarithm of luminance, the veil included, as a luminance, cd/m².
     pub mean: f32,
 }
 
@@ -140,18 +142,23 @@ impl Plate {
             sample.still.share = average.share;
             sample.still.sun = average.sun;
         }
-        let logs: f32 = samples.iter().map(|sample| sample.light.dot(LUMA).max(1e-4).ln()).sum();
         let shadows = shader.light.has_sun().then(|| still_shadows(view, shader, caster, &samples)).flatten();
         let sees_sun =
             shader.light.has_sun() && caster.cast_still(view.origin(), shader.light.to_sun, FAR_M).is_none();
         let veil = sees_sun.then(|| {
             Small::of(view.width(), view.height(), |x, y| weather::veil(&shader.light, view.ray(x, y)))
         });
+        let light = |(pixel, sample): (usize, &Sample)| {
+            let veil =
+                veil.as_ref().map_or(Rgb::ZERO, |veil| veil.at(pixel % view.width(), pixel / view.width()));
+            (sample.light + veil).dot(LUMA).max(1e-4).ln()
+        };
+        let logs: f32 = samples.iter().enumerate().map(light).sum();
         Self {
             light: samples.iter().map(|sample| sample.light).collect(),
             depth: samples.iter().map(|sample| sample.depth).collect(),
             still: samples.iter().map(|sample| sample.still).collect(),
-            shadows,
+            shadows: shadows.map(Arc::new),
             veil,
             mean: (logs / pixels as f32).exp(),
         }
@@ -159,7 +166,21 @@ impl Plate {
 }
 
 /// Weights of luminance (ITU-R BT.709).
-const LUMA: Rgb = Rgb::new(0.2126, 0.7152, 0.0722);
+pub(super) const LUMA: Rgb = Rgb::new(0.2126, 0.7152, 0.0722);
+
+impl Plate {
+    /// Some of its pixels, of which a part of the image is made.
+    pub fn part(&self, kept: &[usize]) -> Self {
+        Self {
+            light: kept.iter().map(|&pixel| self.light[pixel]).collect(),
+            depth: kept.iter().map(|&pixel| self.depth[pixel]).collect(),
+            still: kept.iter().map(|&pixel| self.still[pixel]).collect(),
+            shadows: self.shadows.clone(),
+            veil: None,
+            mean: self.mean,
+        }
+    }
+}
 
 struct Average {
     light: Rgb,

@@ -62,7 +62,8 @@ impl Lens {
         f64::from(self.width) / 2.0 / self.distort((self.fov_deg / 2.0).to_radians().tan())
     }
 
-    /// From tangents right and up of the axis to pixels; beyond `corner` the image goes on along a straight line.
+    /// From tangents right and up of the axis to pixels right of it and below it; beyond `corner` the image goes on along
+    /// a straight line.
     fn land(&self, x: f64, z: f64, focal: f64, corner: f64) -> [f64; 2] {
         let radius = x.hypot(z);
         let distorted = if radius > corner {
@@ -71,7 +72,12 @@ impl Lens {
             self.distort(radius)
         };
         let scale = focal * if radius > 1e-12 { distorted / radius } else { 1.0 };
-        [f64::from(self.width) / 2.0 + x * scale, f64::from(self.height) / 2.0 - z * scale]
+        [x * scale, -z * scale]
+    }
+
+    /// The middle of the image, pixels.
+    fn middle(&self) -> [f64; 2] {
+        [self.width, self.height].map(|pixels| f64::from(pixels) / 2.0)
     }
 
     /// The undistorted radius of the image's corners; `None` when the distortion folds the image before that.
@@ -94,7 +100,11 @@ impl Lens {
 pub(super) fn project(lens: &Lens, mount: &Isometry3<f64>, point: [f64; 3]) -> Option<[f64; 2]> {
     let seen = mount.inverse_transform_point(&point.into());
     let corner = lens.corner().unwrap_or(1.0);
-    (seen.y > 0.0).then(|| lens.land(seen.x / seen.y, seen.z / seen.y, lens.focal_px(), corner))
+    let [middle_x, middle_y] = lens.middle();
+    (seen.y > 0.0).then(|| {
+        let [x, y] = lens.land(seen.x / seen.y, seen.z / seen.y, lens.focal_px(), corner);
+        [middle_x + x, middle_y + y]
+    })
 }
 
 /// Below this slope of the distortion an image is taken for folded.
@@ -105,7 +115,12 @@ const MIN_SLOPE: f64 = 0.1;
 pub struct View {
     lens: Lens,
     mount: Isometry3<f64>,
+    /// Pixels per tangent on the axis.
     focal: f64,
+    /// Where the axis is in the image, pixels.
+    middle: [f64; 2],
+    /// Angle that a pixel spans on the axis, radians.
+    pixel: f32,
     corner: f64,
     origin: Vector,
     /// Right, forward and up of the camera in the unit frame.
@@ -142,6 +157,8 @@ impl View {
             lens,
             mount,
             focal: lens.focal_px(),
+            middle: lens.middle(),
+            pixel: (1.0 / lens.focal_px()) as f32,
             corner: lens.corner().unwrap_or(1.0),
             origin: place(&mount.translation.vector.into()),
             axes: [axis(Vector3::x()), axis(Vector3::y()), axis(Vector3::z())],
@@ -190,8 +207,34 @@ impl View {
     }
 
     /// Angle that a pixel spans on the axis, radians.
-    pub(super) fn pixel(&self) -> f32 {
-        (1.0 / self.focal) as f32
+    pub(super) const fn pixel(&self) -> f32 {
+        self.pixel
+    }
+
+    /// A part of the image, of which one pixel of `step` × `step` is kept, and which those are. Its pixels look where
+    /// those of the whole image look, and are as sharp.
+    pub(super) fn part(&self, rect: Rect, step: usize) -> (Self, Vec<usize>) {
+        let columns = (rect.right - rect.left).div_ceil(step);
+        let rows = (rect.bottom - rect.top).div_ceil(step);
+        // The middle one of a step, where the image has it.
+        let place = |from: usize, at: usize, size: usize| (from + at * step + step / 2).min(size - 1);
+        let kept: Vec<usize> = (0..columns * rows)
+            .map(|at| {
+                let column = place(rect.left, at % columns, self.width());
+                place(rect.top, at / columns, self.height()) * self.width() + column
+            })
+            .collect();
+        let [x, y] = self.middle;
+        let middle = |of: f64, from: usize| (of - (from + step / 2) as f64 - 0.5) / step as f64 + 0.5;
+        let part = Self {
+            lens: Lens { width: columns as u32, height: rows as u32, ..self.lens },
+            focal: self.focal / step as f64,
+            middle: [middle(x, rect.left), middle(y, rect.top)],
+            rays: kept.iter().map(|&pixel| self.rays[pixel]).collect(),
+            gain: kept.iter().map(|&pixel| self.gain[pixel]).collect(),
+            ..*self
+        };
+        (part, kept)
     }
 
     pub(super) fn rays(&self) -> &[Vector] {
@@ -205,8 +248,7 @@ impl View {
     /// Direction, in the unit frame and of length 1, through a place of the image, in pixels from its upper left corner.
     #[must_use]
     pub fn ray(&self, column: f64, row: f64) -> Vector {
-        let (width, height) = (f64::from(self.lens.width), f64::from(self.lens.height));
-        let [x, z] = [(column - width / 2.0) / self.focal, (height / 2.0 - row) / self.focal];
+        let [x, z] = [(column - self.middle[0]) / self.focal, (self.middle[1] - row) / self.focal];
         let distorted = x.hypot(z);
         let scale = if distorted > 1e-12 { self.lens.undistort(distorted) / distorted } else { 1.0 };
         let turned = (self.mount.rotation * Vector3::new(x * scale, 1.0, z * scale)).normalize();
@@ -234,7 +276,12 @@ impl View {
     #[must_use]
     pub fn project(&self, point: [f64; 3]) -> Option<[f64; 2]> {
         let seen = self.mount.inverse_transform_point(&point.into());
-        (seen.y > 0.0).then(|| self.lens.land(seen.x / seen.y, seen.z / seen.y, self.focal, self.corner))
+        (seen.y > 0.0).then(|| self.land(seen.x / seen.y, seen.z / seen.y))
+    }
+
+    fn land(&self, x: f64, z: f64) -> [f64; 2] {
+        let [x, y] = self.lens.land(x, z, self.focal, self.corner);
+        [self.middle[0] + x, self.middle[1] + y]
     }
 
     /// How fast a place moves in the image, pixels per second to the right and down, without the slope of the distortion.
@@ -284,12 +331,7 @@ impl View {
             for step in 0..=POINTS {
                 let point = a + (b - a) * (step as f32 / POINTS as f32);
                 let depth = f64::from(point.y.max(NEAR_M));
-                let [x, y] = self.lens.land(
-                    f64::from(point.x) / depth,
-                    f64::from(point.z) / depth,
-                    self.focal,
-                    self.corner,
-                );
+                let [x, y] = self.land(f64::from(point.x) / depth, f64::from(point.z) / depth);
                 bounds = [bounds[0].min(x), bounds[1].max(x), bounds[2].min(y), bounds[3].max(y)];
             }
         }
@@ -347,6 +389,20 @@ mod tests {
         assert!((edge - 960.0).abs() < 1e-9 && (inner - 740.0).abs() < 1e-9 && (middle - 270.0).abs() < 1e-9);
         // Points far outside stay outside, on their side.
         assert!(view.project([30.0, 1.0, 0.0]).unwrap()[0] > 1500.0);
+    }
+
+    #[test]
+    fn a_part_of_an_image_looks_where_the_whole_does() {
+        let whole = view(-0.06, 0.0);
+        let (part, kept) = whole.part(Rect { left: 300, right: 421, top: 200, bottom: 240 }, 3);
+        assert_eq!((part.width(), part.height(), kept[0]), (41, 14, 201 * 960 + 301));
+        assert_eq!(part.pixel(), whole.pixel());
+        for at in [0, 7, 100, 573] {
+            let seen = part.origin + part.rays()[at] * 20.0;
+            let [x, y] = part.project([seen.x, seen.y, seen.z].map(f64::from)).unwrap();
+            let (column, row) = ((at % 41) as f64 + 0.5, (at / 41) as f64 + 0.5);
+            assert!((x - column).abs() < 0.01 && (y - row).abs() < 0.01, "{x} {y}, not {column} {row}");
+        }
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub struct Light {
     pub cloud: f32,
     /// Whether there is a sky at all; without one, light comes from all sides alike.
     pub is_outdoors: bool,
-    /// Whether lamps burn and windows are lit.
+    /// Whether lamps of vehicles burn, and those of the street and in windows unless there is a power cut.
     pub is_dark: bool,
     /// Lamps that shine down, unit frame, metres.
     pub lamps: Vec<Vector>,
@@ -82,7 +82,7 @@ impl Light {
             cloud,
             is_outdoors: true,
             is_dark,
-            lamps: if is_dark { lamps.to_vec() } else { Vec::new() },
+            lamps: if is_dark && weather.lamps { lamps.to_vec() } else { Vec::new() },
             lamp_cd: WARM * STREET_LAMP_CD,
             // 10 dB are a factor of e^2.303.
             extinction: weather.extinction() as f32 + rain_db_km * std::f32::consts::LN_10 / 10.0 / 1000.0,

@@ -88,6 +88,7 @@ struct Mover {
 
 struct Body {
     part: Part,
+    object: ObjectId,
     mover: u16,
     rect: Option<Rect>,
     velocity: Vector,
@@ -171,7 +172,8 @@ fn beam(caster: &Caster, solids: &[&Solid], pose: &Pose) -> Option<Beam> {
 }
 
 impl<'a> Movers<'a> {
-    pub fn new(view: &'a View, shader: &'a Shader, plate: &'a Plate, caster: &Caster) -> Self {
+    /// Looks for what moves; its shadows have cells of `cell` metres.
+    pub fn new(view: &'a View, shader: &'a Shader, plate: &'a Plate, caster: &Caster, cell: f32) -> Self {
         let mut objects: Vec<ObjectId> = Vec::new();
         let mut groups: Vec<Vec<&Solid>> = Vec::new();
         let mut bodies = Vec::new();
@@ -188,7 +190,8 @@ impl<'a> Movers<'a> {
             // What the camera itself is in is not seen.
             let rect = rect.filter(|_| part.shape.cast(origin, Vector::X, f32::MAX) != Some(0.0));
             let (velocity, spin) = (solid.velocity, solid.spin);
-            bodies.push(Body { part, mover: at as u16, rect, velocity, spin, origin });
+            let object = solid.object;
+            bodies.push(Body { part, object, mover: at as u16, rect, velocity, spin, origin });
         }
         let movers: Vec<Mover> = groups
             .iter()
@@ -218,12 +221,12 @@ impl<'a> Movers<'a> {
             depth: plate.depth.clone(),
             part: vec![NONE; pixels],
         };
-        all.shadows = all.shadow_map();
+        all.shadows = all.shadow_map(cell);
         all.trace();
         all
     }
 
-    fn shadow_map(&self) -> Option<SunMap> {
+    fn shadow_map(&self, cell: f32) -> Option<SunMap> {
         if !self.shader.light.has_sun() {
             return None;
         }
@@ -237,7 +240,7 @@ impl<'a> Movers<'a> {
                 .flat_map(move |by| [middle + by, middle - by])
         });
         let bounds = Bounds::around(to_sun, corners)?;
-        Some(SunMap::new(to_sun, bounds, 0.05, self.bodies.iter().filter(near).map(|body| &body.part)))
+        Some(SunMap::new(to_sun, bounds, cell, self.bodies.iter().filter(near).map(|body| &body.part)))
     }
 
     /// Finds what each pixel sees.
@@ -257,6 +260,14 @@ impl<'a> Movers<'a> {
                 }
             }
         }
+    }
+
+    /// Whether a pixel sees a part of an object.
+    pub fn shows(&self, pixel: usize, object: ObjectId) -> bool {
+        self.part
+            .get(pixel)
+            .and_then(|&part| self.bodies.get(usize::from(part)))
+            .is_some_and(|body| body.object == object)
     }
 
     /// Metres to what each pixel sees, what stands still included.
@@ -410,10 +421,10 @@ impl<'a> Movers<'a> {
         let mut sun = if light.has_sun() { normal.dot(light.to_sun).max(0.0) } else { 0.0 };
         if sun > 0.0 {
             let off = point + normal * 0.05;
-            let share = |map: &Option<SunMap>| map.as_ref().map_or(1.0, |map| map.lit(off));
-            sun *= share(&self.shadows);
+            let share = |map: Option<&SunMap>| map.map_or(1.0, |map| map.lit(off));
+            sun *= share(self.shadows.as_ref());
             if sun > 0.0 {
-                sun *= share(&self.plate.shadows);
+                sun *= share(self.plate.shadows.as_deref());
             }
         }
         let mover = usize::from(body.mover);

@@ -68,6 +68,13 @@ impl Exposure {
     }
 }
 
+impl Exposure {
+    /// Standard deviation of the noise of a pixel, 1 being white: √e of its e electrons, and that of reading.
+    pub fn noise(&self, light: f32) -> f32 {
+        ((light * self.white_e).max(0.0) + self.read_noise_e * self.read_noise_e).sqrt() / self.white_e
+    }
+}
+
 /// Cells of equal probability of the normal distribution.
 const CELLS: usize = 4096;
 

@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use super::lens::View;
 use super::light::Rgb;
 
 /// A pixel of the glow is this many of the image wide.
@@ -24,6 +25,37 @@ impl Small {
         let middle = |cell: usize| (cell as f64 + 0.5) * CELL as f64;
         let pixels = (0..width * height).map(|at| pixel(middle(at % width), middle(at / width))).collect();
         Self { width, height, pixels }
+    }
+
+    /// Its pixels, row by row.
+    pub fn pixels(&self) -> &[Rgb] {
+        &self.pixels
+    }
+
+    /// The same, to be changed.
+    pub fn pixels_mut(&mut self) -> &mut [Rgb] {
+        &mut self.pixels
+    }
+
+    /// The directions that its pixels look in.
+    pub fn rays<'a>(&'a self, view: &'a View) -> impl Iterator<Item = Rgb> + 'a {
+        let middle = |cell: usize| (cell as f64 + 0.5) * CELL as f64;
+        (0..self.pixels.len()).map(move |at| view.ray(middle(at % self.width), middle(at / self.width)))
+    }
+
+    /// Linearly between the pixels of a line that [`Small::row`] gave.
+    pub fn between(line: &[Rgb], column: usize) -> Rgb {
+        let (cell, last) = (column / CELL, line.len() - 1);
+        let off = ((column % CELL) as f32 + 0.5) / CELL as f32 - 0.5;
+        let middle = line[cell.min(last)];
+        let next = if off < 0.0 { cell.saturating_sub(1) } else { cell + 1 };
+        middle + (line[next.min(last)] - middle) * off.abs()
+    }
+
+    /// At a pixel of the image of full size: of the cell that it lies in.
+    pub fn at(&self, column: usize, row: usize) -> Rgb {
+        let (x, y) = ((column / CELL).min(self.width - 1), (row / CELL).min(self.height - 1));
+        self.pixels[y * self.width + x]
     }
 
     fn shrunk(image: &[Rgb], width: usize, by: usize) -> Self {
@@ -85,7 +117,7 @@ impl Small {
     }
 
     /// A row of the image of full size, linearly between the pixels.
-    fn row(&self, y: usize, line: &mut Vec<Rgb>) {
+    pub fn row(&self, y: usize, line: &mut Vec<Rgb>) {
         let at = ((y as f32 + 0.5) / CELL as f32 - 0.5).max(0.0);
         let (top, share) = ((at as usize).min(self.height - 1), at.fract());
         let below = (top + 1).min(self.height - 1);
@@ -123,6 +155,11 @@ impl Glow {
             small.pixels.iter_mut().zip(&veil.pixels).for_each(|(pixel, veil)| *pixel += *veil);
         }
         Self { small, share }
+    }
+
+    /// A pixel of the image with what is scattered to it.
+    pub fn on(&self, light: Rgb, column: usize, row: usize) -> Rgb {
+        light * (1.0 - self.share) + self.small.at(column, row)
     }
 
     /// Adds it to a row of the image; `line` is room to work in.
@@ -163,6 +200,12 @@ fn film(light: f32) -> f32 {
 
 fn srgb(linear: f32) -> f32 {
     if linear <= 0.003_130_8 { 12.92 * linear } else { 1.055 * linear.powf(1.0 / 2.4) - 0.055 }
+}
+
+/// The byte of light, of which 1 is about white.
+pub(super) fn level(light: f32) -> u8 {
+    let root = (light.max(0.0) * (1.0 / TOP)).sqrt();
+    CURVE[((root * STEPS as f32) as usize).min(STEPS - 1)]
 }
 
 /// Bytes of light, of which 1 is about white.

@@ -93,13 +93,14 @@ pub enum CodebookError {
 
 /// A measured codebook, read where a scene names its file.
 ///
-/// A scene names it by its path alone. In the scene that stands in a recording it is one of `{ path, sha256 }`, so that
+/// A scene names it by its path alone, relative to the folder of the scene. A recording holds a copy of the table. In the scene that stands in a recording it is one of `{ path, sha256 }`, so that
 /// another table under that path is another scene.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Named", into = "Named")]
 pub struct Measured {
     path: PathBuf,
     sha256: String,
+    text: Arc<str>,
     table: Arc<Table>,
 }
 
@@ -131,7 +132,7 @@ impl TryFrom<Named> for Measured {
         let found = hex(&text);
         match wanted {
             Some(allowed) if allowed != found => Err(CodebookError::Other { path, found, allowed }),
-            _ => Ok(Self { table: Arc::new(parse(&path, &text)?), path, sha256: found }),
+            _ => Ok(Self { table: Arc::new(parse(&path, &text)?), path, sha256: found, text: text.into() }),
         }
     }
 }
@@ -147,6 +148,18 @@ impl Measured {
     #[must_use]
     pub fn beams(&self) -> usize {
         self.table.beams.len()
+    }
+
+    /// Its file's text.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The same in another file.
+    #[must_use]
+    pub fn moved(&self, path: &Path) -> Self {
+        Self { path: path.to_owned(), ..self.clone() }
     }
 }
 

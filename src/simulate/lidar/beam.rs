@@ -11,6 +11,7 @@ use super::super::scene::{Lidar, Weather};
 use super::super::solid::ObjectId;
 use super::air::{Air, NEAREST_M, PULSE_M};
 use super::surface::Optics;
+use super::window::Window;
 
 /// Signal-to-noise ratio of an echo that is detected half of the time, and that at which the range's variance is twice
 /// that of a strong echo: with it, 1.5 cm becomes 2.6, 3.7 and 10 cm at the data sheet's 250, 100 and 12.
@@ -20,6 +21,8 @@ const NOISY_SNR: f32 = 521.0;
 const FAINTEST: f32 = 0.3;
 /// Rain from which on the ground is wet all over, mm/h.
 const WET_MM_H: f64 = 1.0;
+/// Random numbers of a beam: two for a normal one, and four.
+const DRAWS: usize = 6;
 /// Neighbours whose ranges differ by more than this have an edge between them, metres.
 const EDGE_M: f32 = 0.3;
 
@@ -38,6 +41,7 @@ pub struct Sweep<'a> {
     lidar: &'a Lidar,
     optics: Optics<'a>,
     air: Air,
+    window: Window,
     scale: f32,
     origin: Vector,
     /// Right, forward, up of the mount.
@@ -51,6 +55,7 @@ impl<'a> Sweep<'a> {
         mount: &Isometry3<f64>,
         lidar: &'a Lidar,
         weather: &Weather,
+        window: Window,
         ground: Option<&'a Ground>,
     ) -> Self {
         let scale = lidar.max_range_m.powi(2) / 0.8;
@@ -65,6 +70,7 @@ impl<'a> Sweep<'a> {
             lidar,
             optics: Optics { caster, ground, wetness: (weather.rain_mm_h / WET_MM_H).min(1.0) as f32 },
             air: Air::new(weather, scale, lidar.divergence_deg),
+            window,
             scale: scale as f32,
             origin: place(&mount.translation.vector.into()),
             axes: [axis(0), axis(1), axis(2)],
@@ -74,11 +80,36 @@ impl<'a> Sweep<'a> {
     /// Returns in the unit frame, and their intensity against a wall of 80 % at 10 m; ring by ring from the lowest, left to
     /// right.
     pub fn returns(&self, random: &mut Random) -> Vec<(Vector, f32)> {
+        self.sweep(random, |_| true).into_iter().map(|(_, point, intensity)| (point, intensity)).collect()
+    }
+
+    /// How many of them come back from an object that lies within `reach` of `middle`, metres.
+    pub fn returns_on(&self, object: ObjectId, middle: Vector, reach: f32, random: &mut Random) -> usize {
+        let away = middle - self.origin;
+        let distance = away.length().max(1e-3);
+        let lidar = self.lidar;
+        // Beams beside it are looked at as well: what lies beside a beam says whether it straddles an edge.
+        let rise = (lidar.highest_deg - lidar.lowest_deg) / (lidar.rings.max(2) - 1) as f64;
+        let step = rise.max(lidar.fov_deg / lidar.columns as f64).to_radians() as f32;
+        let half = (reach / distance).min(1.0).asin() + 2.0 * step;
+        let (to, least) = (away / distance, half.min(std::f32::consts::PI).cos());
+        let found = self.sweep(random, |ray| ray.dot(to) >= least);
+        found.iter().filter(|(of, ..)| *of == object).count()
+    }
+
+    /// Returns of the beams that are asked for, and what they come from; each is what it is in a whole turn.
+    fn sweep(&self, random: &mut Random, is_asked: impl Fn(Vector) -> bool) -> Vec<(ObjectId, Vector, f32)> {
         let lidar = self.lidar;
         let rays = Rays::new(lidar, self.axes);
-        let seen: Vec<Option<Seen>> = rays.all().map(|ray| self.look(ray.direction)).collect();
-        let mut returns = Vec::with_capacity(seen.len());
+        let seen: Vec<Option<Seen>> = (rays.all())
+            .map(|ray| if is_asked(ray.direction) { self.look(ray.direction) } else { None })
+            .collect();
+        let mut returns = Vec::new();
         for (at, ray) in rays.all().enumerate() {
+            if !is_asked(ray.direction) {
+                random.skip(DRAWS);
+                continue;
+            }
             // Drawn whether they are needed or not: one lost return does not change the noise of the next.
             let [noise, _] = random.normals();
             let [fate, lost, place, strength] = std::array::from_fn(|_| random.uniform());
@@ -91,14 +122,15 @@ impl<'a> Sweep<'a> {
             let air = air.filter(|air| echo.is_none_or(|echo| air.0 < echo.range));
             let still =
                 |(range, signal)| Seen { range, signal, object: ObjectId::GROUND, velocity: Vector::ZERO };
-            let Some(Seen { range, signal, velocity, .. }) = air.map(still).or(echo) else { continue };
+            let Some(Seen { range, signal, velocity, object }) = air.map(still).or(echo) else { continue };
+            let signal = signal * self.window.keeps(at % lidar.columns);
             if fate > detection(signal) || lost < lidar.dropout as f32 || range < NEAREST_M as f32 {
                 continue;
             }
             let deviation = lidar.range_noise_m as f32 * (1.0 + NOISY_SNR / (SNR * signal)).sqrt();
             let moved = velocity * (ray.turned * lidar.turn_s as f32);
             let point = self.origin + ray.direction * (range + noise * deviation) + moved;
-            returns.push((point, signal * 100.0 / (0.8 * self.scale)));
+            returns.push((object, point, signal * 100.0 / (0.8 * self.scale)));
         }
         returns
     }

@@ -129,3 +129,36 @@ fn a_room_has_points_in_the_axes_of_the_mount() {
     let floor = points.iter().filter(|([_, y, z], _)| (z + 1.0).abs() < 0.05 && *y > 0.0).count();
     assert!(floor > 200, "{floor} of {}", points.len());
 }
+
+#[test]
+fn returns_on_an_object_are_those_of_the_scan() {
+    let car = Vehicle { lane: 1, at_m: -4.0, ..Vehicle::default() };
+    let ue = Vehicle { lane: 3, ..Vehicle::default() };
+    let traffic = Traffic { seconds: 1.0, ue: vec![ue], vehicles: vec![car], ..Traffic::default() };
+    let weather = Weather { rain_mm_h: 10.0, ..Weather::default() };
+    let mut scene = Scene { sequence: vec![traffic], weather, ..Scene::default() };
+    scene.lidar.range_noise_m = 0.0;
+    scene.lidar.turn_s = 0.0;
+    let world = World::new(&scene);
+    let caster = world.at(&scene, 0, 0.0);
+    let object = ObjectId::vehicle(0);
+    let bounds = caster.bounds(object).unwrap();
+    let on = |scene: &Scene| {
+        let middle = (bounds.mins + bounds.maxs) / 2.0;
+        let at = Instance { sequence: 0, frame: 0 };
+        returns_on(scene, &caster, at, object, middle, (bounds.maxs - middle).length())
+    };
+    let to_unit = space::sensor_to_unit(&scene.pose.lidar);
+    let inside = |(point, _): &&Return| {
+        let point = (to_unit * Point3::from(*point)).map(|metres| metres as f32);
+        let point = Vector::new(point.x, point.y, point.z);
+        // The ground under it is not the car; what is seen through its panes lies a little behind them.
+        (bounds.mins - Vector::splat(0.02)).cmple(point).all()
+            && point.cmple(bounds.maxs + Vector::splat(0.02)).all()
+            && point.z > 0.05
+    };
+    let scan = observe(&scene, &caster, 0, 0).iter().filter(inside).count();
+    assert!(scan > 50 && on(&scene).abs_diff(scan) <= scan / 20 + 2, "{} {scan}", on(&scene));
+    scene.sequence[0].faults.lidar_soiling = 1.0;
+    assert!(on(&scene) < 5 && observe(&scene, &caster, 0, 0).len() < 3000);
+}

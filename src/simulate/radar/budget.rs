@@ -2,8 +2,8 @@
 
 use std::f64::consts::PI;
 
+use super::super::rain;
 use super::super::scene::{Scene, Weather};
-use super::rain;
 
 /// Boltzmann's constant, J/K, and the standard noise temperature, K.
 const BOLTZMANN: f64 = 1.380_649e-23;
@@ -51,7 +51,7 @@ impl Budget {
             transmitted,
             gain,
             wavelength,
-            rain_db_m: rain::attenuation_db_km(299.792_458e-3 / wavelength, weather.rain_mm_h) / 1e3,
+            rain_db_m: rain::specific_db_per_km(299.792_458e-3 / wavelength, weather.rain_mm_h) / 1e3,
             beat_hz_m: cube.sample_hz / cube.samples as f64 / radar.range_bin_m,
             noise: (noise_mw / step_mw / 2.0).sqrt(),
         }
@@ -121,7 +121,7 @@ mod tests {
         assert!((db(&clear, 20.0) - db(&clear, 40.0) - 12.04 + 0.12).abs() < 0.02);
         let wet = Budget::new(&scene, &Weather { rain_mm_h: 25.0, ..Weather::default() });
         let loss = db(&clear, 40.0) - db(&wet, 40.0);
-        let expected = rain::attenuation_db_km(77.0, 25.0) * 0.08;
+        let expected = rain::specific_db_per_km(77.0, 25.0) * 0.08;
         assert!((loss - expected).abs() < 1e-3 && loss > 0.5, "{loss} dB against {expected}");
     }
 

@@ -182,7 +182,9 @@ pub fn backscatter(surface: Surface, cosine: f32) -> f64 {
 /// Radar cross section at 77 GHz of what moves, and how it depends on the side that is seen.
 ///
 /// The order of published values at 76 to 81 GHz: cars some 10 dBsm between the sides and 10 dB more broadside (Schipper et
-/// al. 2011), people −3 dBsm (Fortuny-Guasch and Chareau 2013), cyclists 0 dBsm and more from the side.
+/// al. 2011), people −3 dBsm (Fortuny-Guasch and Chareau 2013), cyclists 0 dBsm and more from the side. A tripod is a metal
+/// rod of radius a = 2 cm that leans or is looked at off its side: its main lobe, k·a·L² (Knott, Shaeffer and Tuley 2004),
+/// is less than a degree wide and misses the radar; −10 dBsm is the order of what legs, hub and ends leave.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Class {
     /// Between the sides, dBsm.
@@ -197,6 +199,7 @@ impl Class {
     pub fn of(solids: &[Solid]) -> Self {
         let has = |is: fn(&Surface) -> bool| solids.iter().any(|solid| is(&solid.surface));
         let wears = has(|surface| matches!(surface, Surface::Cloth(_) | Surface::Skin(_)));
+        let is_rod = solids.iter().all(|solid| solid.surface == Surface::Pole);
         let rolls = has(|surface| matches!(surface, Surface::Wheel));
         let size = |axis: fn(Vector) -> f32| {
             let half = solids.iter().map(|solid| axis(solid.shape.half()));
@@ -207,6 +210,7 @@ impl Class {
         match (wears, rolls) {
             (true, false) => class(-3.0, 0.0, 0.0),
             (true, true) => class(0.0, 5.0, 0.0),
+            _ if is_rod => class(-10.0, 0.0, 0.0),
             _ if half_length > 3.5 => class(18.0, 12.0, 4.0),
             _ if top > 1.9 => class(12.0, 12.0, 4.0),
             _ => class(10.0, 10.0, 3.0),
@@ -287,6 +291,11 @@ mod tests {
                 dbsm(kind, degrees)
             );
         }
+        let rod = |from: Vector| {
+            Solid::between(from, Vector::new(0.0, 5.0, 0.9), 0.015, ObjectId(9), Surface::Pole)
+        };
+        let tripod = [Vector::new(0.3, 5.0, 0.0), Vector::new(-0.1, 5.2, 0.0)].map(rod);
+        assert!((Class::of(&tripod).section(&tripod, Vector::Y) - 0.1).abs() < 1e-3);
         let person = Solid::between(
             Vector::new(0.0, 5.0, 0.2),
             Vector::new(0.0, 5.0, 1.7),

@@ -1,57 +1,37 @@
-//! Rain at millimetre waves: what it takes from an echo, and what it throws back itself.
+//! What rain throws back to the radar.
 
 use std::f64::consts::PI;
 
-/// Specific attenuation of rain, dB/km, ITU-R P.838-3 for vertical polarisation and level paths: k·R^α with log₁₀ k and α by
-/// the recommendation's equations (2) and (3), 1 to 1000 GHz.
-pub fn attenuation_db_km(ghz: f64, rain_mm_h: f64) -> f64 {
-    if rain_mm_h <= 0.0 {
-        return 0.0;
-    }
-    let log = ghz.log10();
-    let bell = |terms: &[[f64; 3]]| -> f64 {
-        terms.iter().map(|[a, b, c]| a * (-((log - b) / c).powi(2)).exp()).sum()
-    };
-    // Tables 2 and 4 of the recommendation.
-    let factor = bell(&[
-        [-3.80595, 0.56934, 0.81061],
-        [-3.44965, -0.22911, 0.51059],
-        [-0.39902, 0.73042, 0.11899],
-        [0.50167, 1.07319, 0.27195],
-    ]) - 0.16398 * log
-        + 0.63297;
-    let exponent = bell(&[
-        [-0.07771, 2.33840, -0.76284],
-        [0.56727, 0.95545, 0.54039],
-        [-0.20238, 1.14520, 0.26809],
-        [-48.2991, 0.791669, 0.116226],
-        [48.5833, 0.791459, 0.116479],
-    ]) - 0.053739 * log
-        + 0.83433;
-    10f64.powf(factor) * rain_mm_h.powf(exponent)
-}
+use num_complex::Complex64;
+
+/// Refractive index of water near 77 GHz (Liebe et al. 1991, 10 °C).
+const WATER: Complex64 = Complex64::new(3.2, 1.8);
 
 /// Radar cross section of the rain in a volume, m²/m³.
 ///
 /// Marshall and Palmer's (1948) drops N(D) = 8000·e^{−4.1·R^−0.21·D} m⁻³mm⁻¹; each has the smaller of Rayleigh's
-/// π⁵·|K|²·D⁶/λ⁴ and what a large ball of water reflects, |(m − 1)/(m + 1)|²·πD²/4.
+/// π⁵·|K|²·D⁶/λ⁴, K = (m² − 1)/(m² + 2), and what a large ball of water reflects, |(m − 1)/(m + 1)|²·πD²/4.
 pub fn reflectivity(wavelength_m: f64, rain_mm_h: f64) -> f64 {
-    /// |K|² and |(m − 1)/(m + 1)|² of water near 77 GHz, m = 3.2 + 1.8j (Liebe et al. 1991, 10 °C).
-    const RAYLEIGH: f64 = 0.82;
-    const LARGE: f64 = 0.387;
     const STEP_MM: f64 = 0.02;
     if rain_mm_h <= 0.0 {
         return 0.0;
     }
+    let [rayleigh, straight] = dielectric(WATER);
     let slope = 4.1 * rain_mm_h.powf(-0.21);
     let drop = |step: u32| {
         let mm = (f64::from(step) + 0.5) * STEP_MM;
         let metres = mm * 1e-3;
-        let small = PI.powi(5) * RAYLEIGH * metres.powi(6) / wavelength_m.powi(4);
-        let large = LARGE * PI * metres.powi(2) / 4.0;
+        let small = PI.powi(5) * rayleigh * metres.powi(6) / wavelength_m.powi(4);
+        let large = straight * PI * metres.powi(2) / 4.0;
         8000.0 * (-slope * mm).exp() * STEP_MM * small.min(large)
     };
     (0..350).map(drop).sum()
+}
+
+/// |K|² and |(m − 1)/(m + 1)|² of a refractive index m.
+fn dielectric(index: Complex64) -> [f64; 2] {
+    let square = index * index;
+    [((square - 1.0) / (square + 2.0)).norm_sqr(), ((index - 1.0) / (index + 1.0)).norm_sqr()]
 }
 
 #[cfg(test)]
@@ -59,15 +39,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn attenuation_is_that_of_the_recommendation() {
-        // Table 5 of P.838-3; at 1 mm/h the attenuation is k itself.
-        for (ghz, k, alpha) in [(60.0, 0.8515, 0.7486), (70.0, 1.0253, 0.7215), (80.0, 1.1668, 0.7021)] {
-            let found = attenuation_db_km(ghz, 1.0);
-            assert!((found - k).abs() < 2e-3, "{ghz} GHz: k {found}");
-            let found = (attenuation_db_km(ghz, 10.0) / found).log10();
-            assert!((found - alpha).abs() < 1e-3, "{ghz} GHz: α {found}");
-        }
-        assert_eq!(attenuation_db_km(77.0, 0.0), 0.0);
+    fn water_reflects_as_its_index_says() {
+        // By hand: m² = 10.24 − 3.24 + 11.52j; |6 + 11.52j|² / |9 + 11.52j|² = 168.71 / 213.71 = 0.7894, and
+        // |2.2 + 1.8j|² / |4.2 + 1.8j|² = 8.08 / 20.88 = 0.3870.
+        let [rayleigh, straight] = dielectric(WATER);
+        assert!(
+            (rayleigh - 0.7894).abs() < 1e-4 && (straight - 0.3870).abs() < 1e-4,
+            "{rayleigh} {straight}"
+        );
     }
 
     #[test]

@@ -51,6 +51,14 @@ impl Clock {
 }
 
 impl Timing {
+    /// How long before the first row and after the last one a sensor may look at most, seconds.
+    #[must_use]
+    pub fn reach_s(&self) -> f64 {
+        let Self { camera, radar, lidar, link, position } = self;
+        let reach = |clock: &Clock| (clock.offset_ms.abs() + 3.0 * clock.jitter_ms) / 1e3;
+        [camera, radar, lidar, link, position].map(reach).into_iter().fold(0.0, f64::max)
+    }
+
     pub(super) fn check(&self, period_ms: f64, problems: &mut Vec<Problem>) {
         for (name, clock) in [
             ("camera", &self.camera),

@@ -7,10 +7,11 @@ use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::street::check_place;
-use super::{LaneKind, Scene, Weather};
+use super::{Footprint, LaneKind, Scene, Weather};
 use crate::config::Problem;
 use crate::config::load::within;
 use crate::simulate::traffic::{Track, tracks};
+use crate::simulate::world::standing;
 
 /// `[[sequence]]`: one stretch of traffic.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,7 +48,7 @@ impl Default for Traffic {
     }
 }
 
-/// `faults` of a sequence: probabilities per frame, 0…1.
+/// `faults` of a sequence: probabilities per frame, and shares of windows, 0…1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Faults {
@@ -61,6 +62,20 @@ pub struct Faults {
     pub link_drop: f64,
     /// That another radar interferes.
     pub radar_interference: f64,
+    /// That there are no positions.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub position_drop: f64,
+    /// Share of the camera's window under dirt: see [`camera`](crate::simulate::camera).
+    #[serde(skip_serializing_if = "is_zero")]
+    pub camera_soiling: f64,
+    /// Share of the azimuths of the LiDAR's window under dirt, through which next to nothing comes back.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub lidar_soiling: f64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
 }
 
 /// A vehicle or a person, and where it goes.
@@ -475,8 +490,9 @@ pub(super) fn check(scene: &Scene, problems: &mut Vec<Problem>) {
     }
     let tracks = tracks(scene);
     check_lanes_apart(scene, &tracks, problems);
+    let standing = standing(scene, &tracks);
     for (number, traffic) in scene.sequence.iter().enumerate() {
-        check_start(scene, &tracks, number, traffic, problems);
+        check_start(scene, &tracks, number, traffic, &standing, problems);
     }
 }
 
@@ -485,17 +501,31 @@ fn check_sequence(scene: &Scene, number: usize, traffic: &Traffic, problems: &mu
     if let Some(weather) = &traffic.weather {
         weather.check(&key("weather"), problems);
     }
-    within(problems, &key("seconds"), traffic.seconds, 1.0 / scene.rate_hz, 3600.0);
+    // A rate that is wrong is told once.
+    let least = if scene.rate_hz > 0.0 { 1.0 / scene.rate_hz } else { 0.0 };
+    within(problems, &key("seconds"), traffic.seconds, least, 3600.0);
     within(problems, &key("repeat"), traffic.repeat, 1, 1000);
     within(problems, &key("ue"), traffic.ue.len(), 0, 16);
     within(problems, &key("vehicles"), traffic.vehicles.len(), 0, 200);
-    let Faults { camera_drop, radar_drop, lidar_drop, link_drop, radar_interference } = traffic.faults;
+    let Faults {
+        camera_drop,
+        radar_drop,
+        lidar_drop,
+        link_drop,
+        radar_interference,
+        position_drop,
+        camera_soiling,
+        lidar_soiling,
+    } = traffic.faults;
     for (name, value) in [
         ("camera_drop", camera_drop),
         ("radar_drop", radar_drop),
         ("lidar_drop", lidar_drop),
         ("link_drop", link_drop),
         ("radar_interference", radar_interference),
+        ("position_drop", position_drop),
+        ("camera_soiling", camera_soiling),
+        ("lidar_soiling", lidar_soiling),
     ] {
         within(problems, &key(&format!("faults.{name}")), value, 0.0, 1.0);
     }
@@ -549,6 +579,7 @@ fn check_start(
     tracks: &[Track],
     number: usize,
     traffic: &Traffic,
+    standing: &[(String, Footprint)],
     problems: &mut Vec<Problem>,
 ) {
     let before = problems.len();
@@ -594,6 +625,7 @@ fn check_start(
             }
         }
     }
+    check_places(&named, standing, problems);
     for (at, ue) in ues.iter().enumerate() {
         if !comes_into_field(scene, tracks, ue, traffic.seconds) {
             let message = format!(
@@ -601,6 +633,28 @@ fn check_start(
                 scene.link.sector_deg + MARGIN_DEG
             );
             problems.push(Problem { key: ue_key(at), message });
+        }
+    }
+}
+
+/// Whether everyone who stands off the lanes stands on ground that nobody else takes.
+fn check_places(named: &[(String, &Vehicle)], standing: &[(String, Footprint)], problems: &mut Vec<Problem>) {
+    let placed: Vec<(&String, Footprint)> = (named.iter())
+        .filter_map(|(key, one)| {
+            let [length, width, _] = size(one);
+            let at = one.place_m?;
+            Some((key, Footprint { at, size: [length, width], yaw: one.yaw_deg.to_radians() }))
+        })
+        .collect();
+    for (at, (key, own)) in placed.iter().enumerate() {
+        let mut others = placed.iter().take(at);
+        let other = others.find(|(_, other)| own.overlaps(other)).map(|(other, _)| format!("on {other}"));
+        let thing =
+            || standing.iter().find(|(_, other)| own.overlaps(other)).map(|(name, _)| format!("in {name}"));
+        if let Some(found) = other.or_else(thing) {
+            let [x, y] = own.at;
+            let message = format!("found ({x:.1}, {y:.1}) {found}, allowed is a place of its own");
+            problems.push(Problem { key: format!("{key}.place_m"), message });
         }
     }
 }

@@ -13,6 +13,9 @@ pub struct Weather {
     pub sun_elevation_deg: f64,
     /// Where the sun stands, degrees clockwise from the unit's y axis, seen from above.
     pub sun_azimuth_deg: f64,
+    /// Whether street lamps and windows are lit when the sun is down: not in a power cut.
+    #[serde(skip_serializing_if = "is_true")]
+    pub lamps: bool,
     /// Share of the sky under cloud, 0…1: it takes the sun's light, and shadows.
     pub cloud: f64,
     /// Rain rate, mm/h: 2 light, 10 heavy, 50 violent.
@@ -28,12 +31,18 @@ pub struct Weather {
     pub vapour_g_m3: f64,
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+const fn is_true(value: &bool) -> bool {
+    *value
+}
+
 impl Default for Weather {
     /// A clear summer noon, the sun behind the unit to its right; ITU-R P.676's standard air at the ground.
     fn default() -> Self {
         Self {
             sun_elevation_deg: 44.0,
             sun_azimuth_deg: 136.0,
+            lamps: true,
             cloud: 0.0,
             rain_mm_h: 0.0,
             visibility_m: 20_000.0,

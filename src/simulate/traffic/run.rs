@@ -100,20 +100,24 @@ struct Log {
 pub(in crate::simulate) struct Run {
     logs: Vec<Log>,
     standing: Vec<Sample>,
+    /// Knots before the sequence begins.
+    lead: usize,
 }
 
 impl Run {
-    /// Simulates a sequence of a scene.
+    /// Simulates a sequence of a scene, and as much before its beginning and after its end as a clock may be off.
     pub fn new(scene: &Scene, tracks: &[Track], sequence: usize) -> Self {
         let Some(traffic) = scene.traffic(sequence) else {
-            return Self { logs: Vec::new(), standing: Vec::new() };
+            return Self { logs: Vec::new(), standing: Vec::new(), lead: 0 };
         };
-        let mut street = Street::new(scene, tracks, traffic, sequence);
+        let reach = scene.timing.reach_s();
+        let lead = (reach / KNOT_S).ceil() as usize;
+        let mut street = Street::new(scene, tracks, traffic, sequence, lead);
         let standing = street.place(scene.ues(traffic).as_slice(), &traffic.vehicles);
-        let knots = (traffic.seconds / KNOT_S).ceil() as i64 + 1;
+        let knots = ((traffic.seconds + reach) / KNOT_S).ceil() as i64 + 1;
         for tick in 0..=knots * STEPS_PER_KNOT {
             if tick % STEPS_PER_KNOT == 0 {
-                street.record((tick / STEPS_PER_KNOT) as usize);
+                street.record(lead + (tick / STEPS_PER_KNOT) as usize);
             }
             street.step(tick);
         }
@@ -124,13 +128,15 @@ impl Run {
         for leg in logs.iter_mut().flat_map(|log| &mut log.legs) {
             leg.knots.shrink_to_fit();
         }
-        Self { logs, standing }
+        Self { logs, standing, lead }
     }
 
-    /// Everyone who is there, `seconds` after the beginning, in the order of their numbers.
+    /// Everyone who is there, `seconds` after the beginning (before it when negative), in the order of their numbers.
     pub fn at<'a>(&'a self, tracks: &'a [Track], seconds: f64) -> impl Iterator<Item = Sample> + 'a {
-        let knot = (seconds / KNOT_S).max(0.0);
-        let moving = self.logs.iter().filter_map(move |log| log.at(tracks, knot));
+        let knot = (seconds / KNOT_S).max(-(self.lead as f64));
+        // The part is that of the time itself, whatever is kept before the beginning.
+        let (number, part) = ((knot.floor() + self.lead as f64) as usize, knot - knot.floor());
+        let moving = self.logs.iter().filter_map(move |log| log.at(tracks, number, part));
         self.standing.iter().copied().chain(moving)
     }
 
@@ -144,8 +150,8 @@ impl Run {
 }
 
 impl Log {
-    fn at(&self, tracks: &[Track], knot: f64) -> Option<Sample> {
-        let number = knot as usize;
+    /// `f` of the way from a knot to the next.
+    fn at(&self, tracks: &[Track], number: usize, f: f64) -> Option<Sample> {
         let leg =
             self.legs.iter().find(|leg| leg.first <= number && number + 1 < leg.first + leg.knots.len())?;
         let track = tracks.get(leg.track)?;
@@ -154,7 +160,6 @@ impl Log {
             _ => return None,
         };
         // Cubic Hermite: places and speeds of the knots are met.
-        let f = knot - number as f64;
         let way = s1 - s0;
         let along = s0
             + KNOT_S * v0 * f * (1.0 - f) * (1.0 - f)
@@ -238,11 +243,13 @@ struct Street<'a> {
     phase: f64,
     random: Random,
     next_id: u32,
+    /// Knots that are kept of the time before the sequence begins.
+    lead: usize,
 }
 
 impl<'a> Street<'a> {
     /// A street that has filled.
-    fn new(scene: &Scene, tracks: &'a [Track], traffic: &Traffic, sequence: usize) -> Self {
+    fn new(scene: &Scene, tracks: &'a [Track], traffic: &Traffic, sequence: usize, lead: usize) -> Self {
         let stream = |number: usize| Random::new(scene.seed, sequence, number, Purpose::Traffic);
         let mut random = stream(0);
         let phase = f64::from(random.uniform());
@@ -263,10 +270,15 @@ impl<'a> Street<'a> {
             phase,
             random,
             next_id: ObjectId::FLOW.0,
+            lead,
         };
         if !street.sources.is_empty() {
             street.scatter();
             for tick in -((WARM_UP_S / STEP_S) as i64)..0 {
+                let knot = lead as i64 + tick.div_euclid(STEPS_PER_KNOT);
+                if tick.rem_euclid(STEPS_PER_KNOT) == 0 && knot >= 0 {
+                    street.record(knot as usize);
+                }
                 street.step(tick);
             }
         }
@@ -329,7 +341,7 @@ impl<'a> Street<'a> {
                 patient_until: 0,
                 halts: halts(&vehicle.stops, track, &mut self.random),
                 is_placed: true,
-                log: Log { who, legs: Vec::new() },
+                log: Log { who, legs: lead_in(vehicle.lane, track.along(vehicle.at_m), speed, self.lead) },
             };
             self.make_room(&agent);
             self.agents.push(agent);
@@ -716,6 +728,15 @@ fn entry_speed(agents: &[Agent], new: &Agent) -> Option<f64> {
         }
     }
     Some(speed)
+}
+
+/// How one comes to the place where the scene has it when the sequence begins: at the speed that it has there.
+fn lead_in(track: usize, along: f64, speed: f64, lead: usize) -> Vec<Leg> {
+    if lead == 0 {
+        return Vec::new();
+    }
+    let knot = |at: usize| [(along - speed * KNOT_S * (lead - at) as f64) as f32, speed as f32];
+    vec![Leg { track, slide: None, first: 0, knots: (0..lead).map(knot).collect() }]
 }
 
 fn halts(stops: &[Stop], track: &Track, random: &mut Random) -> VecDeque<Halt> {

@@ -28,6 +28,8 @@ pub(super) struct Site {
     pub reflectors: Vec<Reflector>,
     pub lamps: Vec<Vector>,
     pub parked: Vec<ObjectState>,
+    /// The houses of the street: from, to, front, back, metres.
+    pub row: Vec<[f32; 4]>,
 }
 
 impl Site {
@@ -35,7 +37,7 @@ impl Site {
         // Number 0 is the ground.
         let mut site = Self { next: 1, ..Self::default() };
         if scene.street.facade_y_m > 0.0 {
-            site.row(&scene.street, scene.seed);
+            site.houses(&scene.street, scene.seed);
         }
         site.trees_and_lamps(&scene.street, scene.seed);
         for building in &scene.building {
@@ -71,7 +73,7 @@ impl Site {
     }
 
     /// A row of houses, wall to wall but for an alley now and then.
-    fn row(&mut self, street: &Street, seed: u64) {
+    fn houses(&mut self, street: &Street, seed: u64) {
         let mut random = Random::new(seed, 0, 0, Purpose::Buildings);
         let (end, front) = (street.half_length_m as f32, street.facade_y_m as f32);
         let (mut x, mut last) = (-end, usize::MAX);
@@ -87,6 +89,7 @@ impl Site {
             let y = front + if random.uniform() < 0.3 { 1.0 } else { 0.0 };
             let object = self.object();
             let surface = Surface::Facade { colour, number: object.0 };
+            self.row.push([x, to, y, y + 12.0]);
             self.push(object, [x, y, 0.0], [to, y + 12.0, height], surface);
             // The cornice.
             let trim = Surface::Paint(colour.map(|part| part * 0.7));

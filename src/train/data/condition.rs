@@ -1,7 +1,8 @@
 //! What it was like when a sequence was recorded: the light, the weather, what failed. Figures are told apart by it.
 //!
 //! A simulated recording says so in the `scene.toml` beside it. The light is one of `day`, `low sun`, `dusk` and `night`; behind
-//! it stands, comma by comma, what else there was: `fog`, `rain`, `interference`, `losses`.
+//! it stands, comma by comma, what else there was: `fog`, `rain`, `soiled camera`, `soiled LiDAR`, `interference`, `losses`,
+//! `reports lost`, `positions lost`.
 //!
 //! | word | when |
 //! |---|---|
@@ -12,7 +13,9 @@
 //! | `fog` | visibility below 1000 m, as meteorology has it |
 //! | `rain` | at least 0.5 mm/h |
 //! | `interference` | another radar disturbs at least one frame of ten |
-//! | `losses` | one sensor or the link loses at least one frame of five |
+//! | `soiled camera`, `soiled LiDAR` | at least a tenth of its window is under dirt |
+//! | `losses` | one sensor loses at least one frame of five |
+//! | `reports lost`, `positions lost` | at least one of five |
 
 use serde::Deserialize;
 
@@ -63,12 +66,16 @@ pub fn condition(weather: &Weather, faults: &Faults) -> String {
         elevation if elevation <= 25.0 && azimuth.abs() <= 30.0 && weather.cloud < 0.5 => "low sun",
         _ => "day",
     };
-    let drops = [faults.camera_drop, faults.radar_drop, faults.lidar_drop, faults.link_drop];
+    let drops = [faults.camera_drop, faults.radar_drop, faults.lidar_drop];
     let more = [
         ("fog", weather.visibility_m < 1000.0),
         ("rain", weather.rain_mm_h >= 0.5),
+        ("soiled camera", faults.camera_soiling >= 0.1),
+        ("soiled LiDAR", faults.lidar_soiling >= 0.1),
         ("interference", faults.radar_interference >= 0.1),
         ("losses", drops.iter().any(|&drop| drop >= 0.2)),
+        ("reports lost", faults.link_drop >= 0.2),
+        ("positions lost", faults.position_drop >= 0.2),
     ];
     let more = more.into_iter().filter(|(_, is)| *is).map(|(name, _)| name);
     std::iter::once(light).chain(more).collect::<Vec<_>>().join(", ")
@@ -85,10 +92,21 @@ mod tests {
         told.dedup();
         assert_eq!(
             told,
-            ["day", "night", "day, fog", "low sun", "day, rain", "day, interference", "day, losses"]
+            [
+                "day",
+                "night",
+                "day, fog",
+                "low sun, soiled camera",
+                "day, soiled camera",
+                "day, rain, soiled LiDAR",
+                "day, soiled LiDAR",
+                "day, interference",
+                "day, losses",
+                "day, reports lost, positions lost",
+            ]
         );
-        // Five repetitions of the first, five of the second, …
-        assert_eq!(conditions.len(), 33);
+        // Five repetitions of the first, four of most others.
+        assert_eq!(conditions.len(), 41);
         assert_eq!((conditions[4].as_str(), conditions[5].as_str()), ("day", "night"));
     }
 

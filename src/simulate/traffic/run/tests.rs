@@ -232,3 +232,36 @@ fn a_bend_is_driven_slowly_and_on_its_arc() {
         assert!((radius - 8.0).abs() < 1e-6 && car.speed < 4.9 && car.turning > 0.2, "{radius} {car:?}");
     }
 }
+
+#[test]
+fn clocks_that_run_ahead_or_behind_see_the_traffic_at_their_time() {
+    let mut scene = Scene {
+        sequence: vec![traffic(2.0, vec![vehicle(VehicleKind::Car, 1, -20.0, 10.0)])],
+        ..Scene::default()
+    };
+    scene.flow = vec![Flow { lanes: vec![0], per_minute: 20.0, ..Flow::default() }];
+    let (tracks, exact) = run(&scene);
+    scene.timing.camera.offset_ms = -700.0;
+    scene.timing.link.offset_ms = 400.0;
+    scene.timing.link.jitter_ms = 10.0;
+    let (_, early) = run(&scene);
+    let x =
+        |run: &Run, seconds: f64| of(run, &tracks, ObjectId::vehicle(0), seconds).map(|sample| sample.at[0]);
+    // It comes at 10 m/s, and goes on after the end.
+    assert!((x(&early, -0.7).unwrap() + 27.0).abs() < 1e-3, "{:?}", x(&early, -0.7));
+    assert!((x(&early, -0.35).unwrap() + 23.5).abs() < 1e-3);
+    assert!(x(&early, 2.43).unwrap() > x(&early, 2.0).unwrap() + 3.0);
+    // Within the sequence nothing is otherwise.
+    for step in 0..20 {
+        let seconds = f64::from(step) * 0.1;
+        let [a, b]: [Vec<Sample>; 2] = [&exact, &early].map(|run| run.at(&tracks, seconds).collect());
+        assert_eq!(a, b, "{seconds}");
+    }
+    // Who comes by itself moves before the beginning, too.
+    let all: Vec<Sample> = early.at(&tracks, 0.0).filter(|one| one.who.id.0 >= ObjectId::FLOW.0).collect();
+    assert!(!all.is_empty());
+    for one in all.iter().filter(|one| one.speed > 5.0) {
+        let before = of(&early, &tracks, one.who.id, -0.5);
+        assert!(before.is_none_or(|before| one.at[0] - before.at[0] > 1.0), "{one:?} {before:?}");
+    }
+}
