@@ -61,6 +61,14 @@ use writer::{Files, IndexRow, Layout, Names, Stamps, UeFiles, Writer};
 /// Counts up when the same scene gives other bytes than before.
 pub const VERSION: u32 = 4;
 
+const VERSION_LINE: &str = "# version ";
+
+/// The version of the simulator that wrote a `scene.toml`.
+#[must_use]
+pub fn version_of(identity: &str) -> Option<u32> {
+    identity.strip_prefix(VERSION_LINE)?.split(' ').next()?.parse().ok()
+}
+
 /// Why a recording could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum SimulateError {
@@ -246,11 +254,19 @@ const ROWS: usize = 1024;
 /// # Errors
 /// When the scene cannot be written as TOML, which does not happen for one that was read.
 pub fn identity(scene: &impl Serialize) -> Result<String, SimulateError> {
+    identity_in(VERSION, scene)
+}
+
+/// The same as another version of the simulator would have written it, where the scene has no key that this one did not know.
+///
+/// # Errors
+/// As [`identity`].
+pub fn identity_in(version: u32, scene: &impl Serialize) -> Result<String, SimulateError> {
     let text = toml::to_string(scene).map_err(|error| SimulateError::Io {
         path: "scene.toml".into(),
         source: std::io::Error::other(error),
     })?;
-    Ok(format!("# version {VERSION} of the simulator\n{text}"))
+    Ok(format!("{VERSION_LINE}{version} of the simulator\n{text}"))
 }
 
 /// Makes the recording of a scene in a new or empty folder; `threads` = `None` takes as many as there are cores.

@@ -28,6 +28,15 @@ pub mod twins;
 
 use store::{Store, StoreError};
 
+/// What a simulated recording was made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The SHA-256 of its `scene.toml`, hexadecimal.
+    pub sha256: String,
+    /// The version of the simulator that made it.
+    pub simulator: Option<u32>,
+}
+
 /// What stands in a place of a window.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Place {
@@ -151,8 +160,8 @@ pub struct Shape {
 pub struct DataSet {
     /// Its name, in reports.
     pub name: String,
-    /// Of a simulated recording, the SHA-256 of the scene that it was made of, hexadecimal.
-    pub scene: Option<String>,
+    /// Of a simulated recording, what it was made of.
+    pub scene: Option<Origin>,
     /// Tasks that it has labels for.
     pub tasks: Vec<Task>,
     /// What it fits.

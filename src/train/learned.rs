@@ -19,6 +19,9 @@ pub struct Learned {
     pub name: String,
     /// Of a simulated recording, the SHA-256 of the scene that it was made of.
     pub scene_sha256: Option<String>,
+    /// The version of the simulator that made it.
+    #[serde(default)]
+    pub simulator: Option<u32>,
     /// How many groups it has.
     pub groups: usize,
     /// What its examples are for.
@@ -46,17 +49,20 @@ impl Learned {
             Counts { train: split.train.len(), validation: split.validation.len(), test: split.test.len() };
         Self {
             name: data.name.clone(),
-            scene_sha256: data.scene.clone(),
+            scene_sha256: data.scene.as_ref().map(|scene| scene.sha256.clone()),
+            simulator: data.scene.as_ref().and_then(|scene| scene.simulator),
             groups: data.groups.len(),
             examples: counts,
             seen: groups(part, split.train.iter().chain(&split.validation)),
         }
     }
 
-    /// Whether it is of the same recordings: of the same scene, or, where there is none, of the same name.
+    /// Whether it is of the same recordings: of the same scene, or, where there is none, or the simulator is another one,
+    /// which tells the same scene by another hash, of the same name.
     fn is_of(&self, part: &Part) -> bool {
         match (&self.scene_sha256, &part.data.scene) {
-            (Some(own), Some(other)) => own == other,
+            (Some(own), Some(other)) if self.simulator == other.simulator => *own == other.sha256,
+            (Some(_), Some(_)) => self.name == part.data.name,
             (None, None) => self.name == part.data.name,
             _ => false,
         }

@@ -182,9 +182,11 @@ fn summary(recipe: &Recipe, learned: &[Learned]) -> Table {
         add(&format!("data `{}`", entry.name), format!("{}{source}", told(entry.used)));
     }
     // Those of a run that it began with, too.
-    for Learned { name, scene_sha256, .. } in learned {
+    for Learned { name, scene_sha256, simulator, .. } in learned {
         if let Some(hash) = scene_sha256 {
-            add(&format!("scene of `{name}`, SHA-256"), hash.clone());
+            let version =
+                simulator.map_or(String::new(), |version| format!(" (version {version} of the simulator)"));
+            add(&format!("scene of `{name}`, SHA-256"), format!("{hash}{version}"));
         }
     }
     table

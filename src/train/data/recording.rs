@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::store::{Store, StoreError, Writer};
-use super::{DataSet, Example, Place, Report, Shape, Source, Truth, condition};
+use super::{DataSet, Example, Origin, Place, Report, Shape, Source, Truth, condition};
 use crate::config::{self, Codebook, ConfigError, Pipeline};
 use crate::frame::{Placed, Window};
 use crate::infer::network::features::{self, BeamGrid};
@@ -28,6 +28,7 @@ use crate::percentile::LinkReference;
 use crate::recording::{Feed, LoadError, Options, Recording, RecordingError, fill_in, mmfi};
 use crate::runtime::{self, Parts, RuntimeError};
 use crate::sample::{Data, Modality, Stream, UeId};
+use crate::simulate;
 use crate::time::{CaptureTime, Span};
 
 /// What a reading is made small to: what the network takes.
@@ -447,7 +448,7 @@ impl<'a> Labelled<'a> {
             known: BTreeMap::new(),
             data: DataSet {
                 name: request.name.to_owned(),
-                scene: scene_hash(request.path),
+                scene: origin(request.path),
                 tasks: request.tasks.to_vec(),
                 grid: BeamGrid::new(&features::beam_directions(&codebook, beams)),
                 shape: Shape {
@@ -722,9 +723,10 @@ impl<'a> Labelled<'a> {
     }
 }
 
-fn scene_hash(recording: &Path) -> Option<String> {
-    let text = fs::read(recording.join(SCENE)).ok()?;
-    Some(Sha256::digest(&text).iter().map(|byte| format!("{byte:02x}")).collect())
+fn origin(recording: &Path) -> Option<Origin> {
+    let text = fs::read_to_string(recording.join(SCENE)).ok()?;
+    let sha256 = Sha256::digest(&text).iter().map(|byte| format!("{byte:02x}")).collect();
+    Some(Origin { sha256, simulator: simulate::version_of(&text) })
 }
 
 /// What the truth beside a simulated recording says of each row and user: the best beam without noise.
