@@ -14,7 +14,7 @@ use crate::train::data::DataSet;
 use crate::train::data::recording::{self, Resolution};
 use crate::train::evaluate::{self, Answers, Asking};
 use crate::train::live::Witness;
-use crate::train::recipe::{self, Recipe};
+use crate::train::recipe::{self, DataEntry, Recipe};
 use crate::train::report::{Evaluation, Measured, VERSION};
 use crate::train::score::{self, Asked, Figure, Question};
 use crate::train::simple::Simple;
@@ -94,6 +94,8 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
         None => {
             let mut named = recipe.clone();
             train::replace(&mut named, &arguments.data)?;
+            // What is only learned from is neither made nor opened.
+            named.data.retain(DataEntry::may_test);
             for part in train::parts(&named, network.config(), &stopped)? {
                 if !part.split.test.is_empty() {
                     judge.measure(&part.data, &part.split.test, &stopped, &mut results)?;

@@ -137,6 +137,18 @@ pub struct DataEntry {
     pub few_shot: Option<f64>,
 }
 
+impl DataEntry {
+    /// Whether any example of it can be a test.
+    #[must_use]
+    pub fn may_test(&self) -> bool {
+        match self.used {
+            Use::Test => true,
+            Use::Split => self.mmfi.is_some() || self.shares.test > 0.0,
+            Use::Train | Use::Validation => false,
+        }
+    }
+}
+
 /// What a row sees of what is there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -476,6 +488,18 @@ impl Recipe {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_only_learned_from_is_no_test() {
+        let may_test = |text: &str| toml::from_str::<DataEntry>(text).unwrap().may_test();
+        assert!(may_test("name = 'a'\nshares = { validation = 0.1, test = 0.2 }"));
+        assert!(may_test("name = 'a'\nuse = 'test'"));
+        assert!(may_test(
+            "name = 'a'\nmmfi = { protocol = 3, split = 'random' }\nshares = { validation = 0.1, test = 0.0 }"
+        ));
+        assert!(!may_test("name = 'a'\nshares = { validation = 0.1, test = 0.0 }"));
+        assert!(!may_test("name = 'a'\nuse = 'train'") && !may_test("name = 'a'\nuse = 'validation'"));
+    }
 
     #[test]
     fn a_recipe_states_only_what_differs() {
