@@ -24,6 +24,14 @@ pub fn is_of(name: &str) -> bool {
     name.strip_prefix(PREFIX).is_some_and(|rest| rest.starts_with('.'))
 }
 
+/// Whether a parameter is the bias of a task's scores.
+#[must_use]
+pub fn is_last_bias(name: &str, task: Task) -> bool {
+    let of_task =
+        name.strip_prefix(PREFIX).and_then(|name| name.strip_prefix('.')?.strip_prefix(task.name()));
+    of_task.is_some_and(|name| name.starts_with('.') && name.ends_with(".second.bias"))
+}
+
 /// Width of the layer between the tokens of an input and its scores.
 const HIDDEN: usize = 256;
 

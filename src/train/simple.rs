@@ -106,23 +106,13 @@ impl Simple {
         let blocked = (0..horizons)
             .map(|at| share(of_ue.iter().filter_map(|known| known.blocked.get(at).copied().flatten())));
         let (beams, blocked) = (beams.collect(), blocked.collect());
-        let poses: Vec<&Vec<[f32; 3]>> =
-            examples.iter().filter_map(|(_, example)| example.truth.pose.as_ref()).collect();
-        let joints = poses.first().map_or(0, |pose| pose.len());
-        let mean = |joint: usize| {
-            let mut sum = [0f64; 3];
-            for place in poses.iter().filter_map(|pose| pose.get(joint)) {
-                sum.iter_mut().zip(place).for_each(|(sum, place)| *sum += f64::from(*place));
-            }
-            sum.map(|sum| (sum / poses.len() as f64) as f32)
-        };
         let step = of_ue.len().div_ceil(KEPT).max(1);
         Self {
             known: of_ue.into_iter().step_by(step).collect(),
             beams,
             blocked,
             activity: commonest(examples.iter().filter_map(|(_, example)| example.truth.activity)),
-            pose: (joints > 0).then(|| (0..joints).map(mean).collect()),
+            pose: mean_pose(parts),
         }
     }
 
@@ -208,4 +198,21 @@ pub fn extrapolation(data: &DataSet, example: &Example, ahead: Span) -> Option<u
     let wait = (example.time + ahead - b.capture).as_secs_f64();
     let last = data.shape.sizes.beams.saturating_sub(1) as f64;
     Some((f64::from(b.best) + steps * wait / seconds).round().clamp(0.0, last) as u32)
+}
+/// The mean of the poses that are learned from; none where there are none.
+pub(super) fn mean_pose(parts: &[Part]) -> Option<Vec<[f32; 3]>> {
+    let learned = |part: &'_ Part| {
+        let of = |&number: &u32| part.data.examples.get(number as usize)?.truth.pose.clone();
+        part.split.train.iter().filter_map(of).collect::<Vec<_>>()
+    };
+    let poses: Vec<Vec<[f32; 3]>> = parts.iter().flat_map(learned).collect();
+    let joints = poses.first()?.len();
+    let mean = |joint: usize| {
+        let mut sum = [0f64; 3];
+        for place in poses.iter().filter_map(|pose| pose.get(joint)) {
+            sum.iter_mut().zip(place).for_each(|(sum, place)| *sum += f64::from(*place));
+        }
+        sum.map(|sum| (sum / poses.len() as f64) as f32)
+    };
+    (joints > 0).then(|| (0..joints).map(mean).collect())
 }

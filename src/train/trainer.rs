@@ -35,7 +35,7 @@ use super::measures::calibration::{scaling_of_binary, temperature_of_classes};
 use super::optimiser::{AdamW, AdamWConfig, Factors};
 use super::recipe::{Recipe, See, Stage};
 use super::schedule::WarmupCosine;
-use super::simple::Simple;
+use super::simple::{Simple, mean_pose};
 use super::uncertainty::{self, Uncertainty};
 use super::workers::Workers;
 use super::{TrainError, clip, step};
@@ -276,6 +276,7 @@ impl<'a> Trainer<'a> {
         let (vb, parameters) =
             Parameters::watch(source, move |name| !Self::is_frozen(&config, &of_stage, name));
         let network = self.network(stage.see, Purpose::Training, &vb)?;
+        self.begin_at_the_mean_pose(&parameters, beginning)?;
         let all = parameters.all();
         let of_none = |prefix: &&String| !all.iter().any(|(name, _)| name.starts_with(prefix.as_str()));
         if let Some(prefix) = stage.freeze.iter().find(of_none) {
@@ -292,6 +293,25 @@ impl<'a> Trainer<'a> {
         let optimiser =
             AdamW::new(parameters.trained(), AdamWConfig::default(), |name, var| rates.group(name, var));
         Ok(Moving { network, parameters, uncertainty, optimiser, mean: None })
+    }
+
+    /// Poses of fresh heads begin at the mean pose: a person stands metres away, of which a step takes a millimetre.
+    fn begin_at_the_mean_pose(
+        &self,
+        parameters: &Parameters,
+        beginning: Option<&Beginning>,
+    ) -> Result<(), TrainError> {
+        let Some(mean) = mean_pose(self.parts) else { return Ok(()) };
+        let mean = Tensor::new(mean.concat(), &self.device)?;
+        let own = format!("{}bias", self.config.core.last_layer(Task::Pose));
+        for (name, var) in parameters.trained() {
+            let is_known = beginning.is_some_and(|beginning| beginning.tensors.contains_key(&name));
+            let is_bias = name == own || alone::is_last_bias(&name, Task::Pose);
+            if is_bias && !is_known && var.shape() == mean.shape() {
+                var.set(&mean.to_dtype(var.dtype())?)?;
+            }
+        }
+        Ok(())
     }
 
     /// The network as a stage asks it.

@@ -1,17 +1,18 @@
 //! From a recording to a checkpoint.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use candle_core::Device;
+use candle_core::{Device, Tensor};
 use mmsense::config;
+use mmsense::model::checkpoint::Checkpoint;
 use mmsense::model::{Input, MODALITIES, NetworkConfig, Task, deployed};
 use mmsense::simulate::room;
 use mmsense::train::batch::{Batch, Making};
 use mmsense::train::data::recording::{self, Request, Resolution};
 use mmsense::train::data::split::{Shares, Split};
-use mmsense::train::data::{DataSet, Reading};
+use mmsense::train::data::{DataSet, Example, Reading};
 use mmsense::train::evaluate::{self, Asking};
 use mmsense::train::recipe::{self, Augment, Losses, Recipe, See};
 use mmsense::train::score::{self, Asked};
@@ -308,6 +309,24 @@ fn people_of_a_simulated_room_stand_where_its_scene_says() {
             assert_eq!(mirrored[joint], [-x, y, z]);
         }
     }
+
+    // A head that has hardly learned yet says the mean pose.
+    let mut recipe = recipe(folder.path(), "people");
+    recipe.tasks = vec![Task::Pose];
+    recipe.stage.drain(..1);
+    recipe.stage[0].epochs = 1.0;
+    let examples: Vec<u32> = (0..data.examples.len() as u32).collect();
+    let place = |example: &Example| f64::from(example.truth.pose.as_ref().unwrap()[0][1]);
+    let mean = data.examples.iter().map(place).sum::<f64>() / examples.len() as f64;
+    let split = Split { train: examples, ..Split::default() };
+    with_stack(move || {
+        let parts = [Part { data, split, tasks: vec![Task::Pose] }];
+        Trainer::new(&recipe, &tiny(), &parts, Device::Cpu).unwrap().run(&mut |_| true).unwrap();
+        let weights = Checkpoint::open(&recipe.output.join("last/weights.safetensors")).unwrap();
+        let weights: BTreeMap<String, Tensor> = weights.load_all(&Device::Cpu).unwrap().into_iter().collect();
+        let bias = weights["tasks.pose.head.mlp.2.bias"].to_vec1::<f32>().unwrap();
+        assert!((f64::from(bias[1]) - mean).abs() < 0.3, "{} {mean}", bias[1]);
+    });
 }
 
 pub(crate) fn recipe(folder: &Path, output: &str) -> Recipe {
@@ -410,8 +429,7 @@ fn a_run_that_was_stopped_comes_to_the_same_bytes_and_learns() {
             assert!(losses.last().unwrap() + 0.02 < losses[0], "{stage} has learned nothing: {losses:?}");
         }
         // The heads of single inputs are not kept.
-        let kept =
-            mmsense::model::checkpoint::Checkpoint::open(&whole.output.join("last/weights.safetensors"));
+        let kept = Checkpoint::open(&whole.output.join("last/weights.safetensors"));
         let kept = kept.unwrap().load_all(&Device::Cpu).unwrap();
         assert!(kept.iter().all(|(name, _)| !mmsense::model::alone::is_of(name)));
 
