@@ -116,8 +116,7 @@ fn every_modality_is_in_turn_the_unreliable_one_in_adverse_weather() {
     const NAMES: [&str; 5] = ["camera", "radar", "lidar", "link", "position"];
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("recordings/scenes/adverse-weather.toml");
     let mut scene = load(&root).unwrap();
-    // Small, one row in three, and fewer passes: what tells a UE is counted in pixels of the image and beams of the scan, which stay
-    // nearly as they are.
+    // Pictures of half the width and height, in which less tells a UE than in those of the scene; one row in three, fewer passes.
     scene.rate_hz = 10.0 / 3.0;
     scene.sequence.iter_mut().for_each(|traffic| traffic.repeat = traffic.repeat.min(3));
     (scene.camera.width, scene.camera.height, scene.camera.rays) = (480, 270, 1);

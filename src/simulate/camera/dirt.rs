@@ -4,7 +4,7 @@
 //! from there a share is kept, and light from elsewhere is added. Blotches pass on a part of what falls on the window from
 //! outside, in all directions alike. Dust scatters the sun's light forward, by the phase function of Henyey and Greenstein
 //! (1941), (1 − g²) / (4π·(1 + g² − 2g·cos θ)^1.5) per steradian, with a g of 0.8 for grains much larger than the
-//! wavelength: clear against a dull sky, blind against a low sun.
+//! wavelength: clear against a dull sky, worse against a low sun.
 
 use std::f32::consts::PI;
 

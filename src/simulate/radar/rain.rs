@@ -4,7 +4,7 @@ use std::f64::consts::PI;
 
 use num_complex::Complex64;
 
-/// Refractive index of water near 77 GHz (Liebe et al. 1991, 10 °C).
+/// Refractive index of water near 77 GHz (Liebe et al. 1991: 3.20 + 1.76j at 5 °C).
 const WATER: Complex64 = Complex64::new(3.2, 1.8);
 
 /// Radar cross section of the rain in a volume, m²/m³.
