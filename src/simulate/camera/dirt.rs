@@ -56,7 +56,8 @@ fn noise(x: f32, y: f32, salt: u32) -> f32 {
 }
 
 impl Dirt {
-    /// A window of which blotches cover `share`; `sees_sun` says whether the sun shines on it.
+    /// A window of which blotches cover `share`; `sees_sun` says that nothing stands before the sun, which
+    /// shines on the window where it is before it.
     pub fn new(view: &View, light: &Light, sees_sun: bool, share: f64, random: &mut Random) -> Self {
         let salt = random.bits() as u32;
         let (width, height) = (view.width(), view.height());
@@ -84,7 +85,7 @@ impl Dirt {
             let (blotch, dust) = (cover * OPAQUE, (1.0 - cover) * film);
             *keep = Rgb::splat(1.0 - blotch - dust);
             let diffuse = (around + light.sun * on_window) * (PASSES / PI);
-            let sun = if sees_sun { light.sun * scattered(ray.dot(light.to_sun)) } else { Rgb::ZERO };
+            let sun = if on_window > 0.0 { light.sun * scattered(ray.dot(light.to_sun)) } else { Rgb::ZERO };
             *add = diffuse * blotch + (around * (PASSES / PI) + sun) * dust;
         }
         Self { keeps, adds }
