@@ -47,7 +47,9 @@ impl Variation {
             }
             Scene::Street(scene) => {
                 scene.seed = self.seed.unwrap_or(scene.seed);
-                scene.repeat(self.repeat);
+                scene
+                    .repeat(self.repeat)
+                    .map_err(|problem| Failure::Usage(format!("{}: {problem}", file.display())))?;
                 scene.leave_out(&self.without);
             }
         }

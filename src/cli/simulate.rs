@@ -90,7 +90,9 @@ fn street(arguments: &Arguments, format: Format, stopped: &AtomicBool) -> Result
         Err(_) => Failure::usage(error),
     })?;
     scene.seed = arguments.seed.unwrap_or(scene.seed);
-    scene.repeat(arguments.repeat.into());
+    scene
+        .repeat(arguments.repeat.into())
+        .map_err(|problem| Failure::Usage(format!("{}: {problem}", arguments.scene.display())))?;
     scene.leave_out(&arguments.without);
     let threads = arguments.threads.map(usize::from);
     if let Some(folder) = &arguments.output {

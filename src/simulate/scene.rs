@@ -362,6 +362,8 @@ impl Default for Gps {
     }
 }
 
+/// Of a sequence.
+const MOST_REPEATS: usize = 1000;
 /// The copy of a measured codebook in a recording.
 pub(super) const CODEBOOK: &str = "codebook.csv";
 /// Traffic comes from this far beyond the ends of the street, metres.
@@ -369,8 +371,21 @@ const APPROACH_M: f64 = 60.0;
 
 impl Scene {
     /// Makes each of its sequences so many times over, each time with other traffic.
-    pub fn repeat(&mut self, times: usize) {
-        self.sequence.iter_mut().for_each(|traffic| traffic.repeat *= times);
+    ///
+    /// # Errors
+    /// What was found and allowed, when a sequence would be made more often than a scene may say.
+    pub fn repeat(&mut self, times: usize) -> Result<(), String> {
+        for (number, traffic) in self.sequence.iter_mut().enumerate() {
+            let all = traffic.repeat.saturating_mul(times);
+            if !(1..=MOST_REPEATS).contains(&all) {
+                let own = traffic.repeat;
+                return Err(format!(
+                    "sequence.{number}: found repeat = {own} made {times} times over, allowed is 1 to {MOST_REPEATS} in all"
+                ));
+            }
+            traffic.repeat = all;
+        }
+        Ok(())
     }
 
     /// Leaves inputs out: none of their samples is made.

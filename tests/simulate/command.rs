@@ -15,7 +15,7 @@ fn wrong_usage_is_told_with_exit_code_2() {
         .unwrap();
     let bad = bad.to_str().unwrap();
     let room = "recordings/scenes/room.toml";
-    let cases: [(&[&str], &[&str]); 9] = [
+    let cases: [(&[&str], &[&str]); 10] = [
         (
             &[bad, "-o", "x"],
             &["lidar.rings: found 0, allowed is 1 to 256", "vehicles.0.kind: unknown variant `tram`"],
@@ -37,6 +37,10 @@ fn wrong_usage_is_told_with_exit_code_2() {
             &["found `sonar`, allowed are camera, radar, lidar, link, position"],
         ),
         (&["recordings/street.toml", "-o", "x", "--repeat", "0"], &["--repeat", "0 is not in 1..=1000"]),
+        (
+            &["recordings/scenes/two-way-street.toml", "-o", "x", "--repeat", "100"],
+            &["sequence.0: found repeat = 18 made 100 times over, allowed is 1 to 1000 in all"],
+        ),
     ];
     for (arguments, wanted) in cases {
         let output = run(arguments);

@@ -37,7 +37,7 @@ fn it_was_made_of_the_scenes_that_are_here() {
         assert_eq!(entry.name, told["name"]);
         let mut scene = scene::load(entry.scene.as_ref().unwrap()).unwrap();
         scene.seed = entry.seed.unwrap_or(scene.seed);
-        scene.repeat(entry.repeat);
+        scene.repeat(entry.repeat).unwrap();
         scene.leave_out(&entry.without);
         let version = told["simulator"].as_u64().unwrap() as u32;
         let hash = Sha256::digest(simulate::identity_in(version, &scene).unwrap().as_bytes());

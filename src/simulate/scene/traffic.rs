@@ -7,7 +7,7 @@ use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::street::check_place;
-use super::{Footprint, LaneKind, Scene, Weather};
+use super::{Footprint, LaneKind, MOST_REPEATS, Scene, Weather};
 use crate::config::Problem;
 use crate::config::load::within;
 use crate::simulate::traffic::{Track, tracks};
@@ -504,7 +504,7 @@ fn check_sequence(scene: &Scene, number: usize, traffic: &Traffic, problems: &mu
     // A rate that is wrong is told once.
     let least = if scene.rate_hz > 0.0 { 1.0 / scene.rate_hz } else { 0.0 };
     within(problems, &key("seconds"), traffic.seconds, least, 3600.0);
-    within(problems, &key("repeat"), traffic.repeat, 1, 1000);
+    within(problems, &key("repeat"), traffic.repeat, 1, MOST_REPEATS);
     within(problems, &key("ue"), traffic.ue.len(), 0, 16);
     within(problems, &key("vehicles"), traffic.vehicles.len(), 0, 200);
     let Faults {
