@@ -10,7 +10,8 @@
 //! S = (R₀/R)² · ρ/0.8 · e^{−2αR},
 //!
 //! with R₀ `lidar.max_range_m`, ρ the reflectivity that the surface has for this beam ([`surface`]) and α the extinction
-//! of fog and rain ([`air`]); dirt on the sensor's [`window`](mod@window) takes its share. It is detected with probability Φ((S − 1)·√12), 12 being the lowest signal-to-noise ratio
+//! of fog and rain ([`air`]); dirt on the sensor's [`window`](mod@window) takes its share. It is detected with
+//! probability Φ((S − 1)·√12), 12 being the lowest signal-to-noise ratio
 //! that the data sheet knows.
 
 mod air;

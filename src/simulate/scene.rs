@@ -291,7 +291,8 @@ pub struct Link {
     pub position_m: [f64; 3],
     /// Carrier, Hz.
     pub carrier_hz: f64,
-    /// A measured codebook: path of a CSV file, relative to the folder of the scene's, in the form that [`channel::codebook`](super::channel::codebook) tells;
+    /// A measured codebook: path of a CSV file, relative to the folder of the scene's, in the form that
+    /// [`channel::codebook`](super::channel::codebook) tells;
     /// left out, the beams are those of an array of `elements`.
     pub codebook: Option<Measured>,
     /// Elements, half a wavelength apart.

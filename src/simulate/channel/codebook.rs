@@ -93,7 +93,8 @@ pub enum CodebookError {
 
 /// A measured codebook, read where a scene names its file.
 ///
-/// A scene names it by its path alone, relative to the folder of the scene. A recording holds a copy of the table. In the scene that stands in a recording it is one of `{ path, sha256 }`, so that
+/// A scene names it by its path alone, relative to the folder of the scene. A recording holds a copy of the table. In the
+/// scene that stands in a recording it is one of `{ path, sha256 }`, so that
 /// another table under that path is another scene.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Named", into = "Named")]
