@@ -39,6 +39,7 @@ mod rain;
 mod random;
 pub mod room;
 pub mod scene;
+mod soiling;
 pub mod solid;
 mod staging;
 mod texture;
@@ -59,7 +60,7 @@ use world::World;
 use writer::{Files, IndexRow, Layout, Names, Stamps, UeFiles, Writer};
 
 /// Counts up when the same scene gives other bytes than before.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 const VERSION_LINE: &str = "# version ";
 

@@ -109,9 +109,9 @@ pub(crate) fn read_extending(
     toml::to_string(&table).map_err(|error| fail(path, "", error.to_string()))
 }
 
-/// Puts a path behind a folder.
+/// Puts a path behind a folder; an empty one stays what it is, which no file is.
 pub(crate) fn place(folder: &Path, value: Option<&mut toml::Value>) {
-    if let Some(toml::Value::String(path)) = value {
+    if let Some(toml::Value::String(path)) = value.filter(|value| value.as_str() != Some("")) {
         *path = folder.join(&*path).to_string_lossy().into_owned();
     }
 }

@@ -41,13 +41,12 @@ pub fn rows(scene: &Scene) -> Vec<Instance> {
 /// When the streams of a row look.
 #[must_use]
 pub fn captures(scene: &Scene, at: Instance) -> Captures {
-    let faults = scene.traffic(at.sequence).map(|traffic| traffic.faults).unwrap_or_default();
+    let faults = scene.faults(at.sequence);
     let mut random = Random::new(scene.seed, at.sequence, at.frame, Purpose::Timing);
     let mut capture = |clock: &Clock, fault: f64| {
         // Drawn whether they are needed or not: one clock does not change the others.
         let (noise, fate) = (f64::from(random.normal()).clamp(-3.0, 3.0), f64::from(random.uniform()));
-        let lost = 1.0 - (1.0 - clock.drop) * (1.0 - fault);
-        let is_there = at.frame.is_multiple_of(clock.every) && fate >= lost;
+        let is_there = at.frame.is_multiple_of(clock.every) && fate >= clock.lost(fault);
         let seconds = at.frame as f64 / scene.rate_hz;
         is_there.then(|| seconds + (clock.offset_ms + clock.jitter_ms * noise) / 1e3)
     };

@@ -93,8 +93,7 @@ fn echoes(scene: &Scene, caster: &Caster, sequence: usize, budget: &Budget, rand
     let mut echoes = Echoes { still: clutter.still, moving: clutter.moving };
     let leak = budget.leakage(scene.cube.isolation_db, LEAKAGE_M);
     echoes.still.push(Scatterer { range: LEAKAGE_M, sine: 0.0, speed: 0.0, amplitude: leak, phase: 0.0 });
-    let rain_mm_h = scene.weather(sequence).rain_mm_h;
-    echoes.moving.extend(clutter::rain(budget, radar.wavelength_m, rain_mm_h, random));
+    echoes.moving.extend(clutter::rain(budget, radar.wavelength_m, scene.weather(sequence), random));
     for (solids, patches, share) in look::movers(caster, &view, reach, look::STREET) {
         target(scene, caster, &view, budget, &clutter.walls, &solids, &patches, share, &mut echoes);
     }

@@ -443,8 +443,7 @@ impl Scene {
     /// Probability that another radar disturbs a frame of a sequence.
     #[must_use]
     pub fn interference(&self, sequence: usize) -> f64 {
-        let faults = self.traffic(sequence).map_or(0.0, |traffic| traffic.faults.radar_interference);
-        1.0 - (1.0 - self.cube.interference) * (1.0 - faults)
+        1.0 - (1.0 - self.cube.interference) * (1.0 - self.faults(sequence).radar_interference)
     }
 
     /// What fails in a sequence.
@@ -740,6 +739,16 @@ mod tests {
                 "[[parked]]\nat_m = [2.0, 21.0]\n".to_owned()
                     + &sequence("ue = { kind = \"tripod\", place_m = [3.0, 21.4] }"),
                 "sequence.0.ue.0.place_m: found (3.0, 21.4) in a parked car, allowed is a place of its own",
+            ),
+            (
+                "[[pole]]\nat_m = [3.0, 21.0]\n".to_owned()
+                    + &sequence("ue = { kind = \"tripod\", place_m = [3.2, 21.1] }"),
+                "sequence.0.ue.0.place_m: found (3.2, 21.1) in a post, allowed is a place of its own",
+            ),
+            (
+                "[[tree]]\nat_m = [3.0, 21.0]\n".to_owned()
+                    + &sequence("ue = { kind = \"tripod\", place_m = [3.2, 21.1] }"),
+                "sequence.0.ue.0.place_m: found (3.2, 21.1) in a tree, allowed is a place of its own",
             ),
             (
                 sequence("flow = [{ lanes = [0], mix = { pedestrian = 1.0 } }]"),

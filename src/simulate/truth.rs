@@ -20,8 +20,7 @@
 //! * camera: at least [`LEAST_PIXELS`] pixels of the image see it and differ from what is behind it, by 10 of 255 and by two
 //!   standard deviations of the noise. The picture is made coarsely for that, with it and without it, of the same light,
 //!   air, lens, dirt and exposure: night, lamps, fog, the veil of the sun, a soiled window, other things before it and its
-//!   size all count. The number is an estimate from some 300 samples of its box: of one that is large in the image a few
-//!   samples are as many pixels. 10, two and 64 are choices;
+//!   size all count. Where few tell it, every one is counted. 10, two and 64 are choices;
 //! * radar: it is before the radar and within the range of the cube, a ray to one of [`PROBES`]³ places of its box gets
 //!   there, and no interference burst is in this frame;
 //! * LiDAR: at least [`LEAST_RETURNS`] returns of the cloud come from it, of the very beams of the scan: weather, a soiled

@@ -212,7 +212,7 @@ impl World {
     }
 }
 
-/// What stands for ever and takes ground: buildings and parked vehicles, and what a message calls them.
+/// What stands for ever and takes ground, and what a message calls it.
 pub(super) fn standing(scene: &Scene, tracks: &[Track]) -> Vec<(String, Footprint)> {
     let buildings = scene.building.iter().enumerate().map(|(number, building)| {
         let [width, depth, _] = building.size_m;
@@ -231,7 +231,12 @@ pub(super) fn standing(scene: &Scene, tracks: &[Track]) -> Vec<(String, Footprin
         let footprint = Footprint { at: [x, y], size: [length, width], yaw: f64::from(state.yaw) };
         (format!("a parked {}", state.kind.name()), footprint)
     });
-    buildings.chain(row).chain(parked).collect()
+    let stems = site.stems().map(|(name, bounds)| {
+        let (middle, size) = (bounds.center(), bounds.extents());
+        let [at, size] = [middle, size].map(|vector| [f64::from(vector.x), f64::from(vector.y)]);
+        (name.to_owned(), Footprint { at, size, yaw: 0.0 })
+    });
+    buildings.chain(row).chain(parked).chain(stems).collect()
 }
 
 /// 8-bit colours are in sRGB, reflectances are linear.

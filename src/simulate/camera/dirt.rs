@@ -14,7 +14,8 @@ use super::background::LUMA;
 use super::lens::View;
 use super::light::{Light, Rgb, bounce};
 use super::tone::Small;
-use crate::simulate::random::{Random, grain};
+use crate::simulate::random::Random;
+use crate::simulate::soiling::{Level, Octave};
 
 /// Share of the light that a blotch takes.
 const OPAQUE: f32 = 0.99;
@@ -22,10 +23,12 @@ const OPAQUE: f32 = 0.99;
 const PASSES: f32 = 0.4;
 /// Share of the light that the film between blotches takes, for a window all of blotches.
 const FILM: f32 = 0.5;
-/// Blotches over the width of the image, by octave, and the weight of each.
-const OCTAVES: [(f32, f32); 3] = [(5.0, 0.55), (11.0, 0.3), (23.0, 0.15)];
-/// Half the width of a blotch's edge, in units of the noise that draws it.
-const EDGE: f32 = 0.03;
+/// Blotches over the width of the image.
+const OCTAVES: [Octave; 3] = [
+    Octave { cells: 5.0, weight: 0.55 },
+    Octave { cells: 11.0, weight: 0.3 },
+    Octave { cells: 23.0, weight: 0.15 },
+];
 /// Asymmetry of what dust scatters.
 const FORWARD: f32 = 0.8;
 
@@ -44,17 +47,6 @@ fn scattered(cosine: f32) -> f32 {
     (1.0 - square) / (4.0 * PI * (1.0 + square - 2.0 * FORWARD * cosine).powf(1.5))
 }
 
-/// Smooth noise, 0…1, a cell of it 1 wide.
-fn noise(x: f32, y: f32, salt: u32) -> f32 {
-    let (column, row) = (x.floor(), y.floor());
-    let smooth = |share: f32| share * share * (3.0 - 2.0 * share);
-    let (right, down) = (smooth(x - column), smooth(y - row));
-    let at = |dx: i32, dy: i32| grain(column as i32 + dx, row as i32 + dy, salt);
-    let top = at(0, 0) + (at(1, 0) - at(0, 0)) * right;
-    let bottom = at(0, 1) + (at(1, 1) - at(0, 1)) * right;
-    top + (bottom - top) * down
-}
-
 impl Dirt {
     /// A window of which blotches cover `share`; `sees_sun` says that nothing stands before the sun, which
     /// shines on the window where it is before it.
@@ -62,26 +54,18 @@ impl Dirt {
         let salt = random.bits() as u32;
         let (width, height) = (view.width(), view.height());
         let draw = |x: f64, y: f64| {
-            let octave = |&(cells, weight): &(f32, f32)| {
-                let scale = cells / width as f32;
-                weight * noise(x as f32 * scale, y as f32 * scale, salt ^ cells as u32)
-            };
-            Rgb::splat(OCTAVES.iter().map(octave).sum::<f32>())
+            let [x, y] = [x, y].map(|at| at as f32 / width as f32);
+            Rgb::splat(OCTAVES.iter().map(|octave| octave.at(x, y, false, salt)).sum::<f32>())
         };
         let field = Small::of(width, height, draw);
-        // As much of it lies above this level as is covered.
-        let mut levels: Vec<f32> = field.pixels().iter().map(|value| value.x).collect();
-        levels.sort_by(f32::total_cmp);
-        let below = ((1.0 - share) * levels.len() as f64) as usize;
-        let level = levels.get(below).copied().unwrap_or(f32::MAX) - if share >= 1.0 { EDGE } else { 0.0 };
+        let level = Level::of(field.pixels().iter().map(|value| value.x).collect(), share);
         let around = (light.sky + bounce(light)) * 0.5;
         let on_window = if sees_sun { light.to_sun.dot(view.forward()).max(0.0) } else { 0.0 };
         let (mut keeps, mut adds) = (field.clone(), field.clone());
         let film = FILM * share as f32;
         let each = keeps.pixels_mut().iter_mut().zip(adds.pixels_mut());
         for ((keep, add), (value, ray)) in each.zip(field.pixels().iter().zip(field.rays(view))) {
-            let ramp = ((value.x - level) / (2.0 * EDGE) + 0.5).clamp(0.0, 1.0);
-            let cover = ramp * ramp * (3.0 - 2.0 * ramp);
+            let cover = level.cover(value.x);
             let (blotch, dust) = (cover * OPAQUE, (1.0 - cover) * film);
             *keep = Rgb::splat(1.0 - blotch - dust);
             let diffuse = (around + light.sun * on_window) * (PASSES / PI);

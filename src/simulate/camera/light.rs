@@ -71,7 +71,7 @@ impl Light {
         let cloud = weather.cloud as f32;
         let open = 1.0 - cloud;
         let sun = if height > 0.0 && open > HARD_SHARE { sunlight(height) * open } else { Rgb::ZERO };
-        let is_dark = weather.lamps_burn();
+        let is_dark = weather.is_dark();
         let sky = skylight(height, cloud) + Rgb::new(1.15, 0.95, 0.75) * CITY_GLOW_LUX;
         let rain = weather.rain_mm_h as f32;
         let rain_db_km = if rain > 0.0 { 1.076 * rain.powf(0.67) } else { 0.0 };

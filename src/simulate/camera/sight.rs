@@ -3,8 +3,8 @@
 //! The part of the picture in which the object lies is made twice, with it and without it, by the very steps that make the
 //! picture: the same light, shadows, air, lens, dirt and exposure. A pixel tells the object when it sees a part of it, and
 //! its byte differs from that of the background by [`LEVELS`] of 255, and by [`DEVIATIONS`] of the noise of the sensor. So
-//! one number knows of night, fog, glare, dirt, what hides the object, and its size. It is made of every n-th pixel of a
-//! large object. Drops before the lens, which hide a pixel here and there, and the glow of moving lamps are left out.
+//! one number knows of night, fog, glare, dirt, what hides the object, and its size. Of a large object every n-th pixel is
+//! looked at, and then all of them where few were found. Drops before the lens, which hide a pixel here and there, and the glow of moving lamps are left out.
 
 use parry3d::math::Vector;
 
@@ -18,8 +18,12 @@ use super::{Renderer, Window};
 const LEVELS: u8 = 10;
 /// Least difference, in standard deviations of a pixel's noise.
 const DEVIATIONS: f32 = 2.0;
-/// Pixels that are looked at, at most about so many of an object.
+/// Pixels of the place of an object that are looked at first, about so many.
 const SAMPLES: usize = 300;
+/// Every so many-th of a column and a row at least: what tells an object may be its lamps alone.
+const COARSEST: usize = 4;
+/// Up to this number every pixel is counted.
+const EXACT: usize = 256;
 /// Cells of the shadows of moving things, metres.
 const SHADOW_M: f32 = 0.2;
 
@@ -51,21 +55,38 @@ impl Renderer {
         (part, kept)
     }
 
-    /// How many pixels of the picture tell an object that moves or may move.
+    /// How many pixels of the picture tell an object that moves or may move; about how many where they are more than
+    /// [`EXACT`].
     pub(super) fn sight(&self, caster: &Caster, object: ObjectId, window: Option<&Window>) -> usize {
         let (own, others): (Vec<&Solid>, Vec<&Solid>) =
             caster.moving().iter().partition(|solid| solid.object == object);
         let Some(rect) = place(&self.view, &own) else { return 0 };
+        let others = Solids::new(others.into_iter().copied().collect());
+        let without = Caster::new(caster.still_solids(), others);
+        let count = |step: usize| self.count([caster, &without], object, window, rect, step) * step * step;
         let area = (rect.right - rect.left) * (rect.bottom - rect.top);
-        let step = ((area as f64 / SAMPLES as f64).sqrt() as usize).max(1);
+        let step = ((area as f64 / SAMPLES as f64).sqrt() as usize).clamp(1, COARSEST);
+        let found = count(step);
+        if step > 1 && (1..=EXACT).contains(&found) { count(1) } else { found }
+    }
+
+    /// Of every `step`-th pixel of a column and a row of a part of the picture, how many tell an object that is in the
+    /// first of two worlds and not in the other.
+    fn count(
+        &self,
+        [with, without]: [&Caster; 2],
+        object: ObjectId,
+        window: Option<&Window>,
+        rect: Rect,
+        step: usize,
+    ) -> usize {
         let (part, kept) = self.part(rect, step);
         let exposure = window.map_or(&self.exposure, |window| &window.exposure);
-        let (with, shown) = part.look(caster, exposure.seconds, Some(object));
+        let (with, shown) = part.look(with, exposure.seconds, Some(object));
         if shown.is_empty() {
             return 0;
         }
-        let others = Solids::new(others.into_iter().copied().collect());
-        let (without, _) = part.look(&Caster::new(caster.still_solids(), others), exposure.seconds, None);
+        let (without, _) = part.look(without, exposure.seconds, None);
         let glow = self.glow.get_or_init(|| self.scattered(&self.plate.light));
         let gathered = |light: Vector, pixel: usize| self.gathered(glow, window, light, pixel);
         let tells = |&&at: &&usize| {
@@ -78,7 +99,7 @@ impl Renderer {
                     && (a - b).abs() >= DEVIATIONS * exposure.noise(a.max(b))
             })
         };
-        shown.iter().filter(tells).count() * step * step
+        shown.iter().filter(tells).count()
     }
 
     /// What the sensor gathers of a pixel's light, 1 being white.

@@ -32,6 +32,9 @@ use crate::simulate::scene::{Link, Scene};
 /// Why a measured codebook cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CodebookError {
+    /// Its path is empty.
+    #[error("found an empty path, allowed is that of a CSV file")]
+    Unnamed,
     /// It cannot be read.
     #[error("{}: {source}", path.display())]
     Io {
@@ -107,7 +110,7 @@ pub struct Measured {
 
 /// How a scene names a measured codebook.
 #[derive(Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected the path of a CSV file, or { path, sha256 }")]
 enum Named {
     Path(PathBuf),
     Checked { path: PathBuf, sha256: String },
@@ -128,6 +131,9 @@ impl TryFrom<Named> for Measured {
             Named::Path(path) => (path, None),
             Named::Checked { path, sha256 } => (path, Some(sha256)),
         };
+        if path.as_os_str().is_empty() {
+            return Err(CodebookError::Unnamed);
+        }
         let text = std::fs::read_to_string(&path)
             .map_err(|source| CodebookError::Io { path: path.clone(), source })?;
         let found = hex(&text);
@@ -457,6 +463,11 @@ mod tests {
         assert!(said.contains("link.codebook: found 2 beams, allowed are 64 (codebook.beams)"), "{said}");
         let said = scene(64, Path::new("/nowhere/b.csv")).unwrap_err().to_string();
         assert!(said.contains("link.codebook: /nowhere/b.csv: "), "{said}");
+        let said = scene(2, Path::new("")).unwrap_err().to_string();
+        assert!(said.contains("link.codebook: found an empty path, allowed is"), "{said}");
+        let number = "[link]\ncodebook = 3\n[[sequence]]\nseconds = 1\n";
+        let said = crate::simulate::scene::parse(Path::new("s.toml"), number).unwrap_err().to_string();
+        assert!(said.contains("link.codebook: expected the path of a CSV file"), "{said}");
     }
 
     #[test]

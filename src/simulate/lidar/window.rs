@@ -1,13 +1,12 @@
 //! Dirt on the LiDAR's window: azimuths through which next to nothing gets out and back.
 
-use super::super::random::{Random, grain};
+use super::super::random::Random;
+use super::super::soiling::{Level, Octave};
 
 /// Share of an echo that dirt takes, on the way out and on the way back together.
 const OPAQUE: f32 = 0.99;
-/// Patches around the horizon, by octave, and the weight of each.
-const OCTAVES: [(f32, f32); 2] = [(24.0, 0.7), (60.0, 0.3)];
-/// Half the width of a patch's edge, in units of the noise that draws it.
-const EDGE: f32 = 0.03;
+/// Patches around the horizon.
+const OCTAVES: [Octave; 2] = [Octave { cells: 24.0, weight: 0.7 }, Octave { cells: 60.0, weight: 0.3 }];
 
 /// The share of an echo that gets through, by column of the sensor.
 #[derive(Clone, Debug, Default)]
@@ -21,26 +20,12 @@ impl Window {
         }
         let salt = random.bits() as u32;
         let draw = |column: usize| {
-            let turn = (column as f64 + 0.5) / columns as f64 * fov_deg / 360.0;
-            let octave = |&(patches, weight): &(f32, f32)| {
-                let at = turn as f32 * patches;
-                let (cell, part) = (at.floor(), at.fract());
-                let next = part * part * (3.0 - 2.0 * part);
-                let value = |cell: f32| grain(cell as i32, patches as i32, salt);
-                weight * (value(cell) + (value(cell + 1.0) - value(cell)) * next)
-            };
-            OCTAVES.iter().map(octave).sum::<f32>()
+            let turn = ((column as f64 + 0.5) / columns as f64 * fov_deg / 360.0) as f32;
+            OCTAVES.iter().map(|octave| octave.at(turn, 0.0, true, salt)).sum::<f32>()
         };
         let field: Vec<f32> = (0..columns).map(draw).collect();
-        let mut levels = field.clone();
-        levels.sort_by(f32::total_cmp);
-        let below = ((1.0 - share) * columns as f64) as usize;
-        let level = levels.get(below).copied().unwrap_or(f32::MAX) - if share >= 1.0 { EDGE } else { 0.0 };
-        let through = |value: f32| {
-            let ramp = ((value - level) / (2.0 * EDGE) + 0.5).clamp(0.0, 1.0);
-            1.0 - OPAQUE * ramp * ramp * (3.0 - 2.0 * ramp)
-        };
-        Self(field.into_iter().map(through).collect())
+        let level = Level::of(field.clone(), share);
+        Self(field.into_iter().map(|value| 1.0 - OPAQUE * level.cover(value)).collect())
     }
 
     /// Of an echo in a column.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::super::caster::Caster;
 use super::super::random::Random;
+use super::super::scene::Weather;
 use super::super::solid::{ObjectId, Surface};
 use super::budget::{Budget, pattern};
 use super::look::{Viewpoint, backscatter};
@@ -113,8 +114,8 @@ const BEAM_SR: f64 = 0.254;
 const RAIN_MPS: f32 = 0.8;
 
 /// Rain: shells around the radar, each with the reflectivity of its volume in a few scatterers.
-pub fn rain(budget: &Budget, wavelength: f64, rain_mm_h: f64, random: &mut Random) -> Vec<Scatterer> {
-    let reflectivity = rain::reflectivity(wavelength, rain_mm_h);
+pub fn rain(budget: &Budget, wavelength: f64, weather: &Weather, random: &mut Random) -> Vec<Scatterer> {
+    let reflectivity = rain::reflectivity(wavelength, weather.rain_mm_h, weather.temperature_c);
     if reflectivity <= 0.0 {
         return Vec::new();
     }

@@ -182,9 +182,9 @@ pub fn backscatter(surface: Surface, cosine: f32) -> f64 {
 /// Radar cross section at 77 GHz of what moves, and how it depends on the side that is seen.
 ///
 /// The order of published values at 76 to 81 GHz: cars some 10 dBsm between the sides and 10 dB more broadside (Schipper et
-/// al. 2011), people −3 dBsm (Fortuny-Guasch and Chareau 2013), cyclists 0 dBsm and more from the side. A tripod is a metal
-/// rod of radius a = 2 cm that leans or is looked at off its side: its main lobe, k·a·L² (Knott, Shaeffer and Tuley 2004),
-/// is less than a degree wide and misses the radar; −10 dBsm is the order of what legs, hub and ends leave.
+/// al. 2011), people −3 dBsm (Fortuny-Guasch and Chareau 2013), cyclists 0 dBsm and more from the side. A tripod is an
+/// upright metal rod: the place at which it would mirror the radar is as high as the radar, above its top, at whatever
+/// range. What legs, hub and antenna leave is taken to be −10 dBsm, an estimate: no measurement of one was found.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Class {
     /// Between the sides, dBsm.

@@ -43,6 +43,12 @@ impl Default for Clock {
 }
 
 impl Clock {
+    /// Share of its samples that get lost in a sequence in which this share of all gets lost as well.
+    #[must_use]
+    pub fn lost(&self, fault: f64) -> f64 {
+        1.0 - (1.0 - self.drop) * (1.0 - fault)
+    }
+
     /// Whether its captures are the rows' instants.
     #[must_use]
     pub fn is_exact(&self) -> bool {

@@ -54,9 +54,9 @@ impl Default for Weather {
 }
 
 impl Weather {
-    /// Whether the sun is down, so that lamps burn.
+    /// Whether the sun is down: head lamps burn, and those of the street unless `lamps` says that they do not.
     #[must_use]
-    pub fn lamps_burn(&self) -> bool {
+    pub fn is_dark(&self) -> bool {
         self.sun_elevation_deg <= 0.0
     }
 

@@ -62,6 +62,19 @@ impl Site {
         site
     }
 
+    /// The trunks and posts that rise from the ground: what each is, and how far it reaches.
+    pub fn stems(&self) -> impl Iterator<Item = (&'static str, Aabb)> {
+        self.solids.iter().filter_map(|solid| {
+            let name = match solid.surface {
+                Surface::Bark => "a tree",
+                Surface::Pole => "a post",
+                _ => return None,
+            };
+            let bounds = solid.bounds();
+            (bounds.mins.z <= 0.0).then_some((name, bounds))
+        })
+    }
+
     fn object(&mut self) -> ObjectId {
         self.next += 1;
         ObjectId(self.next - 1)
