@@ -55,6 +55,7 @@ pub use build::{BuildError, Purpose};
 pub use config::NetworkConfig;
 pub use tasks::{Sizes, Task};
 
+use crate::sample::Modality;
 use build::StoredPrompts;
 use encoders::Encoders;
 use fusion::Tokens;
@@ -108,16 +109,22 @@ impl Input {
     /// All of them, in the order of the network's tokens.
     pub const ALL: [Self; MODALITIES] = [Self::Camera, Self::Radar, Self::Lidar, Self::Link, Self::Position];
 
+    /// What its samples are.
+    #[must_use]
+    pub const fn modality(self) -> Modality {
+        match self {
+            Self::Camera => Modality::Camera,
+            Self::Radar => Modality::Radar,
+            Self::Lidar => Modality::Lidar,
+            Self::Link => Modality::Link,
+            Self::Position => Modality::Position,
+        }
+    }
+
     /// Its name in configurations and messages.
     #[must_use]
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Camera => "camera",
-            Self::Radar => "radar",
-            Self::Lidar => "lidar",
-            Self::Link => "link",
-            Self::Position => "position",
-        }
+        self.modality().name()
     }
 
     /// Its place.

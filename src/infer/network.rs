@@ -391,7 +391,7 @@ impl NetworkPredictor {
         for (input, items) in by_input {
             let origins: Vec<&Origin> = items.iter().map(|(_, _, origin)| origin).collect();
             let encoded = self.encode_batch(input, &origins)?.samples()?;
-            *self.work.encoded.entry(modality(input)).or_default() += items.len() as u64;
+            *self.work.encoded.entry(input.modality()).or_default() += items.len() as u64;
             for ((unit, key, origin), encoded) in items.into_iter().zip(encoded) {
                 self.units.entry(unit).or_default().insert(key, Kept { encoded, origin });
             }
@@ -514,7 +514,7 @@ fn read(output: &Output, asked: &Asked, rows: &[Row], beams: usize, predictions:
             };
             let of_ue = prediction.ues.entry(ue.clone()).or_insert_with(|| {
                 let gate = output.gate.get(number as usize).into_iter().flatten().copied();
-                let gate = Input::ALL.iter().map(|&input| modality(input)).zip(gate).collect();
+                let gate = Input::ALL.iter().map(|&input| input.modality()).zip(gate).collect();
                 UePrediction { gate, ..UePrediction::default() }
             });
             match task {
@@ -524,16 +524,6 @@ fn read(output: &Output, asked: &Asked, rows: &[Row], beams: usize, predictions:
                 Task::Activity | Task::Pose => {}
             }
         }
-    }
-}
-
-const fn modality(input: Input) -> Modality {
-    match input {
-        Input::Camera => Modality::Camera,
-        Input::Radar => Modality::Radar,
-        Input::Lidar => Modality::Lidar,
-        Input::Link => Modality::Link,
-        Input::Position => Modality::Position,
     }
 }
 

@@ -74,6 +74,32 @@ pub(crate) fn tiny() -> NetworkConfig {
     config::load_network(&file).unwrap()
 }
 
+/// A simulated recording of people, without images.
+pub(crate) fn make_rooms(folder: &Path, subjects: Vec<usize>, actions: Vec<usize>, frames: usize) -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut scene = room::load(&root.join("config/recipes/paper/room.toml")).unwrap();
+    (scene.mmfi.subjects, scene.mmfi.actions) = (subjects, actions);
+    scene.mmfi.frames = room::Frames(frames);
+    scene.mmfi.image = room::Written(false);
+    let recording = folder.join("rooms");
+    mmsense::simulate::mmfi::make(&scene, &recording, &|_, _| true, None).unwrap();
+    recording
+}
+
+pub(crate) fn open_rooms(folder: &Path, recording: &Path) -> DataSet {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    recording::open(&Request {
+        name: "rooms",
+        path: recording,
+        pipeline: &root.join("pipelines/simulated-room.toml"),
+        tasks: &[Task::Activity, Task::Pose],
+        resolution: Resolution::of(&tiny()),
+        instants_ms: &[0],
+        cache: &folder.join("cache"),
+    })
+    .unwrap()
+}
+
 pub(crate) fn open(folder: &Path, recording: &Path, pipeline: &Path) -> DataSet {
     recording::open(&Request {
         name: "walk",
@@ -243,24 +269,9 @@ fn shipped_recipes_name_what_is_there() {
 /// The road of the paper's second data set, on four sequences of three frames.
 #[test]
 fn people_of_a_simulated_room_stand_where_its_scene_says() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder = tempfile::tempdir().unwrap();
-    let mut scene = room::load(&root.join("config/recipes/paper/room.toml")).unwrap();
-    (scene.mmfi.subjects, scene.mmfi.actions) = (vec![2, 12], vec![1, 22]);
-    scene.mmfi.frames = room::Frames(3);
-    scene.mmfi.image = room::Written(false);
-    let recording = folder.path().join("rooms");
-    mmsense::simulate::mmfi::make(&scene, &recording, &|_, _| true, None).unwrap();
-    let data = recording::open(&Request {
-        name: "rooms",
-        path: &recording,
-        pipeline: &root.join("pipelines/simulated-room.toml"),
-        tasks: &[Task::Activity, Task::Pose],
-        resolution: Resolution::of(&tiny()),
-        instants_ms: &[0],
-        cache: &folder.path().join("cache"),
-    })
-    .unwrap();
+    let recording = make_rooms(folder.path(), vec![2, 12], vec![1, 22], 3);
+    let data = open_rooms(folder.path(), &recording);
     assert_eq!(data.groups, ["rooms/S02", "rooms/S12"]);
     assert_eq!(data.examples.len(), 12);
     assert!(data.scene.is_some());

@@ -3,23 +3,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 use candle_core::Device;
 use mmsense::model::layers::Mode;
 use mmsense::model::{MODALITIES, Network, NetworkConfig, Task, deployed};
-use mmsense::simulate::room;
 use mmsense::train::batch::{Batch, Making};
 use mmsense::train::data::DataSet;
 use mmsense::train::data::mmfi::{Held, MmFi};
-use mmsense::train::data::recording::{self, Request, Resolution};
 use mmsense::train::data::split::{Shares, Split};
 use mmsense::train::recipe::{Augment, Losses, See};
 use mmsense::train::trainer::{Part, Trainer};
 use rand_pcg::Pcg64;
 
-use super::learning::{ROWS, SEQUENCES, open, prepare, recipe, tiny, train, with_stack};
+use super::learning::{
+    ROWS, SEQUENCES, make_rooms, open, open_rooms, prepare, recipe, tiny, train, with_stack,
+};
 
 fn groups(data: &DataSet, part: &[u32]) -> BTreeSet<String> {
     part.iter().map(|&number| data.groups[data.examples[number as usize].group as usize].clone()).collect()
@@ -96,25 +95,10 @@ fn a_row_that_stands_twice_is_on_one_side() {
 
 #[test]
 fn people_are_split_as_the_authors_of_mm_fi_do() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder = tempfile::tempdir().unwrap();
-    let mut scene = room::load(&root.join("config/recipes/paper/room.toml")).unwrap();
-    (scene.mmfi.subjects, scene.mmfi.actions) = (vec![1, 2, 5, 31], vec![1, 2]);
-    scene.mmfi.frames = room::Frames(2);
-    scene.mmfi.image = room::Written(false);
-    let recording = folder.path().join("rooms");
-    mmsense::simulate::mmfi::make(&scene, &recording, &|_, _| true, None).unwrap();
+    let recording = make_rooms(folder.path(), vec![1, 2, 5, 31], vec![1, 2], 2);
     let split = |protocol, split| {
-        let mut data = recording::open(&Request {
-            name: "rooms",
-            path: &recording,
-            pipeline: &root.join("pipelines/simulated-room.toml"),
-            tasks: &[Task::Activity, Task::Pose],
-            resolution: Resolution::of(&tiny()),
-            instants_ms: &[0],
-            cache: &folder.path().join("cache"),
-        })
-        .unwrap();
+        let mut data = open_rooms(folder.path(), &recording);
         let found = MmFi { protocol, split }.split(&mut data, 0.0, 1).unwrap();
         assert!(found.shared_groups(&data).is_empty() && found.validation.is_empty());
         (found.train.len() + found.test.len(), groups(&data, &found.test))

@@ -52,6 +52,7 @@ pub const SIDES: Sides = Sides {
     activities: &[(3, 4), (6, 7), (8, 9), (12, 13), (14, 15), (16, 17), (19, 20), (21, 22), (23, 24)],
     joints: &[(1, 4), (2, 5), (3, 6), (11, 14), (12, 15), (13, 16)],
 };
+
 /// Actions of protocol 1.
 const DAILY: [u32; 14] = [2, 3, 4, 5, 13, 14, 17, 18, 19, 20, 21, 22, 23, 27];
 /// First subject of the fourth environment.
