@@ -163,11 +163,7 @@ fn show_rooms(report: &mmfi::Report, folder: &Path, format: Format) -> Result<()
                 "points        radar {:.1} per frame ({} frames without any), LiDAR {:.0}",
                 report.radar_points, report.empty_radar_frames, report.lidar_points
             ));
-            text::result(format!(
-                "took          {:.1} s, {:.1} frames/s",
-                report.seconds,
-                report.frames as f64 / report.seconds
-            ));
+            text::result(took(report.seconds, report.frames - report.found));
         }
     }
     Ok(())
@@ -215,7 +211,6 @@ pub(super) fn make_rooms(
 fn show(report: &Report, folder: &Path) {
     let blockages: Vec<String> = report.blockages.iter().map(usize::to_string).collect();
     let megabytes = report.bytes as f64 / 1e6;
-    let rate = report.rows as f64 / report.seconds;
     text::result(format!("recording     {}", folder.display()));
     text::result(format!("rows          {} in {} files, {megabytes:.0} MB", report.rows, report.files));
     if report.found > 0 {
@@ -228,7 +223,12 @@ fn show(report: &Report, folder: &Path) {
         blockages.join(", ")
     ));
     text::result(format!("best beams    {} to {}", report.beams[0], report.beams[1]));
-    text::result(format!("took          {:.1} s, {rate:.1} frames/s", report.seconds));
+    text::result(took(report.seconds, report.rows - report.found));
+}
+
+/// What was made in which time.
+fn took(seconds: f64, made: usize) -> String {
+    format!("took          {seconds:.1} s, {:.1} frames/s", made as f64 / seconds)
 }
 
 /// A bar on a terminal, a line every five seconds elsewhere.
