@@ -2,7 +2,8 @@
 //!
 //! A batch is a pure function of (seed, stage, step): a run that was stopped goes on with the same ones, and the number of
 //! threads that prepare them changes nothing. It is made of runs of examples that follow each other, because their windows
-//! share readings, each of which is encoded once.
+//! share readings, each of which is encoded once. It holds runs of every data set of the step: batch norms, which are asked
+//! about all of them with one running mean, must not learn from one at a time.
 
 use std::collections::BTreeMap;
 
@@ -109,6 +110,17 @@ pub struct Making<'a> {
     pub network: &'a NetworkConfig,
 }
 
+/// Runs of examples of a data set, and how rows are made of them.
+#[derive(Clone, Debug)]
+pub struct Shown<'a> {
+    /// Whose examples they are.
+    pub data: &'a DataSet,
+    /// The examples.
+    pub runs: Vec<Vec<u32>>,
+    /// How rows are made.
+    pub making: Making<'a>,
+}
+
 /// What the right beam is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BeamTarget {
@@ -154,7 +166,7 @@ pub struct Batch {
     slots: usize,
     /// Which rows each task is asked for.
     pub asked: Asked,
-    /// The example of each row.
+    /// The example of each row, by its number in its data set.
     pub examples: Vec<u32>,
     /// What is right.
     pub targets: Targets,
@@ -218,22 +230,29 @@ impl Mirror {
 }
 
 impl Batch {
-    /// Makes the rows of `runs` of examples of a data set; what is random is drawn from `random`.
+    /// Makes the rows of what is shown, as many slots each as the longest window has; what is random is drawn from `random`.
     ///
     /// # Errors
     /// [`StoreError`] when a reading cannot be looked up.
-    pub fn make(
-        data: &DataSet,
-        runs: &[Vec<u32>],
-        making: &Making<'_>,
-        random: &mut Pcg64,
-    ) -> std::result::Result<Self, StoreError> {
-        let mut batch = Self { slots: data.slots(), ..Self::default() };
-        let mirror = making.augment.filter(|augment| augment.mirror > 0.0).and_then(|_| Mirror::of(data));
-        let past = data.slots().saturating_sub(1);
-        let slot_drop = making.augment.map_or(0.0, |augment| augment.slot_drop);
-        let drawn = if slot_drop > 0.0 { past } else { 0 };
+    pub fn make(shown: &[Shown<'_>], random: &mut Pcg64) -> std::result::Result<Self, StoreError> {
+        let slots = shown.iter().map(|shown| shown.data.slots()).max().unwrap_or_default();
+        let mut batch = Self { slots, ..Self::default() };
+        let augments = shown.iter().filter_map(|shown| shown.making.augment);
+        let slot_drop = augments.map(|augment| augment.slot_drop).fold(0.0, f64::max);
+        let drawn = if slot_drop > 0.0 { slots.saturating_sub(1) } else { 0 };
         let dropped: Vec<bool> = (0..drawn).map(|_| seeded::uniform(random) < slot_drop).collect();
+        shown.iter().try_for_each(|shown| batch.show(shown, &dropped, random))?;
+        Ok(batch)
+    }
+
+    fn show(
+        &mut self,
+        shown: &Shown<'_>,
+        dropped: &[bool],
+        random: &mut Pcg64,
+    ) -> std::result::Result<(), StoreError> {
+        let Shown { data, runs, making } = shown;
+        let mirror = making.augment.filter(|augment| augment.mirror > 0.0).and_then(|_| Mirror::of(data));
         let mut known: BTreeMap<u32, Option<Seen>> = BTreeMap::new();
         for run in runs {
             let share = making.augment.map_or(0.0, |augment| augment.mirror);
@@ -243,20 +262,11 @@ impl Batch {
             for &number in run {
                 let Some(example) = data.examples.get(number as usize) else { continue };
                 for tasks in subjects(making.tasks) {
-                    batch.add(
-                        data,
-                        number,
-                        example,
-                        &tasks,
-                        making,
-                        (mirror, &dropped),
-                        &mut known,
-                        random,
-                    )?;
+                    self.add(data, number, example, &tasks, making, (mirror, dropped), &mut known, random)?;
                 }
             }
         }
-        Ok(batch)
+        Ok(())
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of one row, each of its own kind")]
@@ -274,8 +284,10 @@ impl Batch {
         let slots = making.network.slots_of(tasks, data.slots()).min(making.slots);
         let hidden = (data.slots() - slots) * MODALITIES;
         let sees = sees(example, making, random);
-        let mut places = vec![None; example.places.len()];
-        for (at, place) in example.places.iter().enumerate().skip(hidden) {
+        let mut places = vec![None; self.slots * MODALITIES];
+        // A shorter window stands at the end.
+        let begin = (self.slots - data.slots()) * MODALITIES;
+        for (at, place) in (begin..).zip(&example.places).skip(hidden) {
             let (Some(place), Some(&input)) = (place, Input::ALL.get(at % MODALITIES)) else { continue };
             if dropped.get(at / MODALITIES) == Some(&true) {
                 continue;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::TrainError;
-use super::batch::{Batch, Making};
+use super::batch::{Batch, Making, Shown};
 use super::data::DataSet;
 use super::recipe::{Batching, Losses, See};
 use super::step;
@@ -73,7 +73,7 @@ pub fn ask(
     let mut sums: BTreeMap<Task, (f64, f64)> = BTreeMap::new();
     let mut random = seeded::stream(0, "nothing is drawn");
     for examples in examples.chunks(asking.batch.evaluate_rows.max(1)) {
-        let batch = Batch::make(data, &[examples.to_vec()], &making, &mut random)?;
+        let batch = Batch::make(&[Shown { data, runs: vec![examples.to_vec()], making }], &mut random)?;
         if batch.rows() == 0 {
             continue;
         }

@@ -23,7 +23,7 @@ use candle_nn::VarBuilder;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::batch::{Batch, Making, Order};
+use super::batch::{Batch, Making, Order, Shown};
 use super::data::DataSet;
 use super::data::split::Split;
 use super::evaluate::{self, Answers, Asking};
@@ -367,13 +367,18 @@ impl<'a> Trainer<'a> {
         self.parts.iter().map(order).collect()
     }
 
-    /// The batches of a step, one of each data set that has any.
+    /// The batches of a step, as many as there are data sets that have examples; their runs are dealt out, so that each
+    /// batch has some of every one.
     fn batches(&self, stage: usize, step: u64, orders: &mut [Order]) -> Result<Vec<Batch>, TrainError> {
         let Some(of_stage) = self.recipe.stage.get(stage) else { return Ok(Vec::new()) };
-        let mut batches = Vec::new();
-        for (part, order) in self.parts.iter().zip(orders) {
+        let parts = self.parts.iter().zip(orders).filter(|(_, order)| order.runs() > 0);
+        let mut parts: Vec<(&Part, &mut Order)> = parts.collect();
+        let names: Vec<&str> = parts.iter().map(|(part, _)| part.data.name.as_str()).collect();
+        let mut shown: Vec<Vec<Shown<'_>>> = names.iter().map(|_| Vec::new()).collect();
+        for (first, (part, order)) in parts.iter_mut().enumerate() {
             let runs = self.runs_per_batch(of_stage).min(order.runs()) as u64;
-            let runs: Vec<Vec<u32>> = (0..runs).map(|run| order.run(step * runs + run)).collect();
+            // Sets of few runs begin with different batches.
+            let hands = deal((0..runs).map(|run| order.run(step * runs + run)), first, names.len());
             let making = Making {
                 see: of_stage.see,
                 slots: of_stage.slots.unwrap_or(usize::MAX),
@@ -383,14 +388,15 @@ impl<'a> Trainer<'a> {
                 tasks: &part.tasks,
                 network: self.config,
             };
-            let name = format!("batch {stage} {step} {}", part.data.name);
-            let mut random = seeded::stream(self.recipe.seed, &name);
-            let batch = Batch::make(&part.data, &runs, &making, &mut random)?;
-            if batch.rows() > 0 {
-                batches.push(batch);
-            }
+            let hands = hands.into_iter().map(|runs| Shown { data: &part.data, runs, making });
+            shown.iter_mut().zip(hands).for_each(|(batch, hand)| batch.push(hand));
         }
-        Ok(batches)
+        let batches = names.iter().zip(&shown).map(|(name, shown)| {
+            let name = format!("batch {stage} {step} {name}");
+            Batch::make(shown, &mut seeded::stream(self.recipe.seed, &name))
+        });
+        let batches: Vec<Batch> = batches.collect::<Result<_, _>>()?;
+        Ok(batches.into_iter().filter(|batch| batch.rows() > 0).collect())
     }
 
     /// Trains to the end, or until `tell` says no; goes on where a run in the same folder was stopped.
@@ -539,7 +545,7 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    /// One step of the optimiser: gradients of one batch of each data set.
+    /// One step of the optimiser: the mean of the gradients of its batches.
     fn step(&self, moving: &mut Moving, batches: &[Batch], rate: f64, seed: u64) -> Result<Took, TrainError> {
         let mode = training(seed);
         let of_batches = self.workers.map(batches, |batch| {
@@ -564,8 +570,9 @@ impl<'a> Trainer<'a> {
         }
         let mut norm = 0.0;
         if let Some(gradients) = total {
-            norm = clip::grad_norm(&parameters, &gradients)?;
-            let gradient = clip::factor(norm, self.recipe.optimiser.clip);
+            let share = 1.0 / batches.len() as f64;
+            norm = share * clip::grad_norm(&parameters, &gradients)?;
+            let gradient = share * clip::factor(norm, self.recipe.optimiser.clip);
             moving.optimiser.step(&gradients, Factors { rate, gradient })?;
             moving.uncertainty.limit()?;
             moving.follow(self.recipe.optimiser.ema)?;
@@ -874,6 +881,17 @@ const fn training(seed: u64) -> Mode {
     Mode::Train { seed, statistics: Statistics::Batch }
 }
 
+/// Gives each of `hands` one after the other, beginning with hand `first`.
+fn deal<T>(items: impl Iterator<Item = T>, first: usize, hands: usize) -> Vec<Vec<T>> {
+    let mut dealt: Vec<Vec<T>> = (0..hands).map(|_| Vec::new()).collect();
+    for (at, item) in items.enumerate() {
+        if let Some(hand) = dealt.get_mut((first + at) % hands) {
+            hand.push(item);
+        }
+    }
+    dealt
+}
+
 /// The gradients of two batches.
 fn sum(
     mut total: GradStore,
@@ -1002,6 +1020,13 @@ impl Since {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_dealt_out_is_one_of_each_for_everybody() {
+        assert_eq!(deal(0..5, 0, 2), [vec![0, 2, 4], vec![1, 3]]);
+        assert_eq!(deal(0..2, 2, 3), [vec![1], vec![], vec![0]]);
+        assert_eq!(deal(0..3, 0, 1), [[0, 1, 2]]);
+    }
 
     #[test]
     fn heads_that_are_thrown_away_take_along_how_certain_they_were() {

@@ -1,6 +1,6 @@
 //! Work on several batches at once, each on one core.
 //!
-//! The data sets of a step have a batch each, whose gradients do not depend on one another. One batch gains nothing from a
+//! A step has as many batches as data sets, whose gradients do not depend on one another. One batch gains nothing from a
 //! second core: its products are small. What each gives is put together in the order of the batches, so that the number of
 //! workers changes no bit of it.
 

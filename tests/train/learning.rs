@@ -9,7 +9,7 @@ use mmsense::config;
 use mmsense::model::checkpoint::Checkpoint;
 use mmsense::model::{Input, MODALITIES, NetworkConfig, Task, deployed};
 use mmsense::simulate::room;
-use mmsense::train::batch::{Batch, Making};
+use mmsense::train::batch::{Batch, Making, Shown};
 use mmsense::train::data::recording::{self, Request, Resolution};
 use mmsense::train::data::split::{Shares, Split};
 use mmsense::train::data::{DataSet, Example, Reading};
@@ -307,7 +307,7 @@ fn people_of_a_simulated_room_stand_where_its_scene_says() {
             network: &tiny(),
         };
         let all = (0..data.examples.len() as u32).collect();
-        Batch::make(&data, &[all], &making, &mut Pcg64::new(1, 1)).unwrap().targets
+        Batch::make(&[Shown { data: &data, runs: vec![all], making }], &mut Pcg64::new(1, 1)).unwrap().targets
     };
     let (plain, mirrored) = (whole(0.0), whole(1.0));
     assert_eq!(plain.activity.iter().filter(|activity| **activity == Some(21)).count(), 6);

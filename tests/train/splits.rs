@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::process::Command;
 
-use candle_core::Device;
+use candle_core::{Device, Tensor};
 use mmsense::model::layers::Mode;
 use mmsense::model::{MODALITIES, Network, NetworkConfig, Task, deployed};
-use mmsense::train::batch::{Batch, Making};
+use mmsense::train::batch::{Batch, Making, Shown};
 use mmsense::train::data::DataSet;
 use mmsense::train::data::mmfi::{Held, MmFi};
 use mmsense::train::data::split::{Shares, Split};
@@ -171,7 +171,9 @@ fn a_slot_that_is_dropped_is_dropped_from_the_whole_batch() {
             tasks: &data.tasks,
             network: config,
         };
-        let batch = Batch::make(&data, &[vec![5, 6, 7]], &making, &mut Pcg64::new(1, 1)).unwrap();
+        let batch =
+            Batch::make(&[Shown { data: &data, runs: vec![vec![5, 6, 7]], making }], &mut Pcg64::new(1, 1))
+                .unwrap();
         let mask = batch.encode(&network, Mode::Infer).unwrap().mask.sum((0, 2, 3)).unwrap();
         mask.to_vec1::<f32>().unwrap()
     };
@@ -181,6 +183,62 @@ fn a_slot_that_is_dropped_is_dropped_from_the_whole_batch() {
     assert_eq!(present, [all[1]]);
     let one = [(Task::Beam, 1), (Task::Blockage, 1)].into();
     assert_eq!(kept(0.0, &NetworkConfig { slots: one, ..config.clone() }), [all[1]]);
+}
+
+#[test]
+fn a_batch_has_rows_of_several_data_sets_whose_windows_end_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let (recording, pipeline) = prepare(folder.path());
+    let walk = open(folder.path(), &recording, &pipeline);
+    let rooms = open_rooms(folder.path(), &make_rooms(folder.path(), vec![1], vec![1], 3));
+    assert_eq!((walk.slots(), rooms.slots()), (2, 5));
+    let config = tiny();
+    let network = Network::fresh(&config, walk.shape.sizes, &Device::Cpu).unwrap();
+    let losses = Losses::default();
+    let shown = |data, runs| Shown {
+        data,
+        runs,
+        making: Making {
+            see: See::All,
+            slots: usize::MAX,
+            augment: None,
+            without: [false; MODALITIES],
+            losses: &losses,
+            tasks: &data.tasks,
+            network: &config,
+        },
+    };
+    let make = |shown: &[Shown<'_>]| {
+        let batch = Batch::make(shown, &mut Pcg64::new(1, 1)).unwrap();
+        let tokens = batch.encode(&network, Mode::Infer).unwrap();
+        (batch, tokens)
+    };
+    // A walk, and the third frame of a sequence, for each of two tasks.
+    let (street, room) = (shown(&walk, vec![vec![5, 6], vec![8]]), shown(&rooms, vec![vec![2]]));
+    let (both, tokens) = make(&[street.clone(), room.clone()]);
+    assert_eq!((both.rows(), both.examples.as_slice()), (5, [5, 6, 8, 2, 2].as_slice()));
+    let asked = |task| both.asked[&task].as_slice();
+    assert_eq!((asked(Task::Beam), asked(Task::Blockage)), ([0, 1, 2].as_slice(), [0, 1, 2].as_slice()));
+    assert_eq!((asked(Task::Activity), asked(Task::Pose)), ([3].as_slice(), [4].as_slice()));
+    assert_eq!(tokens.ages.dims()[1], 3);
+    for (alone, first, slots) in [(street, 0, 2), (room, 3, 3)] {
+        let (batch, alone) = make(&[alone]);
+        let part = |tensor: &Tensor| {
+            let rows = tensor.narrow(0, first, batch.rows()).unwrap().narrow(1, 3 - slots, slots).unwrap();
+            rows.flatten_all().unwrap().to_vec1::<f32>().unwrap()
+        };
+        let all = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(part(&tokens.ages), all(&alone.ages));
+        assert_eq!(part(&tokens.mask), all(&alone.mask));
+        let apart = part(&tokens.values)
+            .iter()
+            .zip(all(&alone.values))
+            .map(|(a, b)| (a - b).abs())
+            .fold(0.0, f32::max);
+        assert!(apart < 1e-5, "{apart}");
+    }
+    let seen = tokens.mask.narrow(0, 0, 3).unwrap().narrow(1, 0, 1).unwrap().sum_all().unwrap();
+    assert_eq!(seen.to_scalar::<f32>().unwrap(), 0.0, "before a shorter window there is nothing");
 }
 
 /// The figures of a predictor for a question.
