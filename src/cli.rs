@@ -31,6 +31,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
+use crate::observe::event::MODE;
+
 /// Streaming ISAC sensor fusion for mmWave roadside units: camera, radar and LiDAR in, beam choices and blockage
 /// warnings out.
 #[derive(Debug, Parser)]
@@ -108,8 +110,11 @@ impl Failure {
 #[must_use]
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let log =
-        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,zenoh=error,mmsense=info"));
+    let usual = match &arguments.command {
+        Command::Train(_) | Command::Eval(_) => format!("warn,zenoh=error,mmsense=info,{MODE}=off"),
+        _ => "warn,zenoh=error,mmsense=info".to_owned(),
+    };
+    let log = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
     // A log that nobody reads, or whose reader has gone, costs log lines and nothing else.
     let (log_writer, _flush_at_end) = tracing_appender::non_blocking(std::io::stderr());
     tracing_subscriber::fmt()

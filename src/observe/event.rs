@@ -203,6 +203,9 @@ pub struct ModeChanged<'a> {
     pub reasons: &'a [String],
 }
 
+/// Target of log lines about modes: of no interest where a recording goes down the road only to be learned from.
+pub const MODE: &str = "mmsense::mode";
+
 /// Keeps the log of mode changes to a line per second: a replay, or a loose cable, changes it far more often.
 #[derive(Debug, Default)]
 pub struct ModeLog {
@@ -225,9 +228,9 @@ impl ModeChanged<'_> {
         let (from, to) = (self.from.name(), self.to.name());
         if self.to > self.from {
             let reasons = self.reasons.join("; ");
-            tracing::warn!(unit = %self.unit, "mode {from} -> {to}: {reasons}{unsaid}");
+            tracing::warn!(target: MODE, unit = %self.unit, "mode {from} -> {to}: {reasons}{unsaid}");
         } else {
-            tracing::info!(unit = %self.unit, "mode {from} -> {to}{unsaid}");
+            tracing::info!(target: MODE, unit = %self.unit, "mode {from} -> {to}{unsaid}");
         }
     }
 }
