@@ -75,11 +75,16 @@ pub(crate) fn tiny() -> NetworkConfig {
 }
 
 /// A simulated recording of people, without images.
-pub(crate) fn make_rooms(folder: &Path, subjects: Vec<usize>, actions: Vec<usize>, frames: usize) -> PathBuf {
+pub(crate) fn make_rooms(
+    folder: &Path,
+    subjects: Vec<usize>,
+    actions: Vec<usize>,
+    (frames, stride): (usize, usize),
+) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut scene = room::load(&root.join("config/recipes/paper/room.toml")).unwrap();
     (scene.mmfi.subjects, scene.mmfi.actions) = (subjects, actions);
-    scene.mmfi.frames = room::Frames(frames);
+    (scene.mmfi.frames, scene.mmfi.stride) = (room::Frames(frames), stride);
     scene.mmfi.image = room::Written(false);
     let recording = folder.join("rooms");
     mmsense::simulate::mmfi::make(&scene, &recording, &|_, _| true, None).unwrap();
@@ -270,7 +275,7 @@ fn shipped_recipes_name_what_is_there() {
 #[test]
 fn people_of_a_simulated_room_stand_where_its_scene_says() {
     let folder = tempfile::tempdir().unwrap();
-    let recording = make_rooms(folder.path(), vec![2, 12], vec![1, 22], 3);
+    let recording = make_rooms(folder.path(), vec![2, 12], vec![1, 22], (3, 1));
     let data = open_rooms(folder.path(), &recording);
     assert_eq!(data.groups, ["rooms/S02", "rooms/S12"]);
     assert_eq!(data.examples.len(), 12);
@@ -338,6 +343,15 @@ fn people_of_a_simulated_room_stand_where_its_scene_says() {
         let bias = weights["tasks.pose.head.mlp.2.bias"].to_vec1::<f32>().unwrap();
         assert!((f64::from(bias[1]) - mean).abs() < 0.3, "{} {mean}", bias[1]);
     });
+}
+
+#[test]
+fn what_people_do_between_two_rows_is_not_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let recording = make_rooms(folder.path(), vec![1], vec![1, 2], (4, 9));
+    let data = open_rooms(folder.path(), &recording);
+    // Before the road knows that frames come every 900 ms, it opens some by itself.
+    assert_eq!(data.examples.len(), 8);
 }
 
 pub(crate) fn recipe(folder: &Path, output: &str) -> Recipe {

@@ -96,7 +96,7 @@ fn a_row_that_stands_twice_is_on_one_side() {
 #[test]
 fn people_are_split_as_the_authors_of_mm_fi_do() {
     let folder = tempfile::tempdir().unwrap();
-    let recording = make_rooms(folder.path(), vec![1, 2, 5, 31], vec![1, 2], 2);
+    let recording = make_rooms(folder.path(), vec![1, 2, 5, 31], vec![1, 2], (2, 1));
     let split = |protocol, split| {
         let mut data = open_rooms(folder.path(), &recording);
         let found = MmFi { protocol, split }.split(&mut data, 0.0, 1).unwrap();
@@ -190,7 +190,7 @@ fn a_batch_has_rows_of_several_data_sets_whose_windows_end_together() {
     let folder = tempfile::tempdir().unwrap();
     let (recording, pipeline) = prepare(folder.path());
     let walk = open(folder.path(), &recording, &pipeline);
-    let rooms = open_rooms(folder.path(), &make_rooms(folder.path(), vec![1], vec![1], 3));
+    let rooms = open_rooms(folder.path(), &make_rooms(folder.path(), vec![1], vec![1], (3, 1)));
     assert_eq!((walk.slots(), rooms.slots()), (2, 5));
     let config = tiny();
     let network = Network::fresh(&config, walk.shape.sizes, &Device::Cpu).unwrap();

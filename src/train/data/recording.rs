@@ -409,6 +409,8 @@ struct Labelled<'a> {
     sensor_sources: HashMap<(usize, u32), u32>,
     ue_sources: HashMap<(u32, UeId), [Option<Kept>; 2]>,
     poses: BTreeMap<usize, mmfi::Labels>,
+    /// How far from a row a frame may be that shows it: half of what a frame number counts, where rows are further apart.
+    reach: Span,
 }
 
 impl<'a> Labelled<'a> {
@@ -472,6 +474,7 @@ impl<'a> Labelled<'a> {
             sensor_sources: HashMap::new(),
             ue_sources: HashMap::new(),
             poses: BTreeMap::new(),
+            reach: half.min(Span::from_secs_f64(0.5 / pipeline.input.recording.rate_hz)),
         };
         labelled.learn_truth()?;
         Ok(labelled)
@@ -712,7 +715,7 @@ impl<'a> Labelled<'a> {
         let rows = self.recording.sequences().get(sequence)?.rows.clone();
         let captures: Vec<(CaptureTime, usize)> =
             self.recording.rows().get(rows)?.iter().zip(0..).map(|(row, at)| (row.capture, at)).collect();
-        let (_, at) = nearest(&captures, frame.time, self.recording.period().half())?;
+        let (_, at) = nearest(&captures, frame.time, self.reach)?;
         let pose = labels.poses.get(at).copied().flatten();
         Some(Truth {
             activity: Some(labels.performance.activity() as u32),
