@@ -199,20 +199,37 @@ pub fn extrapolation(data: &DataSet, example: &Example, ahead: Span) -> Option<u
     let last = data.shape.sizes.beams.saturating_sub(1) as f64;
     Some((f64::from(b.best) + steps * wait / seconds).round().clamp(0.0, last) as u32)
 }
+
+/// The poses that are learned from.
+fn poses(parts: &[Part]) -> impl Iterator<Item = &Vec<[f32; 3]>> {
+    parts.iter().flat_map(|part| {
+        let of = |&number: &u32| part.data.examples.get(number as usize)?.truth.pose.as_ref();
+        part.split.train.iter().filter_map(of)
+    })
+}
+
 /// The mean of the poses that are learned from; none where there are none.
 pub(super) fn mean_pose(parts: &[Part]) -> Option<Vec<[f32; 3]>> {
-    let learned = |part: &'_ Part| {
-        let of = |&number: &u32| part.data.examples.get(number as usize)?.truth.pose.clone();
-        part.split.train.iter().filter_map(of).collect::<Vec<_>>()
-    };
-    let poses: Vec<Vec<[f32; 3]>> = parts.iter().flat_map(learned).collect();
-    let joints = poses.first()?.len();
-    let mean = |joint: usize| {
-        let mut sum = [0f64; 3];
-        for place in poses.iter().filter_map(|pose| pose.get(joint)) {
-            sum.iter_mut().zip(place).for_each(|(sum, place)| *sum += f64::from(*place));
+    let joints = poses(parts).next()?.len();
+    let (mut sums, mut count) = (vec![[0f64; 3]; joints], 0.0);
+    for pose in poses(parts) {
+        count += 1.0;
+        for (sum, place) in sums.iter_mut().flatten().zip(pose.iter().flatten()) {
+            *sum += f64::from(*place);
         }
-        sum.map(|sum| (sum / poses.len() as f64) as f32)
-    };
-    (joints > 0).then(|| (0..joints).map(mean).collect())
+    }
+    (joints > 0).then(|| sums.into_iter().map(|sum| sum.map(|sum| (sum / count) as f32)).collect())
+}
+
+/// Mean squared error of the mean pose, m²; none where there are no poses.
+pub(super) fn error_of_mean_pose(parts: &[Part]) -> Option<f64> {
+    let mean = mean_pose(parts)?;
+    let (mut sum, mut count) = (0.0, 0.0);
+    for pose in poses(parts) {
+        for (mean, place) in mean.iter().flatten().zip(pose.iter().flatten()) {
+            sum += f64::from(mean - place).powi(2);
+            count += 1.0;
+        }
+    }
+    Some(sum / count)
 }

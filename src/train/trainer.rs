@@ -35,7 +35,7 @@ use super::measures::calibration::{scaling_of_binary, temperature_of_classes};
 use super::optimiser::{AdamW, AdamWConfig, Factors};
 use super::recipe::{Recipe, See, Stage};
 use super::schedule::WarmupCosine;
-use super::simple::{Simple, mean_pose};
+use super::simple::{Simple, error_of_mean_pose, mean_pose};
 use super::uncertainty::{self, Uncertainty};
 use super::workers::Workers;
 use super::{TrainError, clip, step};
@@ -289,6 +289,7 @@ impl<'a> Trainer<'a> {
             )));
         }
         let uncertainty = Uncertainty::load(&self.tasks, &vb.pp(uncertainty::PREFIX))?;
+        self.begin_as_uncertain_as_one_who_knows_nothing(&parameters, beginning)?;
         let rates = self.recipe.optimiser.rates();
         let optimiser =
             AdamW::new(parameters.trained(), AdamWConfig::default(), |name, var| rates.group(name, var));
@@ -310,6 +311,34 @@ impl<'a> Trainer<'a> {
             if is_bias && !is_known && var.shape() == mean.shape() {
                 var.set(&mean.to_dtype(var.dtype())?)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Fresh weights of Eq. 14 begin at their optimum, v = ln L, for the loss L of one who always says the same: squared
+    /// metres of a pose are a hundredth of what classes lose, and v, which moves by a thousandth a step, would not get there.
+    /// Of one task alone the weight is none.
+    fn begin_as_uncertain_as_one_who_knows_nothing(
+        &self,
+        parameters: &Parameters,
+        beginning: Option<&Beginning>,
+    ) -> Result<(), TrainError> {
+        if self.tasks.len() < 2 {
+            return Ok(());
+        }
+        for (name, var) in parameters.trained() {
+            let task = self.tasks.iter().find(|task| uncertainty::name(**task) == name);
+            let is_known = beginning.is_some_and(|beginning| beginning.tensors.contains_key(&name));
+            let Some(task) = task.filter(|_| !is_known) else { continue };
+            let loss = match task {
+                Task::Beam => (self.sizes.beams as f64).ln(),
+                // By intervals, of which most are without an event.
+                Task::Blockage => 1.0,
+                Task::Activity => (self.sizes.activities as f64).ln(),
+                Task::Pose => error_of_mean_pose(self.parts).unwrap_or(1.0),
+            };
+            let (low, high) = uncertainty::LIMITS;
+            var.set(&Tensor::new(&[loss.ln().clamp(low, high)], &self.device)?.to_dtype(var.dtype())?)?;
         }
         Ok(())
     }

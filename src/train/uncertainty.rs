@@ -16,6 +16,12 @@ pub const LIMITS: (f64, f64) = (-12.0, 6.0);
 /// Where the variables stand among a network's: `uncertainty.beam`, …
 pub const PREFIX: &str = "uncertainty";
 
+/// What the variable of a task is called.
+#[must_use]
+pub fn name(task: Task) -> String {
+    format!("{PREFIX}.{}", task.name())
+}
+
 /// Whether a parameter is one of them.
 #[must_use]
 pub fn is_of(name: &str) -> bool {

@@ -354,6 +354,40 @@ fn what_people_do_between_two_rows_is_not_known() {
     assert_eq!(data.examples.len(), 8);
 }
 
+#[test]
+fn tasks_begin_as_uncertain_as_one_who_always_says_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let recording = make_rooms(folder.path(), vec![1], vec![1, 2], (2, 1));
+    let data = open_rooms(folder.path(), &recording);
+    let mut recipe = recipe(folder.path(), "people");
+    recipe.tasks = vec![Task::Activity, Task::Pose];
+    recipe.stage.drain(..1);
+    recipe.stage[0].epochs = 0.0;
+    let examples: Vec<u32> = (0..data.examples.len() as u32).collect();
+    let poses: Vec<Vec<f64>> = data
+        .examples
+        .iter()
+        .map(|example| {
+            example.truth.pose.iter().flatten().flatten().map(|&metres| f64::from(metres)).collect()
+        })
+        .collect();
+    let spread = |at: usize| {
+        let mean = poses.iter().map(|pose| pose[at]).sum::<f64>() / poses.len() as f64;
+        poses.iter().map(|pose| (pose[at] - mean).powi(2)).sum::<f64>() / poses.len() as f64
+    };
+    let spread = (0..poses[0].len()).map(spread).sum::<f64>() / poses[0].len() as f64;
+    let split = Split { train: examples, ..Split::default() };
+    with_stack(move || {
+        let parts = [Part { data, split, tasks: vec![Task::Activity, Task::Pose] }];
+        Trainer::new(&recipe, &tiny(), &parts, Device::Cpu).unwrap().run(&mut |_| true).unwrap();
+        let weights = Checkpoint::open(&recipe.output.join("last/weights.safetensors")).unwrap();
+        let weights: BTreeMap<String, Tensor> = weights.load_all(&Device::Cpu).unwrap().into_iter().collect();
+        let v = |task: &str| f64::from(weights[&format!("uncertainty.{task}")].to_vec1::<f32>().unwrap()[0]);
+        assert!((v("activity") - 27f64.ln().ln()).abs() < 1e-5, "{}", v("activity"));
+        assert!((v("pose") - spread.ln()).abs() < 1e-3, "{} {}", v("pose"), spread.ln());
+    });
+}
+
 pub(crate) fn recipe(folder: &Path, output: &str) -> Recipe {
     let file = folder.join(format!("{output}.toml"));
     let text = format!(
