@@ -74,8 +74,14 @@ pub fn version_of(identity: &str) -> Option<u32> {
 #[derive(Debug, thiserror::Error)]
 pub enum SimulateError {
     /// Something is there already.
-    #[error("{}: exists and is not empty; a new or an empty folder is allowed", path.display())]
+    #[error("{}: exists and is not an empty folder; a new or an empty folder is allowed", path.display())]
     NotEmpty {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A folder that nothing can take the place of.
+    #[error("{}: is a mount point; a folder in it is allowed", path.display())]
+    Mounted {
         /// The folder.
         path: PathBuf,
     },

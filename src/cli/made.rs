@@ -68,9 +68,7 @@ pub(super) fn recording(
 ) -> Result<PathBuf, Failure> {
     let text = std::fs::read_to_string(file)
         .map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))?;
-    // People in rooms are another kind of scene: it says which of MM-Fi's subjects and activities it makes.
-    let is_room = text.parse::<toml::Table>().is_ok_and(|table| table.contains_key("mmfi"));
-    let mut scene = if is_room {
+    let mut scene = if room::is_one(&text) {
         Scene::Room(Box::new(room::load(file).map_err(Failure::usage)?))
     } else {
         Scene::Street(Box::new(scene::load(file).map_err(Failure::usage)?))

@@ -82,18 +82,20 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
 }
 
 fn street(arguments: &Arguments, format: Format, stopped: &AtomicBool) -> Result<Outcome, Failure> {
-    let mut scene = scene::load(&arguments.scene).map_err(|error| match room::load(&arguments.scene) {
-        Ok(_) => Failure::Usage(format!(
-            "{}: people in rooms: found --layout deepsense, allowed is mmfi",
-            arguments.scene.display()
-        )),
-        Err(_) => Failure::usage(error),
+    let is_of_rooms = || std::fs::read_to_string(&arguments.scene).is_ok_and(|text| room::is_one(&text));
+    let mut scene = scene::load(&arguments.scene).map_err(|error| {
+        if !is_of_rooms() {
+            return Failure::usage(error);
+        }
+        let file = arguments.scene.display();
+        Failure::Usage(format!("{file}: people in rooms: found --layout deepsense, allowed is mmfi"))
     })?;
     scene.seed = arguments.seed.unwrap_or(scene.seed);
     scene
         .repeat(arguments.repeat.into())
         .map_err(|problem| Failure::Usage(format!("{}: {problem}", arguments.scene.display())))?;
     scene.leave_out(&arguments.without);
+    check_preview(arguments, scene.sequences())?;
     let threads = arguments.threads.map(usize::from);
     if let Some(folder) = &arguments.output {
         let report = make(&scene, folder, threads, stopped)?;
@@ -104,9 +106,6 @@ fn street(arguments: &Arguments, format: Format, stopped: &AtomicBool) -> Result
     }
     if let Some(file) = &arguments.preview {
         let sequence = arguments.sequence;
-        if sequence >= scene.sequences() {
-            return Err(no_sequence(arguments, scene.sequences()));
-        }
         watched("pictures", stopped, |going| preview::draw(&scene, sequence, file, threads, going))?;
         text::progress(format!("drew {}", file.display()));
     }
@@ -125,24 +124,33 @@ fn rooms(arguments: &Arguments, format: Format, stopped: &AtomicBool) -> Result<
         )));
     }
     scene.seed = arguments.seed.unwrap_or(scene.seed);
+    let sequences = mmfi::sequences(&scene);
+    check_preview(arguments, sequences.len())?;
     let threads = arguments.threads.map(usize::from);
     if let Some(folder) = &arguments.output {
         let report = make_rooms(&scene, folder, threads, stopped)?;
         show_rooms(&report, folder, format)?;
     }
     if let Some(file) = &arguments.preview {
-        let sequences = mmfi::sequences(&scene);
-        let sequence =
-            *sequences.get(arguments.sequence).ok_or_else(|| no_sequence(arguments, sequences.len()))?;
+        let Some(&sequence) = sequences.get(arguments.sequence) else { return Ok(Outcome::Done) };
         watched("pictures", stopped, |going| preview::draw_rooms(&scene, sequence, file, threads, going))?;
         text::progress(format!("drew {}", file.display()));
     }
     Ok(Outcome::Done)
 }
 
-fn no_sequence(arguments: &Arguments, all: usize) -> Failure {
-    let (found, most) = (arguments.sequence, all.saturating_sub(1));
-    Failure::Usage(format!("--sequence: found {found}, allowed is 0 to {most}"))
+/// Whether pictures can be drawn, before a recording is made first.
+fn check_preview(arguments: &Arguments, sequences: usize) -> Result<(), Failure> {
+    let Some(file) = &arguments.preview else { return Ok(()) };
+    let (found, most) = (arguments.sequence, sequences.saturating_sub(1));
+    if found > most {
+        return Err(Failure::Usage(format!("--sequence: found {found}, allowed is 0 to {most}")));
+    }
+    let folder = file.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+    if !folder.is_dir() {
+        return Err(Failure::Usage(format!("--preview: {}: its folder is not there", file.display())));
+    }
+    Ok(())
 }
 
 fn show_rooms(report: &mmfi::Report, folder: &Path, format: Format) -> Result<(), Failure> {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde_path_to_error::Segment;
 
-use super::{AngleAxis, Pipeline, Pose, Poses, Radar, Site};
+use super::{AngleAxis, Codebook, Pipeline, Pose, Poses, Radar, Site};
 use crate::model::NetworkConfig;
 use crate::sample::Modality;
 
@@ -269,6 +269,18 @@ pub(crate) fn within<T: PartialOrd + fmt::Display>(
 }
 
 /// Whether a key is known to be wrong already, so that its default stands in and nothing follows from it.
+/// The angles of a codebook.
+pub(crate) fn check_peaks(codebook: &Codebook, problems: &mut Vec<Problem>) {
+    let Some(peaks) = &codebook.peaks_deg else { return };
+    for &degrees in peaks {
+        within(problems, "codebook.peaks_deg", degrees, -360.0, 360.0);
+    }
+    if let Some(beams) = codebook.beams.filter(|&beams| beams != peaks.len()) {
+        let message = format!("found {} angles, allowed are {beams} (codebook.beams)", peaks.len());
+        problems.push(Problem { key: "codebook.peaks_deg".to_owned(), message });
+    }
+}
+
 fn is_told(problems: &[Problem], key: &str) -> bool {
     problems.iter().any(|problem| key.starts_with(&problem.key))
 }
@@ -318,15 +330,7 @@ fn check_input(pipeline: &Pipeline, problems: &mut Vec<Problem>) {
                 .to_owned(),
         });
     }
-    if let Some(peaks) = &pipeline.codebook.peaks_deg {
-        for &degrees in peaks {
-            within(problems, "codebook.peaks_deg", degrees, -360.0, 360.0);
-        }
-        if let Some(beams) = pipeline.codebook.beams.filter(|&beams| beams != peaks.len()) {
-            let message = format!("found {} angles, allowed are {beams} (codebook.beams)", peaks.len());
-            problems.push(Problem { key: "codebook.peaks_deg".to_owned(), message });
-        }
-    }
+    check_peaks(&pipeline.codebook, problems);
     if let Some(demo) = &pipeline.demo {
         within(problems, "demo.rate", demo.rate, 0.01, 10.0);
         if !input.zenoh && !is_told(problems, "input.zenoh") {

@@ -272,6 +272,12 @@ impl Default for PointRadar {
     }
 }
 
+/// Whether the text of a scene file is one of people in rooms: it says which of MM-Fi's subjects and activities it makes.
+#[must_use]
+pub fn is_one(text: &str) -> bool {
+    text.parse::<toml::Table>().is_ok_and(|table| table.contains_key("mmfi"))
+}
+
 /// Reads and checks a scene file.
 ///
 /// # Errors
@@ -302,7 +308,7 @@ fn check(scene: &RoomScene, problems: &mut Vec<Problem>) {
         within(problems, "mmfi.actions", action, 1, Activity::COUNT);
     }
     within(problems, "mmfi.frames", mmfi.frames.0, 1, FRAMES);
-    let longest = if mmfi.frames.0 > 1 { (FRAMES - 1) / (mmfi.frames.0 - 1) } else { FRAMES };
+    let longest = if mmfi.frames.0 > 1 { ((FRAMES - 1) / (mmfi.frames.0 - 1)).max(1) } else { FRAMES };
     within(problems, "mmfi.stride", mmfi.stride, 0, longest);
     for (name, pose) in
         [("camera", &scene.pose.camera), ("radar", &scene.pose.radar), ("lidar", &scene.pose.lidar)]

@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::channel::codebook::Measured;
-use crate::config::load::{check_space, parse_checked, place, within};
+use crate::config::load::{check_peaks, check_space, parse_checked, place, within};
 use crate::config::{Codebook, ConfigError, Pose, Poses, Problem, Radar, Site};
 use crate::model::Input;
 
@@ -365,6 +365,10 @@ impl Default for Gps {
 
 /// Of a sequence.
 const MOST_REPEATS: usize = 1000;
+/// Most values of a radar cube: 128 MiB.
+const MOST_VALUES: usize = 1 << 24;
+/// Most rows of a recording: more than a day at 10 Hz.
+const MOST_ROWS: usize = 1_000_000;
 /// The copy of a measured codebook in a recording.
 pub(super) const CODEBOOK: &str = "codebook.csv";
 /// Traffic comes from this far beyond the ends of the street, metres.
@@ -386,7 +390,12 @@ impl Scene {
             }
             traffic.repeat = all;
         }
-        Ok(())
+        match self.all_rows() {
+            rows if rows > MOST_ROWS => {
+                Err(format!("found {rows} rows in all, allowed are {MOST_ROWS} at most"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Leaves inputs out: none of their samples is made.
@@ -407,6 +416,13 @@ impl Scene {
     #[must_use]
     pub fn rows(&self, traffic: &Traffic) -> usize {
         (traffic.seconds * self.rate_hz).round() as usize
+    }
+
+    /// How many rows are recorded, repetitions counted.
+    #[must_use]
+    pub fn all_rows(&self) -> usize {
+        let rows = self.sequence.iter().map(|traffic| self.rows(traffic).saturating_mul(traffic.repeat));
+        rows.fold(0, usize::saturating_add)
     }
 
     /// How many sequences are recorded, repetitions counted.
@@ -493,7 +509,8 @@ impl Scene {
     /// Number of beams.
     #[must_use]
     pub fn beams(&self) -> usize {
-        self.codebook.beams.unwrap_or(64)
+        let measured = || self.link.codebook.as_ref().map_or(64, Measured::beams);
+        self.codebook.beams.unwrap_or_else(measured)
     }
 }
 
@@ -536,6 +553,7 @@ fn check(scene: &Scene, problems: &mut Vec<Problem>) {
     }
     check_space(Some(&scene.site), &scene.pose, &scene.radar, problems);
     within(problems, "codebook.beams", scene.beams(), 2, 1024);
+    check_peaks(&scene.codebook, problems);
     check_sensors(scene, problems);
     let rate_hz = if scene.rate_hz > 0.0 { scene.rate_hz } else { Scene::default().rate_hz };
     scene.timing.check(1e3 / rate_hz, problems);
@@ -606,9 +624,11 @@ fn check_sensors(scene: &Scene, problems: &mut Vec<Problem>) {
     within(problems, "lidar.divergence_deg", lidar.divergence_deg, 0.0, 2.0);
     within(problems, "lidar.dropout", lidar.dropout, 0.0, 1.0);
     within(problems, "lidar.turn_s", lidar.turn_s, 0.0, 10.0);
-    within(problems, "cube.receivers", cube.receivers, 1, scene.radar.angle_bins.min(64));
+    within(problems, "cube.receivers", cube.receivers, 1, scene.radar.angle_bins.clamp(1, 64));
     within(problems, "cube.samples", cube.samples, 2, 4096);
     within(problems, "cube.chirps", cube.chirps, 1, 4096);
+    let values = cube.receivers.saturating_mul(cube.samples).saturating_mul(cube.chirps);
+    within(problems, "cube", values, 1, MOST_VALUES);
     within(problems, "cube.sample_hz", cube.sample_hz, 1e5, 1e9);
     within(problems, "cube.transmit_dbm", cube.transmit_dbm, -50.0, 60.0);
     within(problems, "cube.gain_dbi", cube.gain_dbi, -10.0, 60.0);
@@ -739,6 +759,32 @@ mod tests {
                 "[[parked]]\nat_m = [2.0, 21.0]\n".to_owned()
                     + &sequence("ue = { kind = \"tripod\", place_m = [3.0, 21.4] }"),
                 "sequence.0.ue.0.place_m: found (3.0, 21.4) in a parked car, allowed is a place of its own",
+            ),
+            (
+                "rate_hz = 100.0\n".to_owned()
+                    + &sequence("repeat = 1000\n[[sequence]]\nseconds = 3600\nrepeat = 9"),
+                "sequence: found 3740000, allowed is 1 to 1000000",
+            ),
+            (
+                "[cube]\nreceivers = 64\nsamples = 4096\nchirps = 4096\n".to_owned() + &sequence(""),
+                "cube: found 1073741824, allowed is 1 to 16777216",
+            ),
+            (
+                "[codebook]\npeaks_deg = [1.0, nan]\nbeams = 64\n".to_owned() + &sequence(""),
+                "codebook.peaks_deg: found NaN",
+            ),
+            ("[[ue]]\nlane = 1\n".repeat(17) + &sequence(""), "ue: found 17, allowed is 0 to 16"),
+            (
+                sequence("ue = { kind = \"tripod\", place_m = [0.0, 10.0] }"),
+                "sequence.0.ue.0.place_m: found (0.0, 10.0) on lane 1",
+            ),
+            (
+                "[[parked]]\nat_m = [5.0, 6.5]\n".to_owned() + &sequence(""),
+                "parked: found a parked car on lane 0 at (5.0, 6.5)",
+            ),
+            (
+                "[[building]]\nat_m = [10.0, 8.0]\nsize_m = [4.0, 6.0, 3.0]\n".to_owned() + &sequence(""),
+                "building.0: found it on lane 0",
             ),
             (
                 "[[pole]]\nat_m = [3.0, 21.0]\n".to_owned()

@@ -5,6 +5,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::SimulateError;
@@ -27,17 +28,24 @@ pub(super) struct Staging {
 impl Staging {
     /// Makes the folder, or finds that of a run of the same `identity` that was cut off.
     pub(super) fn new(target: &Path, identity: &str) -> Result<Self, SimulateError> {
-        if let Ok(mut entries) = fs::read_dir(target) {
-            if entries.next().is_some() {
-                return Err(SimulateError::NotEmpty { path: target.to_owned() });
-            }
-        } else if target.exists() {
-            return Err(SimulateError::NotEmpty { path: target.to_owned() });
-        }
         let name = target.file_name().map(|name| name.to_string_lossy().into_owned());
         let Some(name) = name else { return Err(SimulateError::NoName { path: target.to_owned() }) };
+        if let Ok(found) = fs::symlink_metadata(target) {
+            if !found.is_dir() || fs::read_dir(target).map_err(io(target))?.next().is_some() {
+                return Err(SimulateError::NotEmpty { path: target.to_owned() });
+            }
+            // What will stand there is moved there whole, which a mount point refuses.
+            let parent = target.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
+            if fs::metadata(parent).is_ok_and(|parent| parent.dev() != found.dev()) {
+                return Err(SimulateError::Mounted { path: target.to_owned() });
+            }
+        }
         let folder = target.with_file_name(format!(".{name}.part"));
         fs::create_dir_all(&folder).map_err(io(&folder))?;
+        let mut entries = fs::read_dir(&folder).map_err(io(&folder))?.flatten();
+        if entries.next().is_some() && [LOCK, IDENTITY].iter().all(|own| !folder.join(own).exists()) {
+            return Err(SimulateError::NotEmpty { path: folder });
+        }
         let path = folder.join(LOCK);
         let lock = File::create(&path).map_err(io(&path))?;
         match lock.try_lock() {
@@ -51,6 +59,8 @@ impl Staging {
                 let path = entry.path();
                 if path.is_dir() {
                     fs::remove_dir_all(&path).map_err(io(&path))?;
+                } else if entry.file_name() != LOCK {
+                    fs::remove_file(&path).map_err(io(&path))?;
                 }
             }
         }

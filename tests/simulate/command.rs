@@ -15,12 +15,24 @@ fn wrong_usage_is_told_with_exit_code_2() {
         .unwrap();
     let bad = bad.to_str().unwrap();
     let room = "recordings/scenes/room.toml";
-    let cases: [(&[&str], &[&str]); 10] = [
+    let empty = folder.path().join("empty.toml");
+    std::fs::write(&empty, "seed = 4\n").unwrap();
+    let cases: [(&[&str], &[&str]); 13] = [
         (
             &[bad, "-o", "x"],
             &["lidar.rings: found 0, allowed is 1 to 256", "vehicles.0.kind: unknown variant `tram`"],
         ),
-        (&["recordings/street.toml", "-o", "src"], &["src: exists and is not empty"]),
+        (&["recordings/street.toml", "-o", "src"], &["src: exists and is not an empty folder"]),
+        (&[empty.to_str().unwrap(), "-o", "x"], &["sequence: found 0, allowed is 1 to 1000"]),
+        // Before anything is made.
+        (
+            &["recordings/street.toml", "-o", "x", "--preview", "x.png", "--sequence", "9"],
+            &["--sequence: found 9, allowed is 0 to"],
+        ),
+        (
+            &["recordings/street.toml", "-o", "x", "--preview", "/nowhere/x.png"],
+            &["--preview: /nowhere/x.png: its folder is not there"],
+        ),
         (&["/nowhere.toml", "-o", "x"], &["/nowhere.toml: cannot read the scene"]),
         (&["recordings/street.toml"], &["--output"]),
         (

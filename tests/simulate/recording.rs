@@ -116,7 +116,34 @@ fn what_was_stopped_goes_on_with_the_same_bytes() {
 fn what_is_in_the_way_stays() {
     let scene = scene("");
     let error = make(&scene, Path::new(env!("CARGO_MANIFEST_DIR")), &|_, _| true, None).unwrap_err();
-    assert!(error.to_string().contains("is not empty"), "{error}");
+    assert!(error.to_string().contains("is not an empty folder"), "{error}");
+    let folder = tempfile::tempdir().unwrap();
+    // A link, to whatever.
+    let link = folder.path().join("link");
+    std::os::unix::fs::symlink(folder.path().join("nowhere"), &link).unwrap();
+    let error = make(&scene, &link, &|_, _| true, None).unwrap_err();
+    assert!(error.to_string().contains("is not an empty folder"), "{error}");
+    // Somebody's own folder that is called as ours would be.
+    let own = folder.path().join(".mine.part/own.txt");
+    std::fs::create_dir(own.parent().unwrap()).unwrap();
+    std::fs::write(&own, "own").unwrap();
+    let error = make(&scene, &folder.path().join("mine"), &|_, _| true, None).unwrap_err();
+    assert!(error.to_string().contains(".mine.part: exists"), "{error}");
+    assert_eq!(std::fs::read(&own).unwrap(), b"own");
+}
+
+#[test]
+fn nothing_of_another_scene_is_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("made");
+    let mut other = scene("");
+    other.seed += 1;
+    make(&other, &path, &|made, _| made < 2, None).unwrap_err();
+    let left = folder.path().join(".made.part");
+    std::fs::write(left.join("codebook.csv"), "of a scene with a table").unwrap();
+    let report = make(&scene(""), &path, &|_, _| true, None).unwrap();
+    assert_eq!((report.found, files(&path).len()), (0, report.files));
+    assert!(!left.exists() && !path.join("codebook.csv").exists());
 }
 
 #[test]

@@ -7,7 +7,7 @@ use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::street::check_place;
-use super::{Footprint, LaneKind, MOST_REPEATS, Scene, Weather};
+use super::{Footprint, LaneKind, MOST_REPEATS, MOST_ROWS, Scene, Weather};
 use crate::config::Problem;
 use crate::config::load::within;
 use crate::simulate::traffic::{Track, tracks};
@@ -480,9 +480,15 @@ pub(super) fn check(scene: &Scene, problems: &mut Vec<Problem>) {
     for (number, ue) in scene.ue.iter().enumerate() {
         ue.check(scene, &format!("ue.{number}"), problems);
     }
-    within(problems, "sequence", scene.sequence.len(), 1, 1000);
+    within(problems, "ue", scene.ue.len(), 0, 16);
+    if problems.iter().all(|problem| problem.key != "sequence") {
+        within(problems, "sequence", scene.sequence.len(), 1, 1000);
+    }
     for (number, traffic) in scene.sequence.iter().enumerate() {
         check_sequence(scene, number, traffic, problems);
+    }
+    if problems.is_empty() {
+        within(problems, "sequence", scene.all_rows(), 1, MOST_ROWS);
     }
     // What follows needs lanes that are whole.
     if !problems.is_empty() {
@@ -491,6 +497,18 @@ pub(super) fn check(scene: &Scene, problems: &mut Vec<Problem>) {
     let tracks = tracks(scene);
     check_lanes_apart(scene, &tracks, problems);
     let standing = standing(scene, &tracks);
+    for (name, footprint) in &standing {
+        let Some(number) = lane_under(&tracks, footprint) else { continue };
+        let [x, y] = footprint.at;
+        let (key, found) = match name.strip_prefix("building.") {
+            Some(_) => (name.as_str(), "it"),
+            None if name.contains("parked") => ("parked", name.as_str()),
+            None => ("street", name.as_str()),
+        };
+        let message =
+            format!("found {found} on lane {number} at ({x:.1}, {y:.1}), allowed is a place beside lanes");
+        problems.push(Problem { key: key.to_owned(), message });
+    }
     for (number, traffic) in scene.sequence.iter().enumerate() {
         check_start(scene, &tracks, number, traffic, &standing, problems);
     }
@@ -625,7 +643,7 @@ fn check_start(
             }
         }
     }
-    check_places(&named, standing, problems);
+    check_places(&named, tracks, standing, problems);
     for (at, ue) in ues.iter().enumerate() {
         if !comes_into_field(scene, tracks, ue, traffic.seconds) {
             let message = format!(
@@ -637,8 +655,29 @@ fn check_start(
     }
 }
 
+/// The lane for vehicles on whose middle something stands.
+fn lane_under(tracks: &[Track], footprint: &Footprint) -> Option<usize> {
+    /// What of a lane a car needs, and how closely it is looked at, metres.
+    const STRIP: [f64; 2] = [1.0, 1.6];
+    let reach = footprint.size[0].hypot(footprint.size[1]) / 2.0 + STRIP[0] + STRIP[1];
+    let stands_on = |track: &Track| {
+        (0..=track.path.length() as usize).any(|metre| {
+            let place = track.path.place(metre as f64);
+            let [x, y] = [0, 1].map(|axis| place.at[axis] - footprint.at[axis]);
+            let strip = Footprint { at: place.at, size: STRIP, yaw: place.heading };
+            x.hypot(y) < reach && strip.overlaps(footprint)
+        })
+    };
+    tracks.iter().position(|track| track.kind == LaneKind::Road && stands_on(track))
+}
+
 /// Whether everyone who stands off the lanes stands on ground that nobody else takes.
-fn check_places(named: &[(String, &Vehicle)], standing: &[(String, Footprint)], problems: &mut Vec<Problem>) {
+fn check_places(
+    named: &[(String, &Vehicle)],
+    tracks: &[Track],
+    standing: &[(String, Footprint)],
+    problems: &mut Vec<Problem>,
+) {
     let placed: Vec<(&String, Footprint)> = (named.iter())
         .filter_map(|(key, one)| {
             let [length, width, _] = size(one);
@@ -651,7 +690,8 @@ fn check_places(named: &[(String, &Vehicle)], standing: &[(String, Footprint)], 
         let other = others.find(|(_, other)| own.overlaps(other)).map(|(other, _)| format!("on {other}"));
         let thing =
             || standing.iter().find(|(_, other)| own.overlaps(other)).map(|(name, _)| format!("in {name}"));
-        if let Some(found) = other.or_else(thing) {
+        let lane = || lane_under(tracks, own).map(|number| format!("on lane {number}"));
+        if let Some(found) = other.or_else(thing).or_else(lane) {
             let [x, y] = own.at;
             let message = format!("found ({x:.1}, {y:.1}) {found}, allowed is a place of its own");
             problems.push(Problem { key: format!("{key}.place_m"), message });
