@@ -79,11 +79,13 @@ pub enum SimulateError {
         /// The folder.
         path: PathBuf,
     },
-    /// A folder that nothing can take the place of.
-    #[error("{}: is a mount point; a folder in it is allowed", path.display())]
-    Mounted {
+    /// A folder whose place nothing can take, a mount point.
+    #[error("{}: cannot be replaced ({source}); a new folder is allowed, in a mount point say", path.display())]
+    Stays {
         /// The folder.
         path: PathBuf,
+        /// Why.
+        source: std::io::Error,
     },
     /// A path like `..`, beside which nothing can be written.
     #[error("{}: has no name; the path of a new folder is allowed", path.display())]

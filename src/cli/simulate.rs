@@ -191,7 +191,9 @@ fn watched<T>(
     let made = work(&going);
     drop(progress);
     made.map_err(|error| match error {
-        SimulateError::NotEmpty { .. } | SimulateError::NoName { .. } => Failure::usage(error),
+        SimulateError::NotEmpty { .. } | SimulateError::NoName { .. } | SimulateError::Stays { .. } => {
+            Failure::usage(error)
+        }
         _ => Failure::failed(error),
     })
 }

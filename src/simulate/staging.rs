@@ -5,7 +5,6 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io::Write as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::SimulateError;
@@ -34,11 +33,10 @@ impl Staging {
             if !found.is_dir() || fs::read_dir(target).map_err(io(target))?.next().is_some() {
                 return Err(SimulateError::NotEmpty { path: target.to_owned() });
             }
-            // What will stand there is moved there whole, which a mount point refuses.
-            let parent = target.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
-            if fs::metadata(parent).is_ok_and(|parent| parent.dev() != found.dev()) {
-                return Err(SimulateError::Mounted { path: target.to_owned() });
-            }
+            // It will be replaced, which not everything lets itself be: told now rather than in the end.
+            fs::remove_dir(target)
+                .and_then(|()| fs::create_dir(target))
+                .map_err(|source| SimulateError::Stays { path: target.to_owned(), source })?;
         }
         let folder = target.with_file_name(format!(".{name}.part"));
         fs::create_dir_all(&folder).map_err(io(&folder))?;
