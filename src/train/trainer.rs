@@ -289,7 +289,7 @@ impl<'a> Trainer<'a> {
             )));
         }
         let uncertainty = Uncertainty::load(&self.tasks, &vb.pp(uncertainty::PREFIX))?;
-        self.begin_as_uncertain_as_one_who_knows_nothing(&parameters, beginning)?;
+        self.begin_as_uncertain_as_the_mean_pose(&parameters, beginning)?;
         let rates = self.recipe.optimiser.rates();
         let optimiser =
             AdamW::new(parameters.trained(), AdamWConfig::default(), |name, var| rates.group(name, var));
@@ -315,29 +315,23 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    /// Fresh weights of Eq. 14 begin at their optimum, v = ln L, for the loss L of one who always says the same: squared
-    /// metres of a pose are a hundredth of what classes lose, and v, which moves by a thousandth a step, would not get there.
-    /// Of one task alone the weight is none.
-    fn begin_as_uncertain_as_one_who_knows_nothing(
+    /// The weight of a pose in Eq. 14, where it is fresh, begins at its optimum, v = ln L, for the loss L of the mean pose:
+    /// squared metres are a hundredth of what classes lose (of the order of one, for which v = 0), and v, which moves by a
+    /// thousandth a step, would not get there. Of one task alone the weight is none.
+    fn begin_as_uncertain_as_the_mean_pose(
         &self,
         parameters: &Parameters,
         beginning: Option<&Beginning>,
     ) -> Result<(), TrainError> {
-        if self.tasks.len() < 2 {
+        let Some(loss) = error_of_mean_pose(self.parts).filter(|_| self.tasks.len() > 1) else {
+            return Ok(());
+        };
+        let own = uncertainty::name(Task::Pose);
+        if beginning.is_some_and(|beginning| beginning.tensors.contains_key(&own)) {
             return Ok(());
         }
-        for (name, var) in parameters.trained() {
-            let task = self.tasks.iter().find(|task| uncertainty::name(**task) == name);
-            let is_known = beginning.is_some_and(|beginning| beginning.tensors.contains_key(&name));
-            let Some(task) = task.filter(|_| !is_known) else { continue };
-            let loss = match task {
-                Task::Beam => (self.sizes.beams as f64).ln(),
-                // By intervals, of which most are without an event.
-                Task::Blockage => 1.0,
-                Task::Activity => (self.sizes.activities as f64).ln(),
-                Task::Pose => error_of_mean_pose(self.parts).unwrap_or(1.0),
-            };
-            let (low, high) = uncertainty::LIMITS;
+        let (low, high) = uncertainty::LIMITS;
+        for (_, var) in parameters.trained().iter().filter(|(name, _)| *name == own) {
             var.set(&Tensor::new(&[loss.ln().clamp(low, high)], &self.device)?.to_dtype(var.dtype())?)?;
         }
         Ok(())
