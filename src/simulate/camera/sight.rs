@@ -4,7 +4,8 @@
 //! picture: the same light, shadows, air, lens, dirt and exposure. A pixel tells the object when it sees a part of it, and
 //! its byte differs from that of the background by [`LEVELS`] of 255, and by [`DEVIATIONS`] of the noise of the sensor. So
 //! one number knows of night, fog, glare, dirt, what hides the object, and its size. Of a large object every n-th pixel is
-//! looked at, and then all of them where few were found. Drops before the lens, which hide a pixel here and there, and the glow of moving lamps are left out.
+//! looked at, and then all of them where few were found. Drops before the lens, which hide a pixel here and there, and the
+//! glow of moving lamps are left out.
 
 use parry3d::math::Vector;
 

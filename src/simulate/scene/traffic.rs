@@ -487,8 +487,9 @@ pub(super) fn check(scene: &Scene, problems: &mut Vec<Problem>) {
     for (number, traffic) in scene.sequence.iter().enumerate() {
         check_sequence(scene, number, traffic, problems);
     }
-    if problems.is_empty() {
-        within(problems, "sequence", scene.all_rows(), 1, MOST_ROWS);
+    if problems.is_empty() && scene.all_rows() > MOST_ROWS {
+        let message = format!("found {} rows in all, allowed are {MOST_ROWS} at most", scene.all_rows());
+        problems.push(Problem { key: "sequence".to_owned(), message });
     }
     // What follows needs lanes that are whole.
     if !problems.is_empty() {
