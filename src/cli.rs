@@ -15,6 +15,7 @@ mod made;
 mod model;
 mod models;
 mod parity;
+mod progress;
 mod replay;
 mod report;
 mod run;

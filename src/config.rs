@@ -259,7 +259,7 @@ pub struct Radar {
 impl Default for Radar {
     fn default() -> Self {
         // The AWR2243 of DeepSense 6G: 77 GHz, λ/2 spacing, 15.015 MHz/µs × 256 samples at 5 Msps, 65 µs chirps.
-        let wavelength = 299_792_458.0 / 77e9;
+        let wavelength = crate::space::LIGHT_MPS / 77e9;
         Self {
             wavelength_m: wavelength,
             rx_spacing_m: wavelength / 2.0,

@@ -173,6 +173,12 @@ pub struct RecordedSample {
 }
 
 impl RecordedSample {
+    /// Its files: one, or one per antenna array.
+    #[must_use]
+    pub fn paths(&self) -> &[PathBuf] {
+        &self.paths
+    }
+
     /// Its file, the first one if there are several.
     #[must_use]
     pub fn path(&self) -> &Path {

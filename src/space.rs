@@ -6,6 +6,9 @@ use nalgebra::{Isometry3, Matrix3, Rotation3, Translation3, UnitQuaternion, Vect
 
 use crate::config::{Axes, Pose, Site};
 
+/// Speed of light in vacuum, m/s.
+pub const LIGHT_MPS: f64 = 299_792_458.0;
+
 /// From the axes in which a sensor counts its points to the unit frame.
 #[must_use]
 pub fn sensor_to_unit(pose: &Pose) -> Isometry3<f64> {

@@ -13,6 +13,7 @@ use crate::model::{Input, MODALITIES, Network, Task};
 use crate::train::data::DataSet;
 use crate::train::data::recording::{self, Resolution};
 use crate::train::evaluate::{self, Answers, Asking};
+use crate::train::learned::{self, Learned};
 use crate::train::live::Witness;
 use crate::train::recipe::{self, DataEntry, Recipe};
 use crate::train::report::{Evaluation, Measured, VERSION};
@@ -71,32 +72,41 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
         network: &network,
         simple: simple.as_ref(),
         scaling: &fit.scaling,
+        learned: &learned::read(folder).map_err(Failure::usage)?,
         without,
         each_modality: arguments.each_modality,
     };
+    let fits = |data: &DataSet, what: &dyn std::fmt::Display| {
+        let shape = &data.shape;
+        let window = (shape.sizes.slots, shape.stride_ms);
+        fit.check(&data.tasks, window, &shape.horizons_ms, &shape.codebook)
+            .map_err(|error| Failure::Usage(format!("{what}: {error}")))?;
+        if shape.sizes == fit.sizes {
+            return Ok(());
+        }
+        let (found, built) = (shape.sizes, fit.sizes);
+        Err(Failure::Usage(format!("{what}: has {found:?}, the network was built for {built:?}")))
+    };
     let mut results = Vec::new();
+    let outcome;
     match &arguments.recording {
         Some(path) => {
             let data = foreign(&recipe, &network, path, arguments.pipeline.as_deref())?;
-            if data.shape.sizes != fit.sizes || data.shape.horizons_ms != fit.horizons_ms {
-                return Err(Failure::Usage(format!(
-                    "{}: has {:?} and horizons {:?} ms, the network was built for {:?} and {:?} ms",
-                    path.display(),
-                    data.shape.sizes,
-                    data.shape.horizons_ms,
-                    fit.sizes,
-                    fit.horizons_ms
-                )));
-            }
+            train::tell_of(&data);
+            fits(&data, &path.display())?;
             let examples: Vec<u32> = (0..data.examples.len() as u32).collect();
             judge.measure(&data, &examples, &stopped, &mut results)?;
+            outcome = train::outcome([&data].into_iter());
         }
         None => {
             let mut named = recipe.clone();
             train::replace(&mut named, &arguments.data)?;
             // What is only learned from is neither made nor opened.
             named.data.retain(DataEntry::may_test);
-            for part in train::parts(&named, network.config(), &stopped)? {
+            let parts = train::parts(&named, network.config(), &stopped)?;
+            outcome = train::outcome(parts.iter().map(|part| &part.data));
+            for part in parts {
+                fits(&part.data, &part.data.name)?;
                 if !part.split.test.is_empty() {
                     judge.measure(&part.data, &part.split.test, &stopped, &mut results)?;
                 }
@@ -120,7 +130,7 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
         Format::Json => text::json(&evaluation)?,
         Format::Text => text::result(show(&evaluation).trim_end()),
     }
-    Ok(Outcome::Done)
+    Ok(outcome)
 }
 
 /// Which modalities are hidden, in the order of [`Input::ALL`], one set after the other: `without`; then, where each is to be
@@ -159,6 +169,8 @@ struct Judge<'a> {
     network: &'a Network,
     simple: Option<&'a Simple>,
     scaling: &'a BTreeMap<Task, Scaling>,
+    /// What it has learned from.
+    learned: &'a [Learned],
     /// What is never shown, in the order of [`Input::ALL`].
     without: [bool; MODALITIES],
     each_modality: bool,
@@ -175,6 +187,7 @@ impl Judge<'_> {
         results: &mut Vec<Measured>,
     ) -> Result<(), Failure> {
         let conditions = conditions(data, examples);
+        let learned = learned_of(self.learned, data, examples)?;
         let hidden = hidden(self.without, self.each_modality, data, examples);
         for (turn, without) in hidden.into_iter().enumerate() {
             if stopped.load(Ordering::Relaxed) {
@@ -188,14 +201,20 @@ impl Judge<'_> {
                 slots: data.slots(),
             };
             let answers = evaluate::ask(self.network, data, examples, &asking).map_err(Failure::failed)?;
-            if answers.tasks.values().all(Vec::is_empty) && turn > 0 {
-                // It was all that there is.
-                continue;
+            if answers.tasks.values().all(Vec::is_empty) {
+                if turn > 0 {
+                    // It was all that there is.
+                    continue;
+                }
+                let (data, hidden) = (&data.name, names(without).collect::<Vec<_>>().join(", "));
+                return Err(Failure::Usage(format!(
+                    "{data}: no row is left that shows anything, without {hidden}"
+                )));
             }
-            results.push(self.judge(data, &answers, without, None));
+            results.push(Measured { learned, ..self.judge(data, &answers, without, None) });
             for condition in conditions.iter().copied().filter(|_| turn == 0) {
                 let own = score::of_condition(data, &answers, condition);
-                results.push(self.judge(data, &own, without, Some(condition)));
+                results.push(Measured { learned, ..self.judge(data, &own, without, Some(condition)) });
             }
         }
         Ok(())
@@ -216,14 +235,32 @@ impl Judge<'_> {
 
 fn measured(asked: &Asked<'_>, without: [bool; MODALITIES], condition: Option<&str>) -> Measured {
     let gate = Input::ALL.into_iter().zip(score::gate(asked.data, asked.answers));
-    let hidden = Input::ALL.into_iter().zip(without).filter(|(_, hidden)| *hidden);
     Measured {
         data: asked.data.name.clone(),
-        hidden: hidden.map(|(input, _)| input.name().to_owned()).collect(),
+        hidden: names(without).map(str::to_owned).collect(),
+        learned: 0.0,
         condition: condition.map(str::to_owned),
         gate: gate.map(|(input, weight)| (input.name().to_owned(), weight)).collect(),
         questions: score::score(asked),
     }
+}
+
+/// The names of what is hidden.
+fn names(without: [bool; MODALITIES]) -> impl Iterator<Item = &'static str> {
+    Input::ALL.into_iter().zip(without).filter(|(_, hidden)| *hidden).map(|(input, _)| input.name())
+}
+
+/// How much of what the network has learned from is asked again; says so where it is any.
+fn learned_of(learned: &[Learned], data: &DataSet, examples: &[u32]) -> Result<f64, Failure> {
+    let share = learned::repeated(learned, data, examples).map_err(Failure::failed)?.unwrap_or(0.0);
+    if share > 0.0 {
+        text::progress(format!(
+            "{}: {:.0} % of what the network has learned from is among these rows: figures are not of held-out data",
+            data.name,
+            (100.0 * share).max(1.0)
+        ));
+    }
+    Ok(share)
 }
 
 /// What was like what, in the order of names; none where all was the same.
@@ -280,9 +317,13 @@ impl Live<'_> {
             let asked = Asked { data: &data, answers, network: self.model, simple: simple.as_ref(), scaling };
             measured(&asked, hidden, condition)
         };
-        let mut results = vec![judge(&answers, None)];
+        let folder = self.checkpoint.and_then(Path::parent);
+        let learned = folder.map(learned::read).transpose().map_err(Failure::usage)?.unwrap_or_default();
+        let learned = learned_of(&learned, &data, &examples)?;
+        let mut results = vec![Measured { learned, ..judge(&answers, None) }];
         for condition in conditions(&data, &examples) {
-            results.push(judge(&score::of_condition(&data, &answers, condition), Some(condition)));
+            let own = score::of_condition(&data, &answers, condition);
+            results.push(Measured { learned, ..judge(&own, Some(condition)) });
         }
         let parameters = self.checkpoint.map(deployed::parameters).transpose().map_err(Failure::usage)?;
         Ok(Evaluation {
@@ -342,6 +383,13 @@ pub(super) fn show(evaluation: &Evaluation) -> String {
             (None, hidden) => format!("\n{}, without {}", measured.data, hidden.join(", ")),
         };
         let _ = writeln!(text, "{what}");
+        if measured.learned > 0.0 && measured.condition.is_none() {
+            let _ = writeln!(
+                text,
+                "not held out: {:.0} % of what it learned from is here",
+                100.0 * measured.learned
+            );
+        }
         if !measured.gate.is_empty() {
             let weights = measured.gate.iter().map(|(name, weight)| format!("{name} {:.2}", weight.value));
             let _ = writeln!(text, "gate: {}", weights.collect::<Vec<_>>().join(", "));

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Receiver;
 use zenoh::{Session, Wait};
 
+use super::progress::Progress;
 use super::sender::{Sender, Sent};
 use super::{Failure, Format, Outcome, shutdown, text};
 use crate::config::RecordingInput;
@@ -90,8 +91,13 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
     let mut sender = Sender::new(&recording, &session, &arguments.unit);
     let started = Instant::now();
     if sender.wait_for_subscriber(&samples, &stop)? {
-        let mut progress = Progress::new(samples.len());
-        sender.publish_all(&samples, arguments.rate, arguments.repeat, &stop, |sent| progress.show(sent))?;
+        let progress = Progress::new();
+        let all = samples.len() as u64;
+        sender.publish_all(&samples, arguments.rate, arguments.repeat, &stop, |sent| {
+            let published: u64 = sent.published.values().sum();
+            let line = || format!("published {published} samples, {} loops", sent.loops);
+            progress.show(published, all, line);
+        })?;
     }
     let summary = sender.finish(started);
     session.close().wait().map_err(|error| Failure::Failed(format!("zenoh: {error}")))?;
@@ -157,34 +163,6 @@ fn connect(arguments: &Arguments, stop: &Receiver<()>) -> Result<Option<Session>
                 said = true;
             }
         }
-    }
-}
-
-/// A bar on a terminal, a line every five seconds elsewhere.
-struct Progress {
-    bar: indicatif::ProgressBar,
-    last_line: Instant,
-}
-
-impl Progress {
-    fn new(length: usize) -> Self {
-        Self { bar: indicatif::ProgressBar::new(length as u64), last_line: Instant::now() }
-    }
-
-    fn show(&mut self, summary: &Sent) {
-        let published: u64 = summary.published.values().sum();
-        if !self.bar.is_hidden() {
-            self.bar.set_position(published);
-        } else if self.last_line.elapsed() >= Duration::from_secs(5) {
-            self.last_line = Instant::now();
-            text::progress(format!("published {published} samples, {} loops", summary.loops));
-        }
-    }
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
-        self.bar.finish_and_clear();
     }
 }
 

@@ -1,10 +1,10 @@
 //! `simulate SCENE -o DIR`: makes a recording of a street, or of people in rooms, that do not exist.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
+use super::progress::Progress;
 use super::{Failure, Format, Outcome, shutdown, text};
 use crate::model::Input;
 use crate::simulate::room::{self, RoomScene};
@@ -183,9 +183,12 @@ fn watched<T>(
     stopped: &AtomicBool,
     work: impl FnOnce(simulate::Progress<'_>) -> Result<T, SimulateError>,
 ) -> Result<T, Failure> {
-    let progress = Progress::new(what);
+    let progress = Progress::new();
     let going = |done, all| {
-        progress.show(done, all);
+        // 0 of 0: it is not known yet how many.
+        if all > 0 {
+            progress.show(done as u64, all as u64, || format!("made {done} of {all} {what}"));
+        }
         !stopped.load(Ordering::Relaxed)
     };
     let made = work(&going);
@@ -239,40 +242,4 @@ fn show(report: &Report, folder: &Path) {
 /// What was made in which time.
 fn took(seconds: f64, made: usize) -> String {
     format!("took          {seconds:.1} s, {:.1} frames/s", made as f64 / seconds)
-}
-
-/// A bar on a terminal, a line every five seconds elsewhere.
-struct Progress {
-    what: &'static str,
-    bar: indicatif::ProgressBar,
-    last_line: Mutex<Instant>,
-}
-
-impl Progress {
-    fn new(what: &'static str) -> Self {
-        Self { what, bar: indicatif::ProgressBar::new(0), last_line: Mutex::new(Instant::now()) }
-    }
-
-    fn show(&self, done: usize, all: usize) {
-        // 0 of 0: it is not known yet how many.
-        if all == 0 {
-            return;
-        }
-        if !self.bar.is_hidden() {
-            self.bar.set_length(all as u64);
-            self.bar.set_position(done as u64);
-            return;
-        }
-        let mut last_line = self.last_line.lock().unwrap_or_else(PoisonError::into_inner);
-        if last_line.elapsed() >= Duration::from_secs(5) {
-            *last_line = Instant::now();
-            text::progress(format!("made {done} of {all} {}", self.what));
-        }
-    }
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
-        self.bar.finish_and_clear();
-    }
 }

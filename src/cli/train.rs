@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
 
+use super::progress::Progress;
 use super::{Failure, Format, Outcome, made, shutdown, text};
 use crate::config;
 use crate::infer::device;
@@ -13,9 +14,10 @@ use crate::model::Task;
 use crate::model::config::NetworkConfig;
 use crate::train::data::recording::{self, Resolution};
 use crate::train::data::split::Split;
-use crate::train::data::{DataSet, archive};
-use crate::train::recipe::{self, DataEntry, Recipe, Use};
-use crate::train::trainer::{Ended, Event, Part, Trainer};
+use crate::train::data::twins::{self, Divided};
+use crate::train::data::{DataSet, Lost, archive};
+use crate::train::recipe::{self, By, DataEntry, Recipe, Use};
+use crate::train::trainer::{Ended, Event, Part, Standing, Trainer};
 use crate::train::workers::STACK;
 
 /// Arguments of `train`.
@@ -71,12 +73,17 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
     let stopped = Arc::new(AtomicBool::new(false));
     let stop = Arc::clone(&stopped);
     shutdown::on_signal(move || stop.store(true, Ordering::Relaxed)).map_err(Failure::failed)?;
+    let mut outcome = Outcome::Done;
     for (file, recipe) in chain(arguments)? {
-        if learn(&file, &recipe, &stopped, format)? == Ended::Stopped {
+        let (ended, of_recipe) = learn(&file, &recipe, &stopped, format)?;
+        if of_recipe != Outcome::Done {
+            outcome = of_recipe;
+        }
+        if ended == Ended::Stopped {
             break;
         }
     }
-    Ok(Outcome::Done)
+    Ok(outcome)
 }
 
 /// Recipes that may begin with one another.
@@ -109,8 +116,13 @@ fn chain(arguments: &Arguments) -> Result<Vec<(PathBuf, Recipe)>, Failure> {
     Ok(chain)
 }
 
-/// Trains by one recipe.
-fn learn(file: &Path, recipe: &Recipe, stopped: &AtomicBool, format: Format) -> Result<Ended, Failure> {
+/// Trains by one recipe; says also whether all of its data could be read.
+fn learn(
+    file: &Path,
+    recipe: &Recipe,
+    stopped: &AtomicBool,
+    format: Format,
+) -> Result<(Ended, Outcome), Failure> {
     let mut config = config::load_network(&recipe.network).map_err(Failure::usage)?;
     if let Some(task) = recipe.tasks.iter().find(|task| !config.tasks.contains(task)) {
         let (file, allowed) = (recipe.network.display(), &config.tasks);
@@ -126,11 +138,12 @@ fn learn(file: &Path, recipe: &Recipe, stopped: &AtomicBool, format: Format) -> 
     text::progress(format!("{file}: {name} on {}: {}", opened.name, opened.reason));
     let parts = parts(recipe, &config, stopped)?;
     let body = || train(recipe, &config, &parts, &opened, stopped, format);
-    std::thread::scope(|scope| {
+    let ended = std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("train".to_owned()).stack_size(STACK);
         let thread = thread.spawn_scoped(scope, body).map_err(Failure::failed)?;
         thread.join().map_err(|_| Failure::Failed("training broke: a defect of mmsense".to_owned()))?
-    })
+    })?;
+    Ok((ended, outcome(parts.iter().map(|part| &part.data))))
 }
 
 fn train(
@@ -142,15 +155,20 @@ fn train(
     format: Format,
 ) -> Result<Ended, Failure> {
     let trainer = Trainer::new(recipe, config, parts, opened.device.clone()).map_err(Failure::usage)?;
+    let progress = Progress::with_text();
     let mut tell = |event: &Event| {
         match (event, format) {
             (Event::Began(began), Format::Text) => {
                 let (taken, drawn) = (began.taken, began.drawn);
                 let from = began.from.display();
-                text::progress(format!("begins with {taken} tensors of {from}, and {drawn} that it has not"));
+                progress.say(format!("begins with {taken} tensors of {from}, and {drawn} that it has not"));
             }
             (Event::Began(began), Format::Json) => text::result(json!({ "type": "began", "began": began })),
-            (Event::Standing(standing), Format::Text) => text::progress(show_standing(standing)),
+            (Event::Standing(standing), Format::Text) => {
+                let Standing { stage, step, steps, .. } = standing;
+                let how = show_standing(standing);
+                progress.tell(*step, *steps, &how, format!("{stage} {step}/{steps}: {how}"));
+            }
             (Event::Standing(standing), Format::Json) => {
                 text::result(json!({ "type": "train", "standing": standing }));
             }
@@ -158,13 +176,16 @@ fn train(
                 let marks: Vec<String> = validated
                     .losses
                     .iter()
-                    .map(|(task, loss)| match validated.top1.get(task) {
-                        Some(top1) => format!("{task} {loss:.4} (top-1 {:.1} %)", 100.0 * top1),
-                        None => format!("{task} {loss:.4}"),
+                    .map(|(task, loss)| match (validated.top1.get(task), validated.commonest.get(task)) {
+                        (Some(top1), Some(commonest)) => {
+                            let [top1, commonest] = [top1, commonest].map(|share| 100.0 * share);
+                            format!("{task} {loss:.4} (top-1 {top1:.1} %, commonest {commonest:.1} %)")
+                        }
+                        _ => format!("{task} {loss:.4}"),
                     })
                     .collect();
                 let best = if validated.best { "  best so far" } else { "" };
-                text::progress(format!(
+                progress.say(format!(
                     "{} step {}: validation {}{best}",
                     validated.stage,
                     validated.step,
@@ -178,6 +199,7 @@ fn train(
         !stopped.load(Ordering::Relaxed)
     };
     let ended = trainer.run(&mut tell).map_err(Failure::failed)?;
+    drop(progress);
     match ended {
         Ended::Stopped => text::progress("stopped; the same command goes on from here"),
         Ended::Done => {
@@ -191,7 +213,7 @@ fn train(
     Ok(ended)
 }
 
-fn show_standing(standing: &crate::train::trainer::Standing) -> String {
+fn show_standing(standing: &Standing) -> String {
     let losses: Vec<String> = standing
         .losses
         .iter()
@@ -202,10 +224,7 @@ fn show_standing(standing: &crate::train::trainer::Standing) -> String {
         .collect();
     let minutes = standing.left_s / 60.0;
     format!(
-        "{} {}/{}: {}, {:.1} rows/s, waited {:.0} %, {minutes:.0} min left",
-        standing.stage,
-        standing.step,
-        standing.steps,
+        "{}, {:.1} rows/s, waited {:.0} %, {minutes:.0} min left",
         losses.join(", "),
         standing.rows_per_s,
         100.0 * standing.waiting
@@ -218,18 +237,22 @@ pub(super) fn parts(
     config: &NetworkConfig,
     stopped: &AtomicBool,
 ) -> Result<Vec<Part>, Failure> {
-    let mut parts = Vec::with_capacity(recipe.data.len());
+    let mut parts: Vec<Part> = Vec::with_capacity(recipe.data.len());
     for entry in &recipe.data {
         let tasks = if entry.tasks.is_empty() { recipe.tasks(config) } else { entry.tasks.clone() };
         let path = path(recipe, entry, stopped)?;
         let mut data = open(recipe, config, entry, &path, &tasks)?;
+        tell_of(&data);
         let count = data.examples.len() as u32;
         let all = || (0..count).collect();
         let mut split = match (entry.used, entry.mmfi) {
             (Use::Split, Some(mmfi)) => {
                 mmfi.split(&mut data, entry.shares.validation, recipe.seed).map_err(Failure::Usage)?
             }
-            (Use::Split, None) => Split::by_group(&data, entry.shares, recipe.seed),
+            (Use::Split, None) => match entry.split {
+                By::Sequence => Split::by_group(&data, entry.shares, recipe.seed),
+                By::Random => Split::at_random(&mut data, entry.shares, recipe.seed),
+            },
             (Use::Train, _) => Split { train: all(), ..Split::default() },
             (Use::Validation, _) => Split { validation: all(), ..Split::default() },
             (Use::Test, _) => Split { test: all(), ..Split::default() },
@@ -237,11 +260,18 @@ pub(super) fn parts(
         if let Some(share) = entry.few_shot {
             split = split.few_shot(&mut data, share);
         }
-        let (split, twins) = split.without_twins(&data).map_err(Failure::failed)?;
+        parts.push(Part { data, split, tasks });
+    }
+    let sides = parts.iter_mut().zip(&recipe.data);
+    let mut sides: Vec<Divided<'_>> = sides
+        .map(|(Part { data, split, .. }, entry)| Divided { data, split, by_rows: entry.split == By::Random })
+        .collect();
+    let twins = twins::leave_out(&mut sides).map_err(Failure::failed)?;
+    for (Part { data, split, .. }, twins) in parts.iter().zip(twins) {
         if twins > 0 {
             let name = &data.name;
             text::progress(format!(
-                "{name}: {twins} examples are left out: they stand on two sides of the split"
+                "{name}: {twins} examples are left out: they stand on two sides of a split"
             ));
         }
         text::progress(format!(
@@ -253,9 +283,25 @@ pub(super) fn parts(
             split.validation.len(),
             split.test.len()
         ));
-        parts.push(Part { data, split, tasks });
     }
     Ok(parts)
+}
+
+/// Says what of a data set could not be had, and what is not known of it.
+pub(super) fn tell_of(data: &DataSet) {
+    let name = &data.name;
+    for Lost { what, count, first, .. } in &data.lost {
+        text::progress(format!("{name}: {count} {what}; the first: {first}"));
+    }
+    for note in &data.notes {
+        text::progress(format!("{name}: {note}"));
+    }
+}
+
+/// How a command ended that went through these data sets.
+pub(super) fn outcome<'a>(mut data: impl Iterator<Item = &'a DataSet>) -> Outcome {
+    let is_broken = data.any(|data| data.lost.iter().any(|lost| lost.is_broken));
+    if is_broken { Outcome::DoneWithLoss } else { Outcome::Done }
 }
 
 /// Opens what lies at `path` as a data set of a recipe.

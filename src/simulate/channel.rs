@@ -20,6 +20,7 @@ use super::random::{Purpose, Random};
 use super::scene::Scene;
 use super::solid::ObjectId;
 use super::world::Reflector;
+use crate::space::LIGHT_MPS;
 
 pub mod codebook;
 mod diffraction;
@@ -31,8 +32,6 @@ use codebook::Beams;
 use diffraction::{Leg, Obstacles};
 use reflection::{Material, roughness};
 
-/// Speed of light, m/s.
-const LIGHT: f64 = 299_792_458.0;
 /// Range at which [`Link::power_at_10_m`](super::scene::Link::power_at_10_m) is stated, metres.
 const REFERENCE_M: f64 = 10.0;
 /// A mirror that throws back less than this amplitude of what an endless one would is left out: −40 dB.
@@ -166,7 +165,7 @@ pub(super) fn noise(scene: &Scene, sequence: usize, frame: usize, ue: usize) -> 
 /// Free-space loss, dB: 20·log10(4π·d/λ), Recommendation ITU-R P.525, equation (4).
 #[cfg(test)]
 fn free_space_db(metres: f64, carrier_hz: f64) -> f64 {
-    20.0 * (4.0 * std::f64::consts::PI * metres * carrier_hz / LIGHT).log10()
+    20.0 * (4.0 * std::f64::consts::PI * metres * carrier_hz / LIGHT_MPS).log10()
 }
 
 /// Finds the ways between the unit and a UE.
@@ -197,7 +196,7 @@ impl<'a> Tracer<'a> {
             obstacles: Obstacles::new(caster, link.carrier_hz, object),
             antenna: Antenna::new(scene, sequence, object, heading),
             carrier_hz: link.carrier_hz,
-            wavelength: LIGHT / link.carrier_hz,
+            wavelength: LIGHT_MPS / link.carrier_hz,
             roughness_m: link.roughness_mm / 1e3,
             air_db_per_m: (oxygen + vapour + rain) / 1e3,
         }

@@ -42,7 +42,7 @@ use super::caster::Caster;
 use super::random::{Purpose, Random};
 use super::scene::Scene;
 use super::solid::Solid;
-use crate::space;
+use crate::space::{self, LIGHT_MPS};
 use budget::{Budget, pattern};
 use look::{Class, Patch, Viewpoint};
 use normal::Normals;
@@ -268,8 +268,6 @@ fn signal(scene: &Scene, echoes: &Echoes, budget: &Budget, normals: &mut Normals
     add_phase_noise(scene, &mut planes, &jitter, deviation, normals);
     planes
 }
-
-const LIGHT_MPS: f64 = 299_792_458.0;
 
 /// Adds j·φ(n, c)·x(rx, n): all antennas share the oscillator.
 fn add_phase_noise(

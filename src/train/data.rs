@@ -22,6 +22,7 @@ pub mod archive;
 pub mod condition;
 pub mod mmfi;
 pub mod recording;
+mod shared;
 pub mod split;
 pub mod store;
 pub mod twins;
@@ -85,6 +86,19 @@ pub struct Truth {
     pub pose: Option<Vec<[f32; 3]>>,
 }
 
+impl Truth {
+    /// Whether it has a label for a task.
+    #[must_use]
+    pub fn tells(&self, task: Task) -> bool {
+        match task {
+            Task::Beam => self.beams.iter().any(Option::is_some),
+            Task::Blockage => self.blocked.iter().any(Option::is_some),
+            Task::Activity => self.activity.is_some(),
+            Task::Pose => self.pose.is_some(),
+        }
+    }
+}
+
 /// One labelled instant.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Example {
@@ -140,6 +154,27 @@ pub enum Source {
     Position([f32; POSITION_FEATURES]),
 }
 
+/// What of a data set could not be had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// What it is, in words that follow a count.
+    pub what: &'static str,
+    /// How many.
+    pub count: usize,
+    /// The first of them, and what is wrong with it.
+    pub first: String,
+    /// Whether it is broken; else it is not there, as users download modality by modality.
+    pub is_broken: bool,
+}
+
+/// Counts one more that could not be had.
+fn lose(lost: &mut Vec<Lost>, what: &'static str, is_broken: bool, first: impl FnOnce() -> String) {
+    match lost.iter_mut().find(|lost| lost.what == what) {
+        Some(known) => known.count += 1,
+        None => lost.push(Lost { what, count: 1, first: first(), is_broken }),
+    }
+}
+
 /// What a network has to be to learn from a data set.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Shape {
@@ -189,6 +224,10 @@ pub struct DataSet {
     pub store: Option<Store>,
     /// The bins that beam powers are laid on.
     pub grid: BeamGrid,
+    /// What of it could not be had.
+    pub lost: Vec<Lost>,
+    /// What is not known of it, and what is taken for it.
+    pub notes: Vec<String>,
 }
 
 /// Left and right of people.

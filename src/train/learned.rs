@@ -6,7 +6,11 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use sha2::{Digest, Sha256};
+
 use super::TrainError;
+use super::data::DataSet;
+use super::data::twins;
 use super::trainer::Part;
 
 /// The file's name.
@@ -29,7 +33,14 @@ pub struct Learned {
     /// Names of the groups that were learned from, or chose.
     #[serde(default)]
     pub seen: BTreeSet<String>,
+    /// Marks ([`twins::mark`]) of some of those examples, hexadecimal: by them whoever asks the network about another
+    /// recording is told that it has learned from it. The smallest of them all are a fair sample.
+    #[serde(default)]
+    pub marks: BTreeSet<String>,
 }
+
+/// Marks that are kept of a data set.
+const MARKS: usize = 256;
 
 /// How many examples are for what.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,18 +54,26 @@ pub struct Counts {
 }
 
 impl Learned {
-    fn of(part: &Part) -> Self {
+    fn of(part: &Part) -> Result<Self, TrainError> {
         let Part { data, split, .. } = part;
         let counts =
             Counts { train: split.train.len(), validation: split.validation.len(), test: split.test.len() };
-        Self {
+        let mut marks = BTreeSet::new();
+        for &number in split.train.iter().chain(&split.validation) {
+            marks.insert(twins::mark(data, number)?);
+            if marks.len() > MARKS {
+                marks.pop_last();
+            }
+        }
+        Ok(Self {
             name: data.name.clone(),
             scene_sha256: data.scene.as_ref().map(|scene| scene.sha256.clone()),
             simulator: data.scene.as_ref().and_then(|scene| scene.simulator),
             groups: data.groups.len(),
             examples: counts,
             seen: groups(part, split.train.iter().chain(&split.validation)),
-        }
+            marks: marks.into_iter().map(shown).collect(),
+        })
     }
 
     /// Whether it is of the same recordings: of the same scene, or, where there is none, or the simulator is another one,
@@ -105,19 +124,65 @@ pub fn read(run: &Path) -> Result<Vec<Learned>, TrainError> {
 /// Says in the folder of a run what it learns from, after what it began with.
 ///
 /// # Errors
-/// When the file cannot be written.
+/// When the file cannot be written, or a reading of the data looked up.
 pub fn write(run: &Path, parts: &[Part], before: &[Learned]) -> Result<(), TrainError> {
-    let mut all: Vec<Learned> = parts.iter().map(Learned::of).collect();
+    let mut all: Vec<Learned> = parts.iter().map(Learned::of).collect::<Result<_, _>>()?;
     for earlier in before {
         let same = all.iter_mut().zip(parts).find(|(_, part)| earlier.is_of(part));
         match same {
-            Some((learned, _)) => learned.seen.extend(earlier.seen.iter().cloned()),
+            Some((learned, _)) => {
+                learned.seen.extend(earlier.seen.iter().cloned());
+                learned.marks.extend(earlier.marks.iter().cloned());
+            }
             None => all.push(earlier.clone()),
         }
     }
     let file = run.join(FILE);
     let text = serde_json::to_vec_pretty(&all).unwrap_or_default();
     std::fs::write(&file, text).map_err(|source| TrainError::Io { file, source })
+}
+
+fn shown(mark: u64) -> String {
+    format!("{mark:016x}")
+}
+
+/// Of the examples that a run has learned from and kept the marks of, the share that is among `examples`; `None` where it kept
+/// none.
+///
+/// # Errors
+/// When a reading of the data cannot be looked up.
+pub fn repeated(learned: &[Learned], data: &DataSet, examples: &[u32]) -> Result<Option<f64>, TrainError> {
+    let marks: BTreeSet<&String> = learned.iter().flat_map(|learned| &learned.marks).collect();
+    if marks.is_empty() {
+        return Ok(None);
+    }
+    let mut asked = BTreeSet::new();
+    for &number in examples {
+        asked.insert(shown(twins::mark(data, number)?));
+    }
+    let found = marks.iter().filter(|mark| asked.contains(**mark)).count();
+    Ok(Some(found as f64 / marks.len() as f64))
+}
+
+/// Of all that is learned from, chooses and is asked, a hash: a run goes on with the same alone.
+#[must_use]
+pub fn hash(parts: &[Part]) -> String {
+    let mut hash = Sha256::new();
+    for Part { data, split, tasks } in parts {
+        let DataSet { name, shape, groups, examples, reports, .. } = data;
+        hash.update(format!("{name} {shape:?} {tasks:?} {groups:?} {split:?}"));
+        for example in examples {
+            hash.update(format!("{} {} {:?} {:?}", example.group, example.link, example.time, example.truth));
+            for place in &example.places {
+                let age = place.map(|place| place.age_s.to_bits());
+                hash.update(age.unwrap_or(u32::MAX).to_le_bytes());
+            }
+        }
+        for power in reports.iter().flat_map(|report| &report.linear) {
+            hash.update(power.to_bits().to_le_bytes());
+        }
+    }
+    hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Refuses a test that asks about what was seen before.

@@ -6,8 +6,12 @@
 //! * it answers with what it published, which may be a choice that it held while the model said nothing;
 //! * it names the beams that are worth a sweep: what it named is taken for all there is;
 //! * a frame that it dropped, or for which it knew nothing, is no answer, for nobody;
+//! * it says what is now and, of blockages, within horizons: beams of later instants are never published, and not asked;
+//! * its probabilities are those that were scaled: there are none from before, and no weights of a gate;
 //! * its leads count from the issue of the message: the frame's close in the recording's time, and what the model and the
 //!   decision took on the real clock.
+//!
+//! `rows` of each question says how many were answered; [`super::evaluate`] answers all that the recording has.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};

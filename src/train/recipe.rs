@@ -92,6 +92,18 @@ pub enum Use {
     Test,
 }
 
+/// What a data set is split by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum By {
+    /// Whole sequences and subjects.
+    #[default]
+    Sequence,
+    /// Single instants, whatever stands beside them: as some published tables have it. A neighbour of what is asked has mostly
+    /// been learned from, so that nothing is said about a street that was not seen.
+    Random,
+}
+
 /// `[[data]]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -127,6 +139,9 @@ pub struct DataEntry {
     /// What it is for.
     #[serde(default, rename = "use")]
     pub used: Use,
+    /// What it is split by, where it is split.
+    #[serde(default)]
+    pub split: By,
     /// Shares of its groups, where it is split.
     #[serde(default)]
     pub shares: Shares,
@@ -388,6 +403,12 @@ fn check(recipe: &Recipe, problems: &mut Vec<Problem>) {
             if entry.used != Use::Split {
                 add(&format!("data[{number}].mmfi"), "allowed without `use`: it is a split".to_owned());
             }
+        }
+        if entry.split != By::default()
+            && (entry.used != Use::Split || entry.mmfi.is_some() || entry.few_shot.is_some())
+        {
+            let message = "allowed without `use`, `mmfi` and `few_shot`, which are splits of their own";
+            add(&format!("data[{number}].split"), message.to_owned());
         }
         if entry.few_shot.is_some_and(|share| !(0.0..1.0).contains(&share)) {
             let message = format!("found {:?}, allowed is a share from 0 to less than 1", entry.few_shot);

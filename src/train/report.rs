@@ -40,7 +40,7 @@ pub enum ReportError {
         source: std::io::Error,
     },
     /// The folder is not that of a run.
-    #[error("{}: found no {missing}, allowed is the folder of a run, with recipe.toml and log.jsonl in it", folder.display())]
+    #[error("{}: found no {missing}, allowed is the folder of a run, with recipe.toml in it", folder.display())]
     NoRun {
         /// The folder.
         folder: PathBuf,
@@ -93,13 +93,13 @@ impl Report {
     /// # Errors
     /// [`ReportError`] when a file is missing, broken or of another version, or a plot cannot be drawn.
     pub fn of(run: &Path, evaluations: &[PathBuf]) -> Result<Self, ReportError> {
-        for missing in [RECIPE, LOG] {
-            if !run.join(missing).is_file() {
-                return Err(ReportError::NoRun { folder: run.to_owned(), missing });
-            }
+        if !run.join(RECIPE).is_file() {
+            return Err(ReportError::NoRun { folder: run.to_owned(), missing: RECIPE });
         }
         let recipe = recipe::load(&run.join(RECIPE))?;
-        let training = log::load(&run.join(LOG))?;
+        // A network may be shipped without it.
+        let log = run.join(LOG);
+        let training = if log.is_file() { Some(log::load(&log)?) } else { None };
         let learned = learned::read(run)?;
         let mut read = Vec::with_capacity(evaluations.len());
         for file in evaluations {
@@ -107,7 +107,10 @@ impl Report {
         }
         let named = named(&read);
         let mut blocks = vec![Block::Table(summary(&recipe, &learned))];
-        blocks.extend(training::blocks(&training)?);
+        match training {
+            Some(training) => blocks.extend(training::blocks(&training)?),
+            None => blocks.push(Block::Text(format!("No {LOG} lies here: how it was trained is not shown."))),
+        }
         if named.is_empty() {
             blocks.push(Block::Text(format!(
                 "No evaluation was named. `mmsense eval {} -o FILE` writes one.",

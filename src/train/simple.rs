@@ -1,6 +1,8 @@
 //! Simple predictors, which every figure stands beside: persistence, extrapolation, nearest neighbours of the last two beams,
 //! of the position, and the commonest answer. What they have to know of the training part is kept beside a checkpoint.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::data::{DataSet, Example};
@@ -40,11 +42,26 @@ pub struct Simple {
     pose: Option<Vec<[f32; 3]>>,
 }
 
-fn commonest(labels: impl Iterator<Item = u32>) -> Option<u32> {
-    let mut counts = std::collections::BTreeMap::<u32, usize>::new();
+fn counts(labels: impl Iterator<Item = u32>) -> BTreeMap<u32, usize> {
+    let mut counts = BTreeMap::new();
     labels.for_each(|label| *counts.entry(label).or_default() += 1);
+    counts
+}
+
+fn commonest(labels: impl Iterator<Item = u32>) -> Option<u32> {
+    let counts = counts(labels);
     let most = *counts.values().max()?;
     counts.into_iter().find(|(_, count)| *count == most).map(|(label, _)| label)
+}
+
+/// A score per beam: how often it is among `labels`; none where there are no labels.
+fn votes(beams: usize, labels: impl Iterator<Item = u32>) -> Option<Vec<f64>> {
+    let counts = counts(labels);
+    let mut scores = vec![0.0; beams];
+    for (&beam, &count) in &counts {
+        *scores.get_mut(beam as usize)? = count as f64;
+    }
+    (!counts.is_empty()).then_some(scores)
 }
 
 fn share(labels: impl Iterator<Item = bool>) -> Option<f64> {
@@ -116,10 +133,16 @@ impl Simple {
         }
     }
 
-    /// The commonest beam at an instant.
+    /// A score per beam: how common it is at an instant.
     #[must_use]
-    pub fn commonest_beam(&self, instant: usize) -> Option<u32> {
-        self.beams.get(instant).copied().flatten()
+    pub fn common_beams(&self, beams: usize, instant: usize) -> Option<Vec<f64>> {
+        let first = self.beams.get(instant).copied().flatten()?;
+        let known = self.known.iter().filter_map(|known| known.beams.get(instant).copied().flatten());
+        let mut scores = votes(beams, known)?;
+        // Of those that are not kept, too.
+        let most = scores.iter().copied().fold(0.0, f64::max);
+        *scores.get_mut(first as usize)? = most + 1.0;
+        Some(scores)
     }
 
     /// Share of the training examples that are blocked within a horizon.
@@ -140,19 +163,20 @@ impl Simple {
         self.pose.as_deref()
     }
 
-    /// The commonest beam of the training examples whose last two beams are nearest (sum of differences).
+    /// A score per beam: how common it is among the training examples whose last two beams are nearest (sum of differences).
     #[must_use]
-    pub fn by_past(&self, data: &DataSet, example: &Example, instant: usize) -> Option<u32> {
+    pub fn by_past(&self, data: &DataSet, example: &Example, instant: usize) -> Option<Vec<f64>> {
         let [a, b] = past(data, example)?;
         let distance = |known: &Known| known.past.map(|[x, y]| f64::from(a.abs_diff(x) + b.abs_diff(y)));
-        commonest(self.nearest(distance).filter_map(|known| known.beams.get(instant).copied().flatten()))
+        let near = self.nearest(distance);
+        votes(data.shape.sizes.beams, near.filter_map(|known| known.beams.get(instant).copied().flatten()))
     }
 
-    /// The commonest beam of the training examples whose positions are nearest.
+    /// A score per beam: how common it is among the training examples whose positions are nearest.
     #[must_use]
-    pub fn by_place(&self, data: &DataSet, example: &Example, instant: usize) -> Option<u32> {
+    pub fn by_place(&self, data: &DataSet, example: &Example, instant: usize) -> Option<Vec<f64>> {
         let near = self.near(place(data, example)?);
-        commonest(near.filter_map(|known| known.beams.get(instant).copied().flatten()))
+        votes(data.shape.sizes.beams, near.filter_map(|known| known.beams.get(instant).copied().flatten()))
     }
 
     /// Share of the training examples whose positions are nearest that are blocked within a horizon.
@@ -178,26 +202,33 @@ impl Simple {
     }
 }
 
-/// The best beam of the last report.
+/// A score per beam: its power in the last report, of the strongest one.
 #[must_use]
-pub fn persistence(data: &DataSet, example: &Example) -> Option<u32> {
-    let last = example.past.last()?;
-    data.reports.get(*last as usize).map(|report| report.best)
+pub fn persistence(data: &DataSet, example: &Example) -> Option<Vec<f64>> {
+    let report = data.reports.get(*example.past.last()? as usize)?;
+    let strongest = *report.linear.get(report.best as usize)?;
+    let mut scores: Vec<f64> = report.linear.iter().map(|power| (power / strongest).max(0.0)).collect();
+    scores.resize(data.shape.sizes.beams, 0.0);
+    Some(scores)
 }
 
-/// The line through the best beams of the last two reports, at an instant `ahead` of the example's.
+/// A score per beam: how near it is to the line through the best beams of the last two reports, at an instant `ahead` of the
+/// example's.
 #[must_use]
-pub fn extrapolation(data: &DataSet, example: &Example, ahead: Span) -> Option<u32> {
+pub fn extrapolation(data: &DataSet, example: &Example, ahead: Span) -> Option<Vec<f64>> {
     let [.., a, b] = example.past.as_slice() else { return persistence(data, example) };
     let (a, b) = (data.reports.get(*a as usize)?, data.reports.get(*b as usize)?);
     let seconds = (b.capture - a.capture).as_secs_f64();
-    if seconds <= 0.0 {
-        return Some(b.best);
-    }
     let steps = f64::from(b.best) - f64::from(a.best);
     let wait = (example.time + ahead - b.capture).as_secs_f64();
     let last = data.shape.sizes.beams.saturating_sub(1) as f64;
-    Some((f64::from(b.best) + steps * wait / seconds).round().clamp(0.0, last) as u32)
+    let moved = if seconds > 0.0 { steps * wait / seconds } else { 0.0 };
+    let reached = (f64::from(b.best) + moved).clamp(0.0, last);
+    // Half a beam between two goes to the higher one.
+    let first = reached.round();
+    let score =
+        |beam: usize| 1.0 / (1.0 + (beam as f64 - reached).abs() + f64::from(u8::from(beam as f64 != first)));
+    Some((0..data.shape.sizes.beams).map(score).collect())
 }
 
 /// The poses that are learned from.

@@ -48,10 +48,12 @@ use crate::model::layers::statistics::{self, Moves};
 use crate::model::layers::{Mode, Statistics};
 use crate::model::parameters::Parameters;
 use crate::model::tasks::{Sizes, Task};
-use crate::model::{MODALITIES, Network, Purpose, seeded};
+use crate::model::{Input, MODALITIES, Network, Purpose, seeded};
 
 /// Batches that are ready before they are wanted.
 const AHEAD: usize = 2;
+/// Losses below this are as good as none.
+const LEAST_LOSS: f64 = 1e-12;
 /// Steps whose batches tell a running mean of weights its running statistics.
 const SETTLE: u64 = 32;
 /// Time between two lines of progress, and between two savings.
@@ -103,6 +105,9 @@ pub struct Validated {
     pub losses: BTreeMap<Task, f64>,
     /// Share of the rows in which the first choice is right, of tasks that choose.
     pub top1: BTreeMap<Task, f64>,
+    /// The same of whoever always names the class that is the commonest among those rows.
+    #[serde(default)]
+    pub commonest: BTreeMap<Task, f64>,
     /// Whether it is the best one so far.
     pub best: bool,
 }
@@ -144,9 +149,11 @@ pub enum Ended {
 struct State {
     /// Of the recipe.
     recipe: String,
+    /// Of what it learns from.
+    data: String,
     stage: usize,
     step: u64,
-    /// Least validation loss of the stage.
+    /// Least sum of the logarithms of validation losses of the stage.
     best: Option<f64>,
     /// Validations since then.
     since_best: usize,
@@ -162,6 +169,7 @@ pub struct Trainer<'a> {
     tasks: Vec<Task>,
     device: Device,
     recipe_hash: String,
+    data_hash: String,
     /// What the run that it begins with has learned from.
     before: Vec<Learned>,
     /// Of the batches of a step.
@@ -221,6 +229,30 @@ impl<'a> Trainer<'a> {
         if parts.iter().all(|part| part.split.train.is_empty()) {
             return Err(TrainError::Data("no example is left to learn from".to_owned()));
         }
+        for part in parts.iter().filter(|part| !part.split.train.is_empty()) {
+            if !recipe.stage.iter().any(|stage| is_of(recipe, stage, part)) {
+                let holds = Input::ALL.into_iter().filter(|input| part.data.holds()[input.place()]);
+                let holds: Vec<&str> = holds.map(Input::name).collect();
+                return Err(TrainError::Data(format!(
+                    "no stage learns from `{}`, which has readings of {} alone: allowed is data with something that a \
+                     stage sees",
+                    part.data.name,
+                    holds.join(", ")
+                )));
+            }
+        }
+        let is_told = |task: Task| {
+            let of_part = |part: &&Part| part.tasks.contains(&task);
+            parts.iter().filter(of_part).any(|part| {
+                let examples = part.split.train.iter().filter_map(|&at| part.data.examples.get(at as usize));
+                examples.into_iter().any(|example| example.truth.tells(task))
+            })
+        };
+        if let Some(task) = recipe.tasks(config).into_iter().find(|&task| !is_told(task)) {
+            return Err(TrainError::Data(format!(
+                "no example that is learned from has a label for {task}: name the `tasks` that the data has labels for"
+            )));
+        }
         let before = match &recipe.from {
             Some(run) => {
                 let before = learned::read(run)?;
@@ -238,6 +270,7 @@ impl<'a> Trainer<'a> {
             sizes: first.data.shape.sizes,
             tasks: recipe.tasks(config),
             recipe_hash: hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect(),
+            data_hash: learned::hash(parts),
             before,
             workers: if device.is_cpu() { Workers::of_machine() } else { Workers::new(0) },
             device,
@@ -371,18 +404,11 @@ impl<'a> Trainer<'a> {
         (stage.rows.unwrap_or(self.recipe.batch.rows) / self.run_of(stage)).max(1)
     }
 
-    /// Whether a stage goes through a data set.
-    fn is_of(&self, stage: &Stage, part: &Part) -> bool {
-        let hidden = self.recipe.hidden_in(stage);
-        let is_seen = || part.data.holds().iter().zip(hidden).any(|(&holds, hidden)| holds && !hidden);
-        (stage.data.is_empty() || stage.data.contains(&part.data.name)) && is_seen()
-    }
-
     /// One for each data set; empty where the stage does not go through it.
     fn orders(&self, stage: usize) -> Vec<Order> {
         let of_stage = self.recipe.stage.get(stage);
         let order = |part: &Part| {
-            let is_of = of_stage.is_some_and(|of_stage| self.is_of(of_stage, part));
+            let is_of = of_stage.is_some_and(|of_stage| is_of(self.recipe, of_stage, part));
             let examples = if is_of { part.split.train.as_slice() } else { &[] };
             let run = of_stage.map_or(1, |of_stage| self.run_of(of_stage));
             Order::new(&part.data, examples, run, self.recipe.seed, stage)
@@ -433,11 +459,12 @@ impl<'a> Trainer<'a> {
             move |source| TrainError::Io { file, source }
         };
         fs::create_dir_all(&self.recipe.output).map_err(io(&self.recipe.output))?;
+        // Another run's folder stays as it is.
+        let mut state = self.resume()?;
         let text = toml::to_string(self.recipe).unwrap_or_default();
         let file = self.output(RECIPE);
         fs::write(&file, text).map_err(io(&file))?;
         learned::write(&self.recipe.output, self.parts, &self.before)?;
-        let mut state = self.resume()?;
         let at = At { stage: state.stage, step: state.step, total: self.total(&state) };
         let mut log = Log::open(&self.recipe.output, at)?;
         let mut beginning = match &self.recipe.from {
@@ -546,11 +573,12 @@ impl<'a> Trainer<'a> {
                     going = tell(&Event::Standing(standing));
                     since = Since::new();
                 }
-                if going && (state.step.is_multiple_of(every) || state.step == steps) {
+                // Also of a run that is stopped here: whoever goes on from this step does not come by it again.
+                if state.step.is_multiple_of(every) || state.step == steps {
                     let validated = self.validate(stage, state, moving)?;
                     let at = At { stage: number, step: state.step, total: self.total(state) };
                     log.validated(at, &validated)?;
-                    going = tell(&Event::Validated(validated));
+                    going &= tell(&Event::Validated(validated));
                     since = Since::new();
                     if stage.patience.is_some_and(|patience| state.since_best >= patience) {
                         return Ok(true);
@@ -669,9 +697,12 @@ impl<'a> Trainer<'a> {
         let vb = VarBuilder::from_tensors(weights.clone(), DType::F32, &self.device);
         let network = self.network(stage.see, Purpose::Inference, &vb)?;
         let mut losses: BTreeMap<Task, Vec<f64>> = BTreeMap::new();
-        let mut right: BTreeMap<Task, (f64, f64)> = BTreeMap::new();
-        for part in
-            self.parts.iter().filter(|part| self.is_of(stage, part) && !part.split.validation.is_empty())
+        // Of each task how many first choices are right, and how often each class is true.
+        let mut right: BTreeMap<Task, (usize, BTreeMap<usize, usize>)> = BTreeMap::new();
+        for part in self
+            .parts
+            .iter()
+            .filter(|part| is_of(self.recipe, stage, part) && !part.split.validation.is_empty())
         {
             let (without, slots) = (self.recipe.hidden_in(stage), stage.slots.unwrap_or(usize::MAX));
             let answers = self.ask(&network, part, without, slots)?;
@@ -688,9 +719,9 @@ impl<'a> Trainer<'a> {
                         continue;
                     };
                     let scores: Vec<f64> = scores.iter().map(|&score| f64::from(score)).collect();
-                    let counts = right.entry(task).or_default();
-                    counts.0 += f64::from(u8::from(argmax(&scores) == Some(truth)));
-                    counts.1 += 1.0;
+                    let (right, counts) = right.entry(task).or_default();
+                    *right += usize::from(argmax(&scores) == Some(truth));
+                    *counts.entry(truth).or_default() += 1;
                 }
             }
         }
@@ -698,7 +729,8 @@ impl<'a> Trainer<'a> {
             .into_iter()
             .map(|(task, all)| (task, all.iter().sum::<f64>() / all.len() as f64))
             .collect();
-        let total: f64 = losses.values().sum();
+        // The mean of the logarithms: a pose's hundredths of a square metre count as a class's nats do.
+        let total: f64 = losses.values().map(|loss| loss.max(LEAST_LOSS).ln()).sum();
         let best = losses.is_empty() || state.best.is_none_or(|best| total < best);
         if best {
             state.best = Some(total);
@@ -707,8 +739,13 @@ impl<'a> Trainer<'a> {
         } else {
             state.since_best += 1;
         }
-        let top1 = right.into_iter().map(|(task, (right, all))| (task, right / all)).collect();
-        Ok(Validated { stage: stage.name.clone(), step: state.step, losses, top1, best })
+        let (mut top1, mut commonest) = (BTreeMap::new(), BTreeMap::new());
+        for (task, (right, counts)) in right {
+            let all = counts.values().sum::<usize>() as f64;
+            top1.insert(task, right as f64 / all);
+            commonest.insert(task, counts.into_values().max().unwrap_or(0) as f64 / all);
+        }
+        Ok(Validated { stage: stage.name.clone(), step: state.step, losses, top1, commonest, best })
     }
 
     /// Writes the best weights as a unit runs them: the file.
@@ -819,10 +856,15 @@ impl<'a> Trainer<'a> {
 
     /// Where an earlier run in the folder stands, or the beginning.
     fn resume(&self) -> Result<State, TrainError> {
-        let file = self.output("last").join(STATE);
+        let (last, partial) = (self.output("last"), self.output(".last.partial"));
+        // Stopped between taking the old one away and putting the new one there; its state is written last.
+        if !last.exists() && partial.join(STATE).is_file() {
+            fs::rename(&partial, &last).map_err(|source| TrainError::Io { file: partial, source })?;
+        }
+        let file = last.join(STATE);
+        let (recipe, data) = (self.recipe_hash.clone(), self.data_hash.clone());
         if !file.is_file() {
-            let recipe = self.recipe_hash.clone();
-            return Ok(State { recipe, stage: 0, step: 0, best: None, since_best: 0, done: false });
+            return Ok(State { recipe, data, stage: 0, step: 0, best: None, since_best: 0, done: false });
         }
         let text = fs::read(&file).map_err(|source| TrainError::Io { file: file.clone(), source })?;
         let state: State = serde_json::from_slice(&text)
@@ -831,6 +873,14 @@ impl<'a> Trainer<'a> {
             let reason = format!(
                 "found a run of recipe {}, allowed is one of this recipe, {}: name another `output`, or remove the folder",
                 state.recipe, self.recipe_hash
+            );
+            return Err(TrainError::State { file: Some(file), reason });
+        }
+        if state.data != data {
+            let reason = format!(
+                "found a run on data {}, allowed are those: {data} is another split or other rows, of which some that \
+                 were learned from may be the test now. Name another `output`, or remove the folder",
+                state.data
             );
             return Err(TrainError::State { file: Some(file), reason });
         }
@@ -897,6 +947,13 @@ fn save_tensors(file: &Path, tensors: &HashMap<String, Tensor>) -> Result<(), Tr
 fn load(file: &Path, device: &Device) -> Result<HashMap<String, Tensor>, TrainError> {
     let checkpoint = Checkpoint::open(file)?;
     Ok(checkpoint.load_all(device)?.into_iter().collect())
+}
+
+/// Whether a stage of a recipe goes through a data set.
+fn is_of(recipe: &Recipe, stage: &Stage, part: &Part) -> bool {
+    let hidden = recipe.hidden_in(stage);
+    let is_seen = || part.data.holds().iter().zip(hidden).any(|(&holds, hidden)| holds && !hidden);
+    (stage.data.is_empty() || stage.data.contains(&part.data.name)) && is_seen()
 }
 
 /// How a step asks the network.

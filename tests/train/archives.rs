@@ -179,6 +179,17 @@ fn what_is_wrong_with_an_archive_is_said() {
     };
     let error = open(Layout::Mars, &[Task::Pose]);
     assert!(error.contains("no .npz file"), "{error}");
+    let ahead = folder.path().join("val_Tp1.npz");
+    windows(&ahead, &[[1, 2, 3], [4, 5, 6]], &[1.0, f64::NAN]);
+    let error = open(Layout::BlockageWindows, &[Task::Blockage]);
+    assert!(error.contains("found NaN in row 1, allowed are 0 and 1"), "{error}");
+    write(&ahead, &[Array("features", &[1, 0, 54], Vec::new()), Array("labels", &[1], vec![0.0])]);
+    let error = open(Layout::BlockageWindows, &[Task::Blockage]);
+    assert!(error.contains("found shape [1, 0, 54]"), "{error}");
+    fs::remove_file(ahead).unwrap();
+    mars(&folder.path().join("subject1.npz"), &[0.0, 0.1], |frame| 7.0 + 4.0 * frame as f64);
+    let error = open(Layout::Mars, &[Task::Pose]);
+    assert!(error.contains("`movement`: found 11 in frame 1, allowed are 1 to 10"), "{error}");
     fs::write(folder.path().join("subject1.npz"), b"PK nothing").unwrap();
     let error = open(Layout::Mars, &[Task::Pose]);
     assert!(error.contains("subject1.npz") && error.contains("no .npz file"), "{error}");

@@ -14,6 +14,7 @@ use mmsense::train::data::recording::{self, Request, Resolution};
 use mmsense::train::data::split::{Shares, Split};
 use mmsense::train::data::{DataSet, Example, Reading};
 use mmsense::train::evaluate::{self, Asking};
+use mmsense::train::learned;
 use mmsense::train::recipe::{self, Augment, Losses, Recipe, See};
 use mmsense::train::score::{self, Asked};
 use mmsense::train::simple::Simple;
@@ -208,8 +209,6 @@ fn no_report_of_the_instant_or_later_is_an_input() {
     // The truth of one row is another one: its own inputs do not know.
     let number = 3 * ROWS + 5;
     fs::write(recording.join(format!("power/{number}.txt")), power((best(3, 5) + 4) % BEAMS)).unwrap();
-    let index = recording.join("scenario.csv");
-    fs::write(&index, fs::read(&index).unwrap()).unwrap();
     let after = open(folder.path(), &recording, &pipeline);
     let inputs = |data: &DataSet, at: usize| {
         let example = &data.examples[at];
@@ -431,16 +430,18 @@ pub(crate) fn recipe(folder: &Path, output: &str) -> Recipe {
 
 /// Trains, stopped at each of the first `stops` validations and started again.
 pub(crate) fn train(recipe: &Recipe, part: &[Part], stops: usize) -> PathBuf {
+    train_stopped_at(recipe, part, stops, |event| matches!(event, Event::Validated(_)))
+}
+
+fn train_stopped_at(recipe: &Recipe, part: &[Part], stops: usize, is_stop: fn(&Event) -> bool) -> PathBuf {
     let config = tiny();
     let mut stops_left = stops;
     loop {
         let trainer = Trainer::new(recipe, &config, part, Device::Cpu).unwrap();
-        let mut tell = |event: &Event| match event {
-            Event::Validated(_) if stops_left > 0 => {
-                stops_left -= 1;
-                false
-            }
-            _ => true,
+        let mut tell = |event: &Event| {
+            let stops = is_stop(event) && stops_left > 0;
+            stops_left -= usize::from(stops);
+            !stops
         };
         match trainer.run(&mut tell).unwrap() {
             Ended::Done => return trainer.deploy().unwrap(),
@@ -477,6 +478,12 @@ fn a_run_that_was_stopped_comes_to_the_same_bytes_and_learns() {
                 log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
             lines.into_iter().filter(|line| line["type"] == "validation").collect::<Vec<_>>()
         };
+        assert_eq!(validations(&whole), validations(&stopped));
+        // Stopped right before the last validation of each stage, which is made all the same.
+        let stopped = recipe(folder, "stopped before");
+        let at_an_end = |event: &Event| matches!(event, Event::Standing(at) if at.step == at.steps);
+        let again = train_stopped_at(&stopped, &parts, 2, at_an_end);
+        assert_eq!(fs::read(&model).unwrap(), fs::read(again).unwrap());
         assert_eq!(validations(&whole), validations(&stopped));
         let losses = |stage: &str| -> Vec<f64> {
             let of_stage = validations(&whole).into_iter().filter(|line| line["stage"] == stage);
@@ -557,7 +564,23 @@ fn a_run_that_was_stopped_comes_to_the_same_bytes_and_learns() {
         let mut other = whole.clone();
         other.seed = 2;
         let config = tiny();
+        let beside = || ["recipe.toml", "data.json"].map(|name| fs::read(whole.output.join(name)).unwrap());
+        let before = beside();
         let refused = Trainer::new(&other, &config, &parts, Device::Cpu).unwrap().run(&mut |_| true);
         assert!(refused.unwrap_err().to_string().contains("another `output`"));
+        // So is one of the same recipe and another split.
+        let [Part { data, tasks, .. }] = parts;
+        let examples: Vec<u32> = (0..data.examples.len() as u32).collect();
+        let learned = learned::read(&whole.output).unwrap();
+        assert_eq!(learned[0].marks.len(), 90, "of each example that is no test");
+        assert_eq!(learned::repeated(&learned, &data, &examples).unwrap(), Some(1.0));
+        let split = Split::by_group(&data, Shares { validation: 0.25, test: 0.25 }, 1);
+        assert_eq!(learned::repeated(&learned, &data, &split.test).unwrap(), Some(0.0));
+        let split = Split::by_group(&data, Shares { validation: 0.25, test: 0.25 }, 2);
+        let parts = [Part { data, split, tasks }];
+        let refused = Trainer::new(&whole, &config, &parts, Device::Cpu).unwrap().run(&mut |_| true);
+        let error = refused.unwrap_err().to_string();
+        assert!(error.contains("another split or other rows"), "{error}");
+        assert_eq!(before, beside());
     });
 }

@@ -12,6 +12,7 @@ use mmsense::train::batch::{Batch, Making, Shown};
 use mmsense::train::data::DataSet;
 use mmsense::train::data::mmfi::{Held, MmFi};
 use mmsense::train::data::split::{Shares, Split};
+use mmsense::train::data::twins::{self, Divided};
 use mmsense::train::recipe::{Augment, Losses, See};
 use mmsense::train::trainer::{Part, Trainer};
 use rand_pcg::Pcg64;
@@ -77,7 +78,12 @@ fn a_row_that_stands_twice_is_on_one_side() {
         format!("{sees:?} {truth:?} {:?}", example.truth.blocked)
     };
     let looks = |part: &[u32]| part.iter().map(look).collect::<BTreeSet<String>>();
-    let (clean, gone) = split.clone().without_twins(&data).unwrap();
+    let without_twins = |mut split: Split| {
+        let sides = &mut [Divided { data: &data, split: &mut split, by_rows: false }];
+        let gone = twins::leave_out(sides).unwrap();
+        (split, gone[0])
+    };
+    let (clean, gone) = without_twins(split.clone());
     assert_eq!(clean.test, split.test);
     let others_than = |part: &[u32], looks: &BTreeSet<String>| {
         part.iter().copied().filter(|number| !looks.contains(&look(number))).collect::<Vec<u32>>()
@@ -90,7 +96,190 @@ fn a_row_that_stands_twice_is_on_one_side() {
     assert_eq!(twins, ROWS, "the repeated sequence is gone");
     let rows = |split: &Split| split.train.len() + split.validation.len();
     assert_eq!(gone, rows(&split) - rows(&clean));
-    assert_eq!(clean.clone().without_twins(&data).unwrap(), (clean, 0));
+    assert_eq!(without_twins(clean.clone()), (clean, 0));
+    // Nor does it stand in the test of another data set.
+    let all = || (0..data.examples.len() as u32).collect::<Vec<u32>>();
+    let mut learned = Split { train: all(), ..Split::default() };
+    let mut asked = Split { test: group(2), ..Split::default() };
+    let sides = [&mut learned, &mut asked].map(|split| Divided { data: &data, split, by_rows: false });
+    let gone = twins::leave_out(&mut Vec::from(sides)).unwrap();
+    assert!(gone[0] >= ROWS && gone[1] == 0, "{gone:?}");
+    assert!(group(2).iter().all(|number| !learned.train.contains(number)));
+    assert_eq!(asked.test, group(2));
+}
+
+/// Powers of 20 beams that no other row has.
+fn unlike(row: usize) -> String {
+    (0..20).map(|beam| format!("{:.6}\n", 1.0 + row as f64 / 1e3 + f64::from(beam * 7 % 20))).collect()
+}
+
+#[test]
+fn a_row_that_stands_twice_is_known_by_its_powers_whatever_is_around_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (recording, pipeline) = prepare(folder.path());
+    for row in 0..SEQUENCES * ROWS {
+        fs::write(recording.join(format!("power/{row}.txt")), unlike(row)).unwrap();
+    }
+    // Every fourth row of each sequence again, as a sequence of its own.
+    let index = recording.join("scenario.csv");
+    let mut lines: Vec<String> = fs::read_to_string(&index).unwrap().lines().map(str::to_owned).collect();
+    for (number, line) in lines.clone().iter().skip(1).enumerate() {
+        let (_, files) = line.split_once(',').unwrap();
+        let (files, sequence) = files.rsplit_once(',').unwrap();
+        if (number % ROWS).is_multiple_of(4) {
+            lines.push(format!("{},{files},10{sequence}", lines.len()));
+        }
+    }
+    fs::write(&index, lines.join("\n")).unwrap();
+    let data = open(folder.path(), &recording, &pipeline);
+    assert_eq!(data.examples.len(), SEQUENCES * (ROWS + 3));
+    let again = |number: &u32| {
+        data.groups[data.examples[*number as usize].group as usize].starts_with("walk/10") && {
+            let group = &data.groups[data.examples[*number as usize].group as usize];
+            group.len() > "walk/10".len()
+        }
+    };
+    let all: Vec<u32> = (0..data.examples.len() as u32).collect();
+    let (few, whole): (Vec<u32>, Vec<u32>) = all.into_iter().partition(again);
+    let now = |number: &u32| data.measured(&data.examples[*number as usize], 0).unwrap().linear.clone();
+    let mut split = Split { train: whole.clone(), test: few.clone(), ..Split::default() };
+    let mut sides = [Divided { data: &data, split: &mut split, by_rows: true }];
+    let gone = twins::leave_out(&mut sides).unwrap()[0];
+    assert_eq!(gone, few.len(), "each is there once more, and no neighbour goes with it");
+    let asked: Vec<Vec<f64>> = few.iter().map(now).collect();
+    assert!(split.train.iter().all(|number| !asked.contains(&now(number))));
+    // Nor is any of them what is to be said of a later instant.
+    let mut split = Split { train: whole, test: few, ..Split::default() };
+    twins::leave_out(&mut [Divided { data: &data, split: &mut split, by_rows: false }]).unwrap();
+    let told = |number: &u32| {
+        let example = &data.examples[*number as usize];
+        (0..2)
+            .filter_map(|instant| data.measured(example, instant))
+            .map(|report| report.linear.clone())
+            .collect()
+    };
+    assert!(
+        split
+            .train
+            .iter()
+            .flat_map(|number| -> Vec<Vec<f64>> { told(number) })
+            .all(|told| !asked.contains(&told))
+    );
+    assert!(!split.train.is_empty());
+}
+
+#[test]
+fn windows_of_an_index_that_share_a_file_are_one_group() {
+    let folder = tempfile::tempdir().unwrap();
+    let (recording, pipeline) = prepare(folder.path());
+    let mut index = "index,unit1_pwr_60ghz_1,unit1_pwr_60ghz_2,unit1_pwr_60ghz_3\n".to_owned();
+    // Two runs of windows of three files, each one file on; and one that stands alone.
+    let begins = (0..5).chain(40..46).chain([80]);
+    for (row, begin) in (1..).zip(begins) {
+        let files: Vec<String> = (begin..begin + 3).map(|number| format!("./power/{number}.txt")).collect();
+        index += &format!("{row},{}\n", files.join(","));
+    }
+    fs::write(recording.join("scenario.csv"), index).unwrap();
+    let data = open(folder.path(), &recording, &pipeline);
+    assert_eq!(
+        data.groups.iter().map(String::as_str).collect::<Vec<_>>(),
+        ["walk/row 0", "walk/row 11", "walk/row 5"]
+    );
+    assert_eq!(data.examples.len(), 12);
+    for seed in 0..10 {
+        let split = Split::by_group(&data, Shares { validation: 0.0, test: 0.3 }, seed);
+        assert!(split.shared_groups(&data).is_empty());
+    }
+}
+
+#[test]
+fn rows_are_split_at_random_where_a_recipe_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let (recording, pipeline) = prepare(folder.path());
+    let mut data = open(folder.path(), &recording, &pipeline);
+    let sequences = data.groups.clone();
+    let split = Split::at_random(&mut data, Shares { validation: 0.1, test: 0.25 }, 3);
+    assert_eq!(data.groups.len(), SEQUENCES * ROWS);
+    assert!(split.shared_groups(&data).is_empty());
+    assert_eq!((split.test.len(), split.validation.len()), (SEQUENCES * ROWS / 4, SEQUENCES * ROWS / 10));
+    // Of most sequences some rows are asked and others learned from.
+    let of = |part: &[u32]| {
+        let names = groups(&data, part).into_iter();
+        names.map(|name| name.split(" at ").next().unwrap().to_owned()).collect::<BTreeSet<String>>()
+    };
+    assert!(of(&split.train).intersection(&of(&split.test)).count() > SEQUENCES / 2);
+    assert!(of(&split.train).iter().all(|name| sequences.contains(name)));
+    let mut again = open(folder.path(), &recording, &pipeline);
+    assert_eq!(split, Split::at_random(&mut again, Shares { validation: 0.1, test: 0.25 }, 3));
+}
+
+#[test]
+fn what_is_true_of_a_row_is_asked_once_and_of_no_report_that_was_seen() {
+    let folder = tempfile::tempdir().unwrap();
+    let (recording, pipeline) = prepare(folder.path());
+    // Nothing of the reference is there: frames come ten times a second, rows nine times.
+    let index = recording.join("scenario.csv");
+    let stamp = |row: usize| format!("2021-01-01-10:00:{:02}.{:03}", row * 111 / 1000, row * 111 % 1000);
+    let lines = fs::read_to_string(&index).unwrap();
+    let mut stamped = String::new();
+    for (number, line) in lines.lines().enumerate().take(1 + ROWS) {
+        let time = if number == 0 { "time_stamp".to_owned() } else { stamp(number - 1) };
+        stamped += &format!("{line},{time}\n");
+    }
+    fs::write(&index, stamped).unwrap();
+    let text = fs::read_to_string(&pipeline).unwrap();
+    let camera = text.replace("[\"link\", \"position\"]", "[\"camera\"]");
+    assert_ne!(text, camera);
+    fs::write(&pipeline, &camera).unwrap();
+    let data = open(folder.path(), &recording, &pipeline);
+    let asked: Vec<u32> = data.examples.iter().filter_map(|example| example.truth.beams[0]).collect();
+    let once: BTreeSet<u32> = asked.iter().copied().collect();
+    assert_eq!(asked.len(), once.len(), "{asked:?}");
+    assert!(asked.len() >= ROWS - 3, "{asked:?}");
+    // Where a frame hears of the newest report at once, that one is no question any more.
+    fs::write(&pipeline, camera.replace("window = 2", "window = 2\nlink_lag_ms = 0.0")).unwrap();
+    let data = open(folder.path(), &recording, &pipeline);
+    let mut heard = 0;
+    for example in &data.examples {
+        let newest = example.past.last().map(|&report| data.reports[report as usize].capture);
+        for instant in 0..2 {
+            let truth = data.measured(example, instant).map(|report| report.capture);
+            assert!(truth.is_none() || truth > newest, "{truth:?} {newest:?}");
+        }
+        heard += usize::from(newest.is_some());
+    }
+    assert!(heard > 0);
+}
+
+#[test]
+fn what_cannot_be_read_is_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let (recording, pipeline) = prepare(folder.path());
+    for (number, text) in [
+        (3, Some("text\n")),
+        (14, Some("text\n")),
+        (5, None),
+        (6, Some("nan\nnan\nnan\nnan\nnan\nnan\nnan\nnan\n")),
+    ] {
+        let file = recording.join(format!("power/{number}.txt"));
+        match text {
+            Some(text) => fs::write(file, text).unwrap(),
+            None => fs::remove_file(file).unwrap(),
+        }
+    }
+    let data = open(folder.path(), &recording, &pipeline);
+    let lost: Vec<(&str, usize, bool)> =
+        data.lost.iter().map(|lost| (lost.what, lost.count, lost.is_broken)).collect();
+    assert_eq!(
+        lost,
+        [
+            ("power files cannot be read", 2, true),
+            ("power files are not there", 1, false),
+            ("power files have no power above 0", 1, false),
+        ]
+    );
+    assert!(data.lost[0].first.contains("power/3.txt"), "{:?}", data.lost);
+    assert_eq!(data.notes.len(), 1, "{:?}", data.notes);
 }
 
 #[test]

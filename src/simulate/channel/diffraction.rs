@@ -17,6 +17,7 @@ use parry3d::math::Vector;
 
 use crate::simulate::caster::Caster;
 use crate::simulate::solid::{ObjectId, Solid, Surface};
+use crate::space::LIGHT_MPS;
 
 /// Nothing takes more than this, dB: what goes through and around by ways that are not modelled.
 const MOST_DB: f64 = 60.0;
@@ -88,7 +89,7 @@ impl<'a> Obstacles<'a> {
             let object = parts.first()?.object;
             Some(Thing { object, parts, middle: bounds.center(), radius: bounds.half_extents().length() })
         });
-        Self { things: things.collect(), carrier_hz, wavelength: super::LIGHT / carrier_hz, own }
+        Self { things: things.collect(), carrier_hz, wavelength: LIGHT_MPS / carrier_hz, own }
     }
 
     /// What stands in the way takes, dB, 0…; `besides` are the objects that the leg begins or ends on.

@@ -9,6 +9,7 @@ use parry3d::math::Vector;
 use super::diffraction::Edge;
 use crate::simulate::solid::Surface;
 use crate::simulate::world::Reflector;
+use crate::space::LIGHT_MPS;
 
 impl Reflector {
     /// The mirror image of a point.
@@ -122,7 +123,7 @@ impl Material {
 /// Amplitude that a rough surface leaves in the mirror's direction: exp(−½·(4π·σ·cosθ/λ)²), W. S. Ament, "Toward a theory
 /// of reflection by a rough surface", Proc. IRE 41, 1953; the exponent is half the square of Rayleigh's phase.
 pub(super) fn roughness(rms_m: f64, cosine: f64, carrier_hz: f64) -> f64 {
-    let phase = 4.0 * std::f64::consts::PI * rms_m * cosine * carrier_hz / super::LIGHT;
+    let phase = 4.0 * std::f64::consts::PI * rms_m * cosine * carrier_hz / LIGHT_MPS;
     (-phase * phase / 2.0).exp()
 }
 
@@ -159,7 +160,7 @@ mod tests {
     #[test]
     fn roughness_scatters_most_straight_on() {
         // σ = 0.3 mm, λ = 5 mm: 4π·0.06 = 0.754, exp(−0.2842) = 0.7526.
-        let hz = crate::simulate::channel::LIGHT / 0.005;
+        let hz = LIGHT_MPS / 0.005;
         assert!((roughness(3e-4, 1.0, hz) - 0.7526).abs() < 1e-4);
         assert!(roughness(3e-4, 0.2, hz) > 0.98);
         assert_eq!(roughness(0.0, 1.0, hz), 1.0);

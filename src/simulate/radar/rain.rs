@@ -4,7 +4,7 @@ use std::f64::consts::PI;
 
 use num_complex::Complex64;
 
-use super::LIGHT_MPS;
+use crate::space::LIGHT_MPS;
 
 /// Permittivity of water, 0 to 1000 GHz: the double Debye model of Liebe, Hufford and Manabe (1991), equations (1), (2).
 fn permittivity(ghz: f64, celsius: f64) -> Complex64 {

@@ -13,6 +13,7 @@ use num_complex::Complex64;
 use super::super::caster::Caster;
 use super::super::random::Random;
 use super::look::{self, Class, Viewpoint};
+use crate::space::LIGHT_MPS;
 
 /// Numbers of a radar in a room. The defaults are those of TI's people counting with an IWR6843 (TIDEP-01000, table 2, 6 m).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -48,7 +49,7 @@ pub struct RoomRadar {
 impl Default for RoomRadar {
     fn default() -> Self {
         Self {
-            wavelength_m: 299_792_458.0 / 61.6e9,
+            wavelength_m: LIGHT_MPS / 61.6e9,
             range_bin_m: 0.084,
             speed_bin_mps: 0.09,
             samples: 96,

@@ -13,7 +13,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DataSet, Example, Place, Report, Shape, Source, Truth};
+use super::shared::Shared;
+use super::{DataSet, Example, Place, Report, Shape, Source, Truth, lose};
 use crate::config::Codebook;
 use crate::infer::network::features::{self, BeamGrid};
 use crate::model::tasks::{Sizes, Task};
@@ -267,12 +268,21 @@ fn frames(layout: Layout, path: &Path) -> Result<Vec<Frame>, ArchiveError> {
             let joints = archive.get("joints", count, &[Sizes::KINECT_JOINTS, 3])?.values;
             let joints = joints.chunks_exact(3 * Sizes::KINECT_JOINTS).map(|pose| {
                 let (joints, _) = pose.as_chunks::<3>();
-                Some(joints.iter().map(|joint| joint.map(|metres| metres as f32)).collect())
+                let joints = joints.iter().map(|joint| joint.map(|metres| metres as f32));
+                Some(joints.collect())
+                    .filter(|joints: &Joints| joints.iter().flatten().all(|axis| axis.is_finite()))
             });
             let movements = archive.get("movement", count, &[])?.values;
+            let is_one = |movement: &f64| (1..=Sizes::MOVEMENTS).any(|known| known as f64 == *movement);
+            if let Some((frame, found)) = movements.iter().enumerate().find(|(_, movement)| !is_one(movement))
+            {
+                let most = Sizes::MOVEMENTS;
+                return Err(archive
+                    .fail(format!("`movement`: found {found} in frame {frame}, allowed are 1 to {most}")));
+            }
             let runs = movements.iter().map(|movement| format!("movement {movement}"));
             let runs = runs.collect();
-            let classes = movements.iter().map(|movement| (movement - 1.0).max(0.0) as u32).collect();
+            let classes = movements.iter().map(|movement| (movement - 1.0) as u32).collect();
             (joints.collect(), classes, runs)
         }
         _ => {
@@ -338,6 +348,10 @@ fn people(request: &Request<'_>, files: &[PathBuf]) -> Result<DataSet, ArchiveEr
         let mut begin = 0;
         for at in 0..frames.len() {
             let Some(frame) = frames.get(at) else { continue };
+            if request.layout == Layout::Mars && frame.truth.pose.is_none() {
+                let first = || format!("{}: frame {at}", path.display());
+                lose(&mut data.lost, "frames have joints that are no numbers", true, first);
+            }
             let before = at.checked_sub(1).and_then(|before| frames.get(before));
             if before.is_none_or(|before| {
                 let passed = frame.time - before.time;
@@ -427,6 +441,8 @@ fn empty(request: &Request<'_>, sizes: Sizes, horizons_ms: Vec<u32>) -> DataSet 
         noise_free: Vec::new(),
         sources: Vec::new(),
         store: None,
+        lost: Vec::new(),
+        notes: Vec::new(),
     }
 }
 
@@ -469,6 +485,16 @@ fn blockages(request: &Request<'_>, files: &[PathBuf]) -> Result<DataSet, Archiv
             _ => 0,
         };
         let features = archive.get("features", labels.len(), &[frames, beams])?.values;
+        if frames == 0 {
+            let shape = [labels.len(), frames, beams];
+            return Err(archive.fail(format!(
+                "`features`: found shape {shape:?}, allowed are windows of 1 frame and more"
+            )));
+        }
+        if let Some((row, label)) = labels.iter().enumerate().find(|(_, label)| ![0.0, 1.0].contains(*label))
+        {
+            return Err(archive.fail(format!("`labels`: found {label} in row {row}, allowed are 0 and 1")));
+        }
         known.push((ahead, frames, labels, features));
     }
     let frames = known.iter().map(|(_, frames, ..)| *frames).max().unwrap_or_default();
@@ -476,7 +502,8 @@ fn blockages(request: &Request<'_>, files: &[PathBuf]) -> Result<DataSet, Archiv
     let sizes = Sizes::new(slots, BEAMS, AHEAD as usize);
     let horizons_ms = (1..=AHEAD).map(|ahead| ahead * FRAME_MS as u32).collect();
     let mut data = empty(request, sizes, horizons_ms);
-    let mut shared = Shared::default();
+    // Frames are known by their bytes.
+    let mut shared: Shared<Vec<u64>> = Shared::new();
     let beams = BEAMS - LEFT_OUT.len();
     // Windows one after the other in time, far enough apart.
     let apart = Span::from_millis(FRAME_MS * (frames as i64 + 200));
@@ -491,11 +518,12 @@ fn blockages(request: &Request<'_>, files: &[PathBuf]) -> Result<DataSet, Archiv
             let member = shared.add();
             for frame in window.chunks_exact(beams) {
                 captured = captured + Span::from_millis(FRAME_MS);
-                shared.join(member, frame);
+                shared.join(member, frame.iter().map(|power| power.to_bits()).collect());
                 let mut linear = vec![f64::NAN; BEAMS];
                 let seen = linear.iter_mut().enumerate().filter(|(beam, _)| !LEFT_OUT.contains(beam));
-                // What noise and the zero of the receiver leave below nothing is nothing.
-                seen.zip(frame).for_each(|((_, own), power)| *own = power.max(0.0));
+                // What noise and the zero of the receiver leave below nothing is nothing; what is no number was not measured.
+                let power = |power: f64| if power.is_nan() { power } else { power.max(0.0) };
+                seen.zip(frame).for_each(|((_, own), &measured)| *own = power(measured));
                 if let Some(mut report) = Report::new(captured, linear) {
                     report.reference_db = reference.push(captured, report.best_db);
                     reports.push(data.reports.len() as u32);
@@ -552,42 +580,4 @@ fn link_places(data: &mut DataSet, reports: &[u32], time: CaptureTime, slots: us
         }
     }
     places
-}
-
-/// Windows that share a frame: a union-find over windows, frames known by their bytes.
-#[derive(Default)]
-struct Shared {
-    above: Vec<u32>,
-    frames: HashMap<Vec<u64>, u32>,
-}
-
-impl Shared {
-    fn add(&mut self) -> u32 {
-        let member = self.above.len() as u32;
-        self.above.push(member);
-        member
-    }
-
-    fn root(&mut self, mut member: u32) -> u32 {
-        while let Some(&above) = self.above.get(member as usize)
-            && above != member
-        {
-            let over = self.above.get(above as usize).copied().unwrap_or(above);
-            if let Some(own) = self.above.get_mut(member as usize) {
-                *own = over;
-            }
-            member = over;
-        }
-        member
-    }
-
-    fn join(&mut self, member: u32, frame: &[f64]) {
-        let key: Vec<u64> = frame.iter().map(|power| power.to_bits()).collect();
-        let other = *self.frames.entry(key).or_insert(member);
-        let (a, b) = (self.root(member), self.root(other));
-        let (low, high) = (a.min(b), a.max(b));
-        if let Some(above) = self.above.get_mut(high as usize) {
-            *above = low;
-        }
-    }
 }

@@ -13,8 +13,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::shared::Shared;
 use super::store::{Store, StoreError, Writer};
-use super::{DataSet, Example, Origin, Place, Report, Shape, Source, Truth, condition};
+use super::{DataSet, Example, Origin, Place, Report, Shape, Source, Truth, condition, lose};
 use crate::config::{self, Codebook, ConfigError, Pipeline};
 use crate::frame::{Placed, Window};
 use crate::infer::network::features::{self, BeamGrid};
@@ -279,8 +280,11 @@ fn identity(recording: &Recording, pipeline: &Pipeline, resolution: Resolution) 
         let changed = fs::metadata(file).and_then(|file| file.modified()).ok();
         hash.update(format!("{changed:?}"));
     }
-    for sample in recording.samples() {
-        hash.update([u8::from(sample.path().exists())]);
+    // Of the files themselves, how large they are and when they were changed: to read them all is what is spared.
+    for path in recording.samples().iter().flat_map(|sample| sample.paths()) {
+        let file = fs::metadata(path).ok();
+        let changed = file.as_ref().and_then(|file| file.modified().ok());
+        hash.update(format!("{:?} {changed:?}", file.map(|file| file.len())));
     }
     hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
@@ -361,19 +365,26 @@ pub fn open(request: &Request<'_>) -> Result<DataSet, CollectError> {
     stand_as_in_scene(&mut pipeline, request.path)?;
     let options = Options::of(&pipeline.input.recording);
     let recording = Recording::open(request.path, &options)?;
+    let knows_heading = pipeline.site.is_some();
     fill_in(&mut pipeline, &recording);
-    let folder = request.cache.join("decoded").join(identity(&recording, &pipeline, request.resolution));
+    let io = |path: &Path| {
+        let path = path.to_owned();
+        move |source| CollectError::Io { path, source }
+    };
+    let decoded = request.cache.join("decoded");
+    fs::create_dir_all(&decoded).map_err(io(&decoded))?;
+    let folder = decoded.join(identity(&recording, &pipeline, request.resolution));
+    // Of two who want the same, one decodes it and the other waits. The lock ends with the file, whoever is killed.
+    let guard = folder.with_extension("lock");
+    let guard = fs::File::create(&guard).and_then(|file| file.lock().map(|()| file)).map_err(io(&guard))?;
     if !folder.is_dir() {
-        let io = |path: &Path| {
-            let path = path.to_owned();
-            move |source| CollectError::Io { path, source }
-        };
         let partial = folder.with_extension("partial");
         let _ = fs::remove_dir_all(&partial);
         fs::create_dir_all(&partial).map_err(io(&partial))?;
         collect(Recording::open(request.path, &options)?, &pipeline, request.resolution, &partial)?;
         fs::rename(&partial, &folder).map_err(io(&folder))?;
     }
+    drop(guard);
     let path = folder.join(INDEX);
     let text = fs::read(&path).map_err(|source| CollectError::Io { path: path.clone(), source })?;
     let index: Index =
@@ -382,6 +393,14 @@ pub fn open(request: &Request<'_>) -> Result<DataSet, CollectError> {
     let mut labelled = Labelled::new(request, &pipeline, &recording, index.frames)?;
     labelled.examples()?;
     labelled.data.store = Some(store);
+    let is_position = |source: &Source| matches!(source, Source::Position(_));
+    if !knows_heading && labelled.data.sources.iter().any(is_position) {
+        labelled.data.notes.push(
+            "nobody says where the unit looks ([site] heading_deg of the pipeline): positions are taken as if it looked \
+             north, which is of use only to a network that learned from this unit"
+                .to_owned(),
+        );
+    }
     if labelled.data.examples.is_empty() {
         return Err(CollectError::NoLabels { path: request.path.to_owned(), tasks: request.tasks.to_vec() });
     }
@@ -426,20 +445,22 @@ impl<'a> Labelled<'a> {
         let mut sizes = Sizes::new(pipeline.align.window, beams, horizons_ms.len());
         sizes.instants = request.instants_ms.len();
         let half = recording.period().half();
-        let mut rows: Vec<(CaptureTime, usize)> =
-            recording.rows().iter().map(|row| (row.capture, row.sequence)).collect();
-        rows.sort_unstable();
-        let sequence = |frame: &FrameSeen| {
-            let row = nearest(&rows, frame.time, half)?;
-            Some(row.1)
-        };
-        let sequences = frames.iter().map(sequence).collect();
+        let sequences = sequences(recording, &frames, half);
+        // Rows of their own that name the same file, as those of windows that overlap do, are one group.
+        let mut shared: Shared<&Path> = Shared::new();
+        recording.sequences().iter().for_each(|_| _ = shared.add());
+        for sample in recording.samples() {
+            let Some(row) = recording.rows().get(sample.row) else { continue };
+            if recording.sequences().get(row.sequence).is_some_and(|sequence| sequence.id.is_none()) {
+                sample.paths().iter().for_each(|path| shared.join(row.sequence as u32, path));
+            }
+        }
         let groups = recording.sequences().iter().enumerate().map(|(number, sequence)| {
             let person = recording.people().get(number);
             match (person, &sequence.id) {
                 (Some(person), _) => format!("{}/S{:02}", request.name, person.subject),
                 (None, Some(id)) => format!("{}/{id}", request.name),
-                (None, None) => format!("{}/row {number}", request.name),
+                (None, None) => format!("{}/row {}", request.name, shared.root(number as u32)),
             }
         });
         let groups: Vec<String> = groups.collect();
@@ -470,6 +491,8 @@ impl<'a> Labelled<'a> {
                 noise_free: Vec::new(),
                 sources: Vec::new(),
                 store: None,
+                lost: Vec::new(),
+                notes: Vec::new(),
             },
             sensor_sources: HashMap::new(),
             ue_sources: HashMap::new(),
@@ -483,16 +506,34 @@ impl<'a> Labelled<'a> {
     /// Reads what the radio measured, and what people did.
     fn learn_truth(&mut self) -> Result<(), CollectError> {
         let noise_free = noise_free(self.recording.path())?;
+        for row in self.recording.malformed() {
+            let first = || format!("{}:{}: {}", row.file, row.line, row.reason);
+            lose(&mut self.data.lost, "rows of the index cannot be read", true, first);
+        }
         for sample in self.recording.samples() {
             match &sample.stream {
                 Stream::Link(ue) => {
                     let linear = match self.recording.powers(sample) {
                         Ok(linear) => linear,
                         // A file that is missing or broken is a report that was not made.
-                        Err(_) => continue,
+                        Err(LoadError::Absent { path }) => {
+                            let first = || path.display().to_string();
+                            lose(&mut self.data.lost, "power files are not there", false, first);
+                            continue;
+                        }
+                        Err(error) => {
+                            let first = || error.to_string();
+                            lose(&mut self.data.lost, "power files cannot be read", true, first);
+                            continue;
+                        }
                     };
                     let number = self.data.reports.len() as u32;
-                    if let Some(report) = Report::new(sample.capture, linear) {
+                    let report = Report::new(sample.capture, linear);
+                    if report.is_none() {
+                        let first = || sample.path().display().to_string();
+                        lose(&mut self.data.lost, "power files have no power above 0", false, first);
+                    }
+                    if let Some(report) = report {
                         self.data.reports.push(report);
                         let row = self.recording.rows().get(sample.row).and_then(|row| row.index);
                         let best = row.and_then(|row| noise_free.get(&(row, ue.clone())));
@@ -507,10 +548,24 @@ impl<'a> Labelled<'a> {
                     struct Told {
                         blocked: bool,
                     }
-                    let told = self.recording.load(sample).ok();
-                    let told = told.and_then(|(_, bytes)| serde_json::from_slice::<Told>(&bytes).ok());
-                    if let Some(Told { blocked }) = told {
-                        self.known.entry(ue.clone()).or_default().blocked.push((sample.capture, blocked));
+                    let told = match self.recording.load(sample) {
+                        Ok((_, bytes)) => {
+                            serde_json::from_slice::<Told>(&bytes).map_err(|error| error.to_string())
+                        }
+                        Err(LoadError::Absent { path }) => {
+                            let first = || path.display().to_string();
+                            lose(&mut self.data.lost, "blockage labels are not there", false, first);
+                            continue;
+                        }
+                        Err(error) => Err(error.to_string()),
+                    };
+                    match told {
+                        Ok(Told { blocked }) => {
+                            self.known.entry(ue.clone()).or_default().blocked.push((sample.capture, blocked));
+                        }
+                        Err(error) => {
+                            lose(&mut self.data.lost, "blockage labels cannot be read", true, || error);
+                        }
                     }
                 }
                 _ => {}
@@ -547,7 +602,7 @@ impl<'a> Labelled<'a> {
             };
             if of_ue {
                 for seen in &frame.ues {
-                    let truth = self.truth_of_ue(&frame, sequence, &seen.ue);
+                    let truth = self.truth_of_ue(&frame, sequence, seen);
                     if truth.beams.iter().any(Option::is_some) || truth.blocked.iter().any(Option::is_some) {
                         examples.push(Example {
                             group: sequence as u32,
@@ -674,10 +729,13 @@ impl<'a> Labelled<'a> {
         found
     }
 
-    /// What is true of a UE: at each instant the report nearest to it within half a period; blocked now, and at any time
-    /// until each horizon, as far as the sequence tells.
-    fn truth_of_ue(&self, frame: &FrameSeen, sequence: usize, ue: &UeId) -> Truth {
-        let Some(known) = self.known.get(ue) else { return Truth::default() };
+    /// What is true of a UE: at each instant the report nearest to it within half a period, of those that the frame has not
+    /// seen; blocked now, and at any time until each horizon, as far as the sequence tells.
+    fn truth_of_ue(&self, frame: &FrameSeen, sequence: usize, seen: &UeSeen) -> Truth {
+        let Some(known) = self.known.get(&seen.ue) else { return Truth::default() };
+        let newest = seen.reports.last();
+        let unseen = known.reports.partition_point(|(capture, _)| newest.is_some_and(|seen| capture <= seen));
+        let unseen = known.reports.get(unseen..).unwrap_or_default();
         let half = self.recording.period().half();
         let within = |time: CaptureTime| {
             let rows = self.recording.sequences().get(sequence).map(|sequence| sequence.rows.clone());
@@ -688,7 +746,7 @@ impl<'a> Labelled<'a> {
         let at = |ms: u32| frame.time + Span::from_millis(i64::from(ms));
         let beams = self.data.shape.instants_ms.iter().map(|&ms| {
             let time = at(ms);
-            nearest(&known.reports, time, half).filter(|(capture, _)| within(*capture)).map(|report| report.1)
+            nearest(unseen, time, half).filter(|(capture, _)| within(*capture)).map(|report| report.1)
         });
         let mut any = false;
         let horizons = self.data.shape.horizons_ms.iter().map(|&ms| {
@@ -724,6 +782,26 @@ impl<'a> Labelled<'a> {
             ..Truth::default()
         })
     }
+}
+
+/// Of each frame the sequence of its row, the nearest one within `half`; none of a frame whose row another one is nearer to:
+/// what is true of a row is asked once.
+fn sequences(recording: &Recording, frames: &[FrameSeen], half: Span) -> Vec<Option<usize>> {
+    let mut rows: Vec<(CaptureTime, usize)> =
+        recording.rows().iter().map(|row| (row.capture, row.sequence)).collect();
+    rows.sort_unstable();
+    let of_frame: Vec<_> = frames.iter().map(|frame| nearest(&rows, frame.time, half)).collect();
+    let mut asked: HashMap<(CaptureTime, usize), (Span, usize)> = HashMap::new();
+    for (position, (row, frame)) in of_frame.iter().zip(frames).enumerate() {
+        let Some(row) = *row else { continue };
+        let own = ((frame.time - row.0).abs(), position);
+        asked.entry(row).and_modify(|known| *known = own.min(*known)).or_insert(own);
+    }
+    let is_asked = |position: usize, row: &(CaptureTime, usize)| {
+        asked.get(row).is_some_and(|&(_, asked)| asked == position)
+    };
+    let of_frame = of_frame.into_iter().enumerate();
+    of_frame.map(|(position, row)| Some(row.filter(|row| is_asked(position, row))?.1)).collect()
 }
 
 fn origin(recording: &Path) -> Option<Origin> {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{DataSet, Example};
 use crate::model::seeded;
-use crate::time::Span;
+use crate::time::{CaptureTime, Span};
 
 /// Shares of the groups, adding up to 1 at most; what is left goes to training.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -53,6 +53,35 @@ impl Split {
             into.extend(own);
         }
         split.sorted()
+    }
+
+    /// Splits by instants, each of which is a group of its own from then on, in an order that follows from the seed.
+    #[must_use]
+    pub fn at_random(data: &mut DataSet, shares: Shares, seed: u64) -> Self {
+        let mut instants: BTreeMap<(u32, CaptureTime), u32> = BTreeMap::new();
+        for example in &data.examples {
+            let next = instants.len() as u32;
+            instants.entry((example.group, example.time)).or_insert(next);
+        }
+        let mut instants: Vec<((u32, CaptureTime), u32)> = instants.into_iter().collect();
+        instants.sort_by_key(|&(_, number)| number);
+        let of = |all: &[String], group: u32| all.get(group as usize).cloned().unwrap_or_default();
+        let named = |&((group, time), _): &((u32, CaptureTime), u32)| {
+            format!("{} at {:.3} s", of(&data.groups, group), time.as_nanos() as f64 / 1e9)
+        };
+        let groups = instants.iter().map(named).collect();
+        if !data.conditions.is_empty() {
+            data.conditions = instants.iter().map(|&((group, _), _)| of(&data.conditions, group)).collect();
+        }
+        let subject =
+            |&((group, _), _): &((u32, CaptureTime), u32)| data.subjects.get(group as usize).copied();
+        data.subjects = instants.iter().filter_map(subject).collect();
+        data.groups = groups;
+        let numbers: BTreeMap<(u32, CaptureTime), u32> = instants.into_iter().collect();
+        for example in &mut data.examples {
+            example.group = numbers.get(&(example.group, example.time)).copied().unwrap_or_default();
+        }
+        Self::by_group(data, shares, seed)
     }
 
     /// A test that is given, by an answer that is the same for all of a group; of the other groups, in an order that follows

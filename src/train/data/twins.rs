@@ -1,7 +1,11 @@
-//! Rows that are in a data set twice. Recordings are cut and published in pieces, and a row that stands in two of them must
-//! not be learned from on one side of a split and asked about on the other.
+//! Rows that are there twice. Recordings are cut and published in pieces, and a row that stands in two of them must not be
+//! learned from on one side of a split and asked about on the other, whatever data sets the two sides are of.
+//!
+//! Two examples are twins when they speak of the same measurement: a report of enough beams is no other one's to the last
+//! bit, whatever stands around it. Where none was measured, they are twins when the same is true of both, and they see the
+//! same now.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use sha2::{Digest, Sha256};
 
@@ -12,46 +16,141 @@ use crate::model::MODALITIES;
 
 type Print = [u8; 32];
 
-impl Split {
-    /// Without the examples of training and validation that an example of the test repeats, and those of training that one of
-    /// validation repeats: the same readings now, and the same truth. Also how many those were.
-    ///
-    /// # Errors
-    /// When a reading cannot be looked up.
-    pub fn without_twins(mut self, data: &DataSet) -> Result<(Self, usize), StoreError> {
-        let before = self.train.len() + self.validation.len();
-        keep_others(&mut self.validation, &self.test, data)?;
-        keep_others(&mut self.train, &[self.test.as_slice(), &self.validation].concat(), data)?;
-        let gone = before - self.train.len() - self.validation.len();
-        Ok((self, gone))
+/// So many different powers are no accident.
+const ENOUGH: usize = 16;
+
+/// A data set and what its examples are for.
+#[derive(Debug)]
+pub struct Divided<'a> {
+    /// The data set.
+    pub data: &'a DataSet,
+    /// What its examples are for.
+    pub split: &'a mut Split,
+    /// Whether rows that follow each other may stand on two sides: then only what is true now tells a row, else what is true
+    /// at any instant that is asked for.
+    pub by_rows: bool,
+}
+
+/// Leaves out the examples of training and validation that an example of any test repeats, and those of training that one of
+/// any validation repeats; says how many those were of each data set.
+///
+/// # Errors
+/// When a reading cannot be looked up.
+pub fn leave_out(sets: &mut [Divided<'_>]) -> Result<Vec<usize>, StoreError> {
+    let learned = |set: &Divided<'_>| set.split.train.len() + set.split.validation.len();
+    let before: Vec<usize> = sets.iter().map(learned).collect();
+    let mut others = Others::default();
+    for set in sets.iter() {
+        others.add(set, &set.split.test);
+    }
+    for set in sets.iter_mut() {
+        let own = std::mem::take(&mut set.split.validation);
+        set.split.validation = others.without(set, own)?;
+    }
+    for set in sets.iter() {
+        others.add(set, &set.split.validation);
+    }
+    for set in sets.iter_mut() {
+        let own = std::mem::take(&mut set.split.train);
+        set.split.train = others.without(set, own)?;
+    }
+    Ok(before.into_iter().zip(sets.iter()).map(|(before, set)| before - learned(set)).collect())
+}
+
+/// What no example of another side may be.
+#[derive(Default)]
+struct Others<'a> {
+    /// Reports that tell what is true.
+    reports: HashSet<Print>,
+    /// Of the examples of which nothing was measured: what is true of them, and which they are.
+    truths: HashSet<Print>,
+    unmeasured: Vec<(&'a DataSet, u32)>,
+}
+
+impl<'a> Others<'a> {
+    fn add(&mut self, set: &Divided<'a>, examples: &[u32]) {
+        for &number in examples {
+            let Some(example) = set.data.examples.get(number as usize) else { continue };
+            let reports = reports(set.data, example, set.by_rows);
+            if reports.is_empty() {
+                self.truths.insert(truth(set.data, example));
+                self.unmeasured.push((set.data, number));
+            }
+            self.reports.extend(reports);
+        }
+    }
+
+    /// The examples of `own` that are none of these.
+    fn without(&self, set: &Divided<'_>, own: Vec<u32>) -> Result<Vec<u32>, StoreError> {
+        // Readings are large: they are looked up where the truth is the same.
+        let mut alike = BTreeSet::new();
+        let mut kept = Vec::with_capacity(own.len());
+        for number in own {
+            let Some(example) = set.data.examples.get(number as usize) else { continue };
+            let reports = reports(set.data, example, set.by_rows);
+            if reports.iter().any(|report| self.reports.contains(report)) {
+                continue;
+            }
+            let truth = truth(set.data, example);
+            if reports.is_empty() && self.truths.contains(&truth) {
+                alike.insert(truth);
+            }
+            kept.push(number);
+        }
+        if alike.is_empty() {
+            return Ok(kept);
+        }
+        let is_alike = |data: &DataSet, number: u32| {
+            let example = data.examples.get(number as usize);
+            example.is_some_and(|example| alike.contains(&truth(data, example)))
+        };
+        let found = self.unmeasured.iter().filter(|(data, number)| is_alike(data, *number));
+        let found: BTreeSet<Print> =
+            found.map(|(data, number)| whole(data, *number)).collect::<Result<_, _>>()?;
+        let mut others = Vec::with_capacity(kept.len());
+        for number in kept {
+            let Some(example) = set.data.examples.get(number as usize) else { continue };
+            let is_twin = reports(set.data, example, set.by_rows).is_empty()
+                && is_alike(set.data, number)
+                && found.contains(&whole(set.data, number)?);
+            if !is_twin {
+                others.push(number);
+            }
+        }
+        Ok(others)
     }
 }
 
-/// Keeps of `own` what none of `others` is the same as.
-fn keep_others(own: &mut Vec<u32>, others: &[u32], data: &DataSet) -> Result<(), StoreError> {
-    let truth_of = |number: &u32| data.examples.get(*number as usize).map(|example| truth(data, example));
-    let of_own: BTreeSet<Print> = own.iter().filter_map(truth_of).collect();
-    // Readings are large: they are looked up where the truth is the same.
-    let alike: Vec<u32> = others
-        .iter()
-        .copied()
-        .filter(|other| truth_of(other).is_some_and(|print| of_own.contains(&print)))
-        .collect();
-    if alike.is_empty() {
-        return Ok(());
-    }
-    let of_others: BTreeSet<Print> = alike.iter().filter_map(truth_of).collect();
-    let alike: BTreeSet<Print> = alike.iter().map(|&other| whole(data, other)).collect::<Result<_, _>>()?;
-    let mut kept = Vec::with_capacity(own.len());
-    for &number in own.iter() {
-        let is_twin = truth_of(&number).is_some_and(|print| of_others.contains(&print))
-            && alike.contains(&whole(data, number)?);
-        if !is_twin {
-            kept.push(number);
-        }
-    }
-    *own = kept;
-    Ok(())
+/// What tells an example from all others, in 64 bits.
+///
+/// # Errors
+/// When a reading cannot be looked up.
+pub fn mark(data: &DataSet, number: u32) -> Result<u64, StoreError> {
+    let Some(example) = data.examples.get(number as usize) else { return Ok(0) };
+    let print = match (reports(data, example, true).first(), &example.truth.pose) {
+        (Some(report), _) => *report,
+        (None, Some(_)) => truth(data, example),
+        (None, None) => whole(data, number)?,
+    };
+    let (first, _) = print.split_first_chunk::<8>().unwrap_or((&[0; 8], &[]));
+    Ok(u64::from_le_bytes(*first))
+}
+
+/// Prints of the reports that tell what is true of an example: now, or at every instant.
+fn reports(data: &DataSet, example: &Example, now: bool) -> Vec<Print> {
+    let instants = example.truth.beams.iter().take(if now { 1 } else { usize::MAX }).flatten();
+    let reports = instants.filter_map(|&report| data.reports.get(report as usize));
+    let reports = reports.filter(|report| {
+        let measured = report.linear.iter().filter(|power| !power.is_nan());
+        let different: BTreeSet<u64> = measured.map(|power| power.to_bits()).collect();
+        different.len() >= ENOUGH
+    });
+    let print = |linear: &[f64]| {
+        let mut hash = Sha256::new();
+        linear.iter().for_each(|power| hash.update(power.to_bits().to_le_bytes()));
+        hash.finalize().into()
+    };
+    reports.map(|report| print(&report.linear)).collect()
 }
 
 /// What is true of an example.

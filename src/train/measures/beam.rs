@@ -30,6 +30,8 @@ impl Codebook {
 
 /// Steps at which a beam is as wrong as any other, for DBA.
 const FARTHEST: f64 = 5.0;
+/// No row loses more, dB: a beam that nothing was measured on at all would cost without end, and no mean would be left.
+const MOST_LOSS_DB: f64 = 200.0;
 
 /// The strongest beam of each row of linear powers `[rows, beams]`; `None` where nothing was measured (all NaN).
 #[must_use]
@@ -79,7 +81,7 @@ pub fn distance_based_accuracy(
 }
 
 /// What each row loses, dB, when the best of the `k` beams of the largest scores is taken and not the best of all:
-/// 10 log₁₀(largest power / largest power among the k), 0 or more. Left out are rows in which none of the k was measured.
+/// 10 log₁₀(largest power / largest power among the k), 0 to [`MOST_LOSS_DB`]. Left out are rows in which none of the k was measured.
 /// [`super::mean`] and [`super::median`] sum it up.
 ///
 /// # Errors
@@ -109,7 +111,7 @@ pub fn power_loss_db(
         if chosen.is_nan() {
             continue;
         }
-        losses.push(if chosen == best { 0.0 } else { 10.0 * (best / chosen).log10() });
+        losses.push(if chosen == best { 0.0 } else { (10.0 * (best / chosen).log10()).min(MOST_LOSS_DB) });
     }
     if losses.is_empty() {
         return Err(MeasureError::Empty { measure: MEASURE });

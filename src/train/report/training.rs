@@ -62,7 +62,16 @@ fn plots(training: &Training) -> Result<Vec<Plot>, ReportError> {
     plots.extend(draw(
         "First choice right, on validation",
         "share of rows",
-        of_tasks(&|task| of_validation(task.name(), Look::Dotted, &|found| found.top1.get(&task).copied())),
+        tasks
+            .iter()
+            .flat_map(|task| {
+                let commonest = format!("{task}, commonest answer");
+                [
+                    of_validation(task.name(), Look::Dotted, &|found| found.top1.get(task).copied()),
+                    of_validation(&commonest, Look::Line, &|found| found.commonest.get(task).copied()),
+                ]
+            })
+            .collect(),
         true,
     )?);
     plots.extend(draw(
@@ -103,13 +112,18 @@ const fn loss_unit(task: Task) -> &'static str {
 
 /// The last validation of each stage that was the best so far: its weights went on.
 fn best(training: &Training) -> Table {
-    let mut table =
-        Table::new("Best validation of each stage", &["stage", "step", "losses", "first choice right"]);
+    let mut table = Table::new(
+        "Best validation of each stage",
+        &["stage", "step", "losses", "first choice right (commonest)"],
+    );
     for (name, _) in &training.stages {
         let mut of_stage = training.validated.iter().filter(|(_, found)| found.stage == *name && found.best);
         let Some((step, found)) = of_stage.next_back() else { continue };
         let losses = found.losses.iter().map(|(task, loss)| format!("{task} {loss:.4}"));
-        let right = found.top1.iter().map(|(task, share)| format!("{task} {:.1} %", 100.0 * share));
+        let right = found.top1.iter().map(|(task, share)| {
+            let commonest = found.commonest.get(task).map(|share| format!(" ({:.1} %)", 100.0 * share));
+            format!("{task} {:.1} %{}", 100.0 * share, commonest.unwrap_or_default())
+        });
         table.rows.push(vec![
             Cell::text(name),
             Cell::number(step.to_string()),

@@ -84,9 +84,9 @@ pub(super) fn question(asked: &Asked<'_>, rows: &[Asking<'_>], instant: usize, m
         *scores.get_mut(beam? as usize)? = 1.0;
         Some(scores)
     };
-    let mut add = |name: &str, guess: &dyn Fn(&Example) -> Option<u32>| {
+    let mut add = |name: &str, guess: &dyn Fn(&Example) -> Option<Vec<f64>>| {
         let guesses: Vec<Option<Vec<f64>>> =
-            labelled.iter().map(|((_, example), _)| one_hot(guess(example))).collect();
+            labelled.iter().map(|((_, example), _)| guess(example)).collect();
         if guesses.iter().any(Option::is_some) {
             all.push(worth(name, &guesses));
         }
@@ -97,9 +97,9 @@ pub(super) fn question(asked: &Asked<'_>, rows: &[Asking<'_>], instant: usize, m
     if let Some(simple) = asked.simple {
         add("15 nearest of two past beams", &|example| simple.by_past(data, example, instant));
         add("15 nearest positions", &|example| simple.by_place(data, example, instant));
-        add("commonest beam", &|_| simple.commonest_beam(instant));
+        add("commonest beam", &|_| simple.common_beams(beams, instant));
     }
-    add(ORACLE, &|example| data.known_best(example, instant));
+    add(ORACLE, &|example| one_hot(data.known_best(example, instant)));
     let scores = Array2::from_shape_vec((own.len(), beams), own.concat()).ok()?;
     let confusion = classes::Confusion::of_scores(&truth, scores.view()).ok();
     let mut question = Question {
