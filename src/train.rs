@@ -52,8 +52,8 @@ pub enum TrainError {
         /// Shape of the parameter.
         allowed: Vec<usize>,
     },
-    /// An optimiser state that is not that of these parameters.
-    #[error("optimiser state{}: {reason}", .file.as_ref().map(|file| format!(" {}", file.display())).unwrap_or_default())]
+    /// The state of a run or of its optimiser, which is not that of this recipe, these data or these parameters.
+    #[error("state{}: {reason}", .file.as_ref().map(|file| format!(" {}", file.display())).unwrap_or_default())]
     State {
         /// Where it was read, when it was a file.
         file: Option<PathBuf>,

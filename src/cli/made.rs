@@ -9,6 +9,7 @@ use super::{Failure, simulate, text};
 use crate::model::Input;
 use crate::simulate::room::{self, RoomScene};
 use crate::simulate::{Scene as StreetScene, identity, scene};
+use crate::train::data::once;
 
 /// What a scene file says.
 enum Scene {
@@ -83,8 +84,13 @@ pub(super) fn recording(
     let name = file.file_stem().map_or_else(|| "scene".into(), |stem| stem.to_string_lossy());
     let made = folder.join(format!("{name}-{hash}"));
     if !made.is_dir() {
-        std::fs::create_dir_all(folder)
-            .map_err(|error| Failure::Failed(format!("{}: {error}", folder.display())))?;
+        let failed = |error| Failure::Failed(format!("{}: {error}", folder.display()));
+        std::fs::create_dir_all(folder).map_err(failed)?;
+        // Of two who want the same, one makes it and the other waits.
+        let _guard = once::hold(&made.with_extension("lock")).map_err(failed)?;
+        if made.is_dir() {
+            return Ok(made);
+        }
         text::progress(format!("making the recording {} (once)", made.display()));
         let (count, seconds) = match &scene {
             Scene::Room(scene) => {

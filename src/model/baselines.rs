@@ -113,6 +113,23 @@ impl Window {
             mask: tokens.mask,
         })
     }
+
+    /// With `count` tokens of each reading, each the mean of those that are there of as many that follow each other.
+    fn thinned(self, count: usize) -> Result<Self> {
+        let (rows, slots, modalities, tokens, width) = self.values.dims5()?;
+        if tokens == count {
+            return Ok(self);
+        }
+        let samples = rows * slots * modalities;
+        let there = self.mask.reshape((samples, count, tokens / count))?;
+        let sums = self.values.reshape((samples, count, tokens / count, width))?.sum(2)?;
+        let counts = there.sum(2)?.maximum(1f64)?.unsqueeze(2)?;
+        Ok(Self {
+            values: sums.broadcast_div(&counts)?.reshape((rows, slots, modalities, count, width))?,
+            mask: there.max(2)?.reshape((rows, slots, modalities, count))?,
+            ..self
+        })
+    }
 }
 
 /// Checks of configurations: the key, and what was found and allowed.

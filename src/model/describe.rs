@@ -523,7 +523,7 @@ fn baseline(core: &CoreConfig, shape: TokenShape, tasks: &[Task], sizes: Sizes, 
         }
         CoreConfig::Llm4wm(llm) => {
             // One pass per task: each has its own adapters and its own mixture of experts.
-            let (wide, rows) = (llm.backbone.width, tasks.len());
+            let (wide, rows, length) = (llm.backbone.width, tasks.len(), llm.seen(shape).length());
             let scores = rows * length * length;
             let (experts, rank) = (llm.lora.experts, llm.lora.rank);
             let lora =

@@ -21,6 +21,7 @@ use crate::time::CaptureTime;
 pub mod archive;
 pub mod condition;
 pub mod mmfi;
+pub mod once;
 pub mod recording;
 mod shared;
 pub mod split;

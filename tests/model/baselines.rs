@@ -29,7 +29,7 @@ fn tiny_lora() -> MoeLoraConfig {
 
 fn tiny_llm4wm() -> Llm4WmConfig {
     let backbone = Gpt2Config { width: 8, layers: 2, heads: 2, positions: 12 };
-    Llm4WmConfig { backbone, gpt2: None, lora: tiny_lora(), blocks: 2 }
+    Llm4WmConfig { backbone, gpt2: None, lora: tiny_lora(), blocks: 2, tokens: None }
 }
 
 /// A tiny core of each kind.
@@ -386,6 +386,37 @@ fn no_gradient_of_the_frozen_gpt2_is_computed_or_kept() {
             "{gradient}"
         );
     }
+}
+
+#[test]
+fn llm4wm_sees_means_of_the_tokens_that_are_there() {
+    let given = tokens(DType::F32);
+    let thin = Llm4WmConfig { tokens: Some(1), ..tiny_llm4wm() };
+    let vb = fresh_weights(1, &Device::Cpu);
+    let thinned = Llm4Wm::load(&thin, SHAPE, &TASKS, &vb).unwrap();
+    // The same by hand, for one that is given a single token of each reading.
+    let single = Llm4Wm::load(&tiny_llm4wm(), TokenShape { tokens: 1, ..SHAPE }, &TASKS, &vb).unwrap();
+    let (values, mask) = (numbers(&given.values), numbers(&given.mask));
+    let mut means = Vec::new();
+    for (pair, mask) in values.chunks_exact(2 * SHAPE.width).zip(mask.chunks_exact(2)) {
+        let there = (mask[0] + mask[1]).max(1.0);
+        let mean = |at: usize| (mask[0] * pair[at] + mask[1] * pair[SHAPE.width + at]) / there;
+        means.extend((0..SHAPE.width).map(|at| mean(at) as f32));
+    }
+    let any: Vec<f32> = mask.chunks_exact(2).map(|mask| mask[0].max(mask[1]) as f32).collect();
+    let by_hand = Tokens {
+        values: Tensor::from_vec(means, (3, 2, 3, 1, 4), &Device::Cpu).unwrap(),
+        mask: Tensor::from_vec(any, (3, 2, 3, 1), &Device::Cpu).unwrap(),
+        ages: given.ages.clone(),
+    };
+    let (thinned, single) =
+        (say(&thinned, &given, &all(&[0, 1, 2])), say(&single, &by_hand, &all(&[0, 1, 2])));
+    for (task, scores) in &thinned {
+        let close = scores.iter().zip(&single[task]).all(|(a, b)| (a - b).abs() < 1e-5);
+        assert!(close, "{task}: {scores:?} {:?}", single[task]);
+    }
+    let odd = Llm4WmConfig { tokens: Some(3), ..tiny_llm4wm() };
+    assert_eq!(odd.problems(&SHAPE)[0].1, "found 3, allowed are divisors of tokens of a reading = 2");
 }
 
 #[test]

@@ -137,24 +137,21 @@ fn a_state_of_other_parameters_is_refused_by_name_and_changes_nothing() {
     };
     let mut state = good.clone();
     state.remove("a.exp_avg");
-    assert_eq!(refused(&mut optimiser, &state), "optimiser state: `a.exp_avg` is missing");
+    assert_eq!(refused(&mut optimiser, &state), "state: `a.exp_avg` is missing");
     let mut state = good.clone();
     state.insert("z.step".to_owned(), good["a.step"].clone());
-    assert_eq!(refused(&mut optimiser, &state), "optimiser state: `z.step` belongs to no parameter");
+    assert_eq!(refused(&mut optimiser, &state), "state: `z.step` belongs to no parameter");
     let mut state = good.clone();
     state.insert("a.exp_avg_sq".to_owned(), Tensor::zeros((4, 3), DType::F32, &Device::Cpu).unwrap());
     assert_eq!(
         refused(&mut optimiser, &state),
-        "optimiser state: `a.exp_avg_sq`: found F32 [4, 3], allowed is F32 [3, 4]"
+        "state: `a.exp_avg_sq`: found F32 [4, 3], allowed is F32 [3, 4]"
     );
     let mut state = good.clone();
     state.insert("a.step".to_owned(), Tensor::new(&[-1i64], &Device::Cpu).unwrap());
-    assert_eq!(
-        refused(&mut optimiser, &state),
-        "optimiser state: `a.step`: found -1, allowed are 0 and more"
-    );
+    assert_eq!(refused(&mut optimiser, &state), "state: `a.step`: found -1, allowed are 0 and more");
     let error = optimiser.load(std::path::Path::new("nowhere.safetensors")).unwrap_err().to_string();
-    assert!(error.starts_with("optimiser state nowhere.safetensors: "), "{error}");
+    assert!(error.starts_with("state nowhere.safetensors: "), "{error}");
     // Still what it was.
     let same = optimiser.state().unwrap();
     assert_eq!(same["a.step"].to_vec1::<i64>().unwrap(), good["a.step"].to_vec1::<i64>().unwrap());

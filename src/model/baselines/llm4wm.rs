@@ -35,17 +35,36 @@ pub struct Llm4WmConfig {
     pub lora: MoeLoraConfig,
     /// Residual blocks in each of the two stacks of an adapter.
     pub blocks: usize,
+    /// Tokens of each reading that it sees, each the mean of as many that follow each other; left out, all. What its adapters
+    /// cost goes by the square of the tokens of a window.
+    pub tokens: Option<usize>,
 }
 
 impl Default for Llm4WmConfig {
     fn default() -> Self {
-        Self { backbone: Gpt2Config::default(), gpt2: None, lora: MoeLoraConfig::default(), blocks: 2 }
+        Self {
+            backbone: Gpt2Config::default(),
+            gpt2: None,
+            lora: MoeLoraConfig::default(),
+            blocks: 2,
+            tokens: None,
+        }
     }
 }
 
 impl Llm4WmConfig {
+    /// The tokens that it sees, of such tokens.
+    #[must_use]
+    pub fn seen(&self, shape: TokenShape) -> TokenShape {
+        TokenShape { tokens: self.tokens.unwrap_or(shape.tokens), ..shape }
+    }
+
     fn check(&self, shape: &TokenShape) -> Problems {
         let mut problems = Problems::default();
+        if let Some(tokens) = self.tokens {
+            problems.divides("tokens", tokens, "tokens of a reading", shape.tokens);
+        }
+        let shape = self.seen(*shape);
         self.backbone.check(&mut problems);
         self.lora.check(&mut problems);
         problems.within("blocks", self.blocks, 1, 16);
@@ -171,7 +190,9 @@ struct OfTask {
 /// The LLM4WM baseline.
 #[derive(Clone, Debug)]
 pub struct Llm4Wm {
+    /// Of the tokens that it is given, and of those that it sees.
     shape: TokenShape,
+    seen: TokenShape,
     backbone: Gpt2,
     experts: Vec<LayerExperts>,
     parts: Parts<OfTask>,
@@ -191,7 +212,8 @@ impl Llm4Wm {
         vb: &VarBuilder<'_>,
     ) -> Result<Self> {
         config.check(&shape).refuse("LLM4WM")?;
-        let (width, length, blocks) = (config.backbone.width, shape.length(), config.blocks);
+        let seen = config.seen(shape);
+        let (width, length, blocks) = (config.backbone.width, seen.length(), config.blocks);
         let backbone = match &config.gpt2 {
             Some(path) => Gpt2::load_file(&config.backbone, path, vb)?,
             None => Gpt2::load(&config.backbone, &vb.pp(BACKBONE))?,
@@ -212,18 +234,18 @@ impl Llm4Wm {
                 head: Dense::load(length * width, outputs, true, &vb.pp(HEADS).pp(task))?,
             })
         })?;
-        Ok(Self { shape, backbone, experts: experts.collect::<Result<_>>()?, parts })
+        Ok(Self { shape, seen, backbone, experts: experts.collect::<Result<_>>()?, parts })
     }
 }
 
 impl Core for Llm4Wm {
     fn forward(&self, tokens: &Tokens, asked: &Asked, mode: Mode) -> Result<Said> {
-        let window = Window::new(tokens, &self.shape)?;
+        let window = Window::new(tokens, &self.shape)?.thinned(self.seen.tokens)?;
         let mask = window.mask.unsqueeze(4)?; // [R, W, D, n_f, 1]
         let ages = window.ages.unsqueeze(3)?.unsqueeze(4)?.broadcast_mul(&mask)?;
         // [R, W, D, n_f, d + 2] → [R, T, d + 2]
         let inputs = Tensor::cat(&[&window.values, &mask, &ages], 4)?;
-        let inputs = inputs.reshape(((), self.shape.length(), self.shape.width + 2))?;
+        let inputs = inputs.reshape(((), self.seen.length(), self.seen.width + 2))?;
         ask("LLM4WM", &self.parts, asked, &inputs, |task, part, rows| {
             let x = part.input.forward(&inputs.index_select(rows, 0)?)?;
             let x = self.backbone.forward(&x, Some(Route { experts: &self.experts, task, mode }))?;

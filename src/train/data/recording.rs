@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::once;
 use super::shared::Shared;
 use super::store::{Store, StoreError, Writer};
 use super::{DataSet, Example, Origin, Place, Report, Shape, Source, Truth, condition, lose};
@@ -374,9 +375,9 @@ pub fn open(request: &Request<'_>) -> Result<DataSet, CollectError> {
     let decoded = request.cache.join("decoded");
     fs::create_dir_all(&decoded).map_err(io(&decoded))?;
     let folder = decoded.join(identity(&recording, &pipeline, request.resolution));
-    // Of two who want the same, one decodes it and the other waits. The lock ends with the file, whoever is killed.
+    // Of two who want the same, one decodes it and the other waits.
     let guard = folder.with_extension("lock");
-    let guard = fs::File::create(&guard).and_then(|file| file.lock().map(|()| file)).map_err(io(&guard))?;
+    let guard = once::hold(&guard).map_err(io(&guard))?;
     if !folder.is_dir() {
         let partial = folder.with_extension("partial");
         let _ = fs::remove_dir_all(&partial);

@@ -81,7 +81,7 @@ pub fn distance_based_accuracy(
 }
 
 /// What each row loses, dB, when the best of the `k` beams of the largest scores is taken and not the best of all:
-/// 10 log₁₀(largest power / largest power among the k), 0 to [`MOST_LOSS_DB`]. Left out are rows in which none of the k was measured.
+/// 10 log₁₀(largest power / largest power among the k), 0 to 200. Left out are rows in which none of the k was measured.
 /// [`super::mean`] and [`super::median`] sum it up.
 ///
 /// # Errors
