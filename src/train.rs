@@ -60,6 +60,16 @@ pub enum TrainError {
         /// What was found and what is allowed.
         reason: String,
     },
+    /// A loss of validation that is NaN or infinite.
+    #[error("validation of {task} after {step} steps: found a loss of {loss}, allowed is a finite one")]
+    Validation {
+        /// The task.
+        task: crate::model::Task,
+        /// Steps done in the stage.
+        step: u64,
+        /// The loss.
+        loss: f64,
+    },
     /// Data sets that cannot be learned from.
     #[error("data: {0}")]
     Data(String),

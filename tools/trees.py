@@ -4,7 +4,8 @@
     python tools/trees.py RUN NAME RECORDING [--instants 0 1 2 3]
 
 RUN is the folder of a run that learned from a DeepSense 6G recording (a folder with its index, or the index) under NAME; the
-sequences of which the run has seen nothing (`data.json`) are the test. From the last four power reports before a row, in dB
+sequences of which the run has seen nothing (`data.json`) are the test, and those of its validation are learned from, too; rows
+that stand twice are not left out. From the last four power reports before a row, in dB
 below each one's strongest beam, the best beam of that row and of later ones. Prints top-1 and the mean power loss, with 95 %
 by resampling sequences.
 """
@@ -36,6 +37,8 @@ def sequences(index):
         for row in csv.DictReader(file):
             path = index.parent / (row.get("unit1_pwr_60ghz") or row["unit1_pwr_1"])
             powers = np.loadtxt(path) if path.is_file() else None
+            if powers is not None and not np.nanmax(powers, initial=0.0) > 0.0:
+                powers = None
             found.setdefault(row["seq_index"], []).append(powers)
     beams = next(powers.size for rows in found.values() for powers in rows if powers is not None)
     missing = np.full(beams, np.nan)
@@ -82,6 +85,8 @@ def main():
     named = sequences(index_of(arguments.recording))
     is_seen = {name: f"{arguments.name}/{name}" in seen for name in named}
     learn, test = ([name for name in named if is_seen[name] == side] for side in (True, False))
+    if not learn or not test:
+        parser.error(f"{len(learn)} sequences were learned from and {len(test)} not: of both some are needed")
     random = np.random.default_rng(1)
     print(f"{len(learn)} sequences learned from, {len(test)} asked")
     for ahead in arguments.instants:

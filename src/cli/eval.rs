@@ -187,7 +187,7 @@ impl Judge<'_> {
         results: &mut Vec<Measured>,
     ) -> Result<(), Failure> {
         let conditions = conditions(data, examples);
-        let learned = learned_of(self.learned, data, examples)?;
+        let learned = learned_of(self.learned, data, examples, false)?;
         let hidden = hidden(self.without, self.each_modality, data, examples);
         for (turn, without) in hidden.into_iter().enumerate() {
             if stopped.load(Ordering::Relaxed) {
@@ -238,7 +238,7 @@ fn measured(asked: &Asked<'_>, without: [bool; MODALITIES], condition: Option<&s
     Measured {
         data: asked.data.name.clone(),
         hidden: names(without).map(str::to_owned).collect(),
-        learned: 0.0,
+        learned: None,
         condition: condition.map(str::to_owned),
         gate: gate.map(|(input, weight)| (input.name().to_owned(), weight)).collect(),
         questions: score::score(asked),
@@ -250,17 +250,26 @@ fn names(without: [bool; MODALITIES]) -> impl Iterator<Item = &'static str> {
     Input::ALL.into_iter().zip(without).filter(|(_, hidden)| *hidden).map(|(input, _)| input.name())
 }
 
-/// How much of what the network has learned from is asked again; says so where it is any.
-fn learned_of(learned: &[Learned], data: &DataSet, examples: &[u32]) -> Result<f64, Failure> {
-    let share = learned::repeated(learned, data, examples).map_err(Failure::failed)?.unwrap_or(0.0);
-    if share > 0.0 {
-        text::progress(format!(
-            "{}: {:.0} % of what the network has learned from is among these rows: figures are not of held-out data",
-            data.name,
-            (100.0 * share).max(1.0)
-        ));
+/// How much of what is asked the network has learned from; says so where it is any.
+fn learned_of(
+    learned: &[Learned],
+    data: &DataSet,
+    examples: &[u32],
+    by_truth: bool,
+) -> Result<Option<f64>, Failure> {
+    let share = learned::repeated(learned, data, examples, by_truth).map_err(Failure::failed)?;
+    if let Some(told) = not_held_out(share) {
+        text::progress(format!("{}: {told}", data.name));
     }
     Ok(share)
+}
+
+/// What is to be said of rows of which the network has learned from such a share.
+fn not_held_out(share: Option<f64>) -> Option<String> {
+    let percent = 100.0 * share.filter(|share| *share > 0.0)?;
+    Some(format!(
+        "not held out: the network has learned from {percent:.1} % of these rows, as its marks tell"
+    ))
 }
 
 /// What was like what, in the order of names; none where all was the same.
@@ -319,7 +328,8 @@ impl Live<'_> {
         };
         let folder = self.checkpoint.and_then(Path::parent);
         let learned = folder.map(learned::read).transpose().map_err(Failure::usage)?.unwrap_or_default();
-        let learned = learned_of(&learned, &data, &examples)?;
+        // Of readings only what is true beside them is known here.
+        let learned = learned_of(&learned, &data, &examples, true)?;
         let mut results = vec![Measured { learned, ..judge(&answers, None) }];
         for condition in conditions(&data, &examples) {
             let own = score::of_condition(&data, &answers, condition);
@@ -383,12 +393,8 @@ pub(super) fn show(evaluation: &Evaluation) -> String {
             (None, hidden) => format!("\n{}, without {}", measured.data, hidden.join(", ")),
         };
         let _ = writeln!(text, "{what}");
-        if measured.learned > 0.0 && measured.condition.is_none() {
-            let _ = writeln!(
-                text,
-                "not held out: {:.0} % of what it learned from is here",
-                100.0 * measured.learned
-            );
+        if let Some(told) = not_held_out(measured.learned).filter(|_| measured.condition.is_none()) {
+            let _ = writeln!(text, "{told}");
         }
         if !measured.gate.is_empty() {
             let weights = measured.gate.iter().map(|(name, weight)| format!("{name} {:.2}", weight.value));

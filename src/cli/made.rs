@@ -84,10 +84,11 @@ pub(super) fn recording(
     let name = file.file_stem().map_or_else(|| "scene".into(), |stem| stem.to_string_lossy());
     let made = folder.join(format!("{name}-{hash}"));
     if !made.is_dir() {
-        let failed = |error| Failure::Failed(format!("{}: {error}", folder.display()));
-        std::fs::create_dir_all(folder).map_err(failed)?;
+        let failed = |path: &Path, error| Failure::Failed(format!("{}: {error}", path.display()));
+        std::fs::create_dir_all(folder).map_err(|error| failed(folder, error))?;
         // Of two who want the same, one makes it and the other waits.
-        let _guard = once::hold(&made.with_extension("lock")).map_err(failed)?;
+        let guard = made.with_extension("lock");
+        let _guard = once::hold(&guard).map_err(|error| failed(&guard, error))?;
         if made.is_dir() {
             return Ok(made);
         }

@@ -79,7 +79,7 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
         if of_recipe != Outcome::Done {
             outcome = of_recipe;
         }
-        if ended == Ended::Stopped {
+        if ended == Ended::Stopped || stopped.load(Ordering::Relaxed) {
             break;
         }
     }

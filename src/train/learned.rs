@@ -9,8 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::TrainError;
-use super::data::DataSet;
-use super::data::twins;
+use super::data::{DataSet, Example, twins};
 use super::trainer::Part;
 
 /// The file's name.
@@ -33,14 +32,55 @@ pub struct Learned {
     /// Names of the groups that were learned from, or chose.
     #[serde(default)]
     pub seen: BTreeSet<String>,
-    /// Marks ([`twins::mark`]) of some of those examples, hexadecimal: by them whoever asks the network about another
-    /// recording is told that it has learned from it. The smallest of them all are a fair sample.
+    /// By them whoever asks the network about another recording is told that it has learned from it; `None` of a run that
+    /// kept none.
     #[serde(default)]
-    pub marks: BTreeSet<String>,
+    pub marks: Option<Marks>,
+}
+
+/// Marks ([`twins::mark`]) of examples that were learned from, or chose: the smallest ones, which are a fair sample.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Marks {
+    /// The largest mark that would have been kept, hexadecimal as all.
+    pub to: String,
+    /// Those up to it.
+    pub of: BTreeSet<String>,
 }
 
 /// Marks that are kept of a data set.
-const MARKS: usize = 256;
+const MARKS: usize = 4096;
+
+impl Marks {
+    fn of(part: &Part) -> Result<Self, TrainError> {
+        let mut marks = BTreeSet::new();
+        let mut to = u64::MAX;
+        for &number in part.split.train.iter().chain(&part.split.validation) {
+            marks.insert(twins::mark(&part.data, number)?);
+            if marks.len() > MARKS {
+                marks.pop_last();
+                to = marks.last().copied().unwrap_or_default();
+            }
+        }
+        Ok(Self { to: shown(to), of: marks.into_iter().map(shown).collect() })
+    }
+
+    /// Those of two runs, as far as both kept all.
+    fn join(&mut self, other: &Self) {
+        self.to = self.to.clone().min(other.to.clone());
+        self.of.extend(other.of.iter().cloned());
+        self.of.retain(|mark| *mark <= self.to);
+    }
+
+    /// The share of what is asked, by its marks, that is among these; `None` where none of it could be.
+    fn share(&self, asked: &BTreeSet<String>) -> Option<f64> {
+        let (mut all, mut found) = (0usize, 0usize);
+        for mark in asked.iter().filter(|mark| **mark <= self.to) {
+            all += 1;
+            found += usize::from(self.of.contains(mark));
+        }
+        (all > 0).then(|| found as f64 / all as f64)
+    }
+}
 
 /// How many examples are for what.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,13 +98,6 @@ impl Learned {
         let Part { data, split, .. } = part;
         let counts =
             Counts { train: split.train.len(), validation: split.validation.len(), test: split.test.len() };
-        let mut marks = BTreeSet::new();
-        for &number in split.train.iter().chain(&split.validation) {
-            marks.insert(twins::mark(data, number)?);
-            if marks.len() > MARKS {
-                marks.pop_last();
-            }
-        }
         Ok(Self {
             name: data.name.clone(),
             scene_sha256: data.scene.as_ref().map(|scene| scene.sha256.clone()),
@@ -72,7 +105,7 @@ impl Learned {
             groups: data.groups.len(),
             examples: counts,
             seen: groups(part, split.train.iter().chain(&split.validation)),
-            marks: marks.into_iter().map(shown).collect(),
+            marks: Some(Marks::of(part)?),
         })
     }
 
@@ -132,7 +165,14 @@ pub fn write(run: &Path, parts: &[Part], before: &[Learned]) -> Result<(), Train
         match same {
             Some((learned, _)) => {
                 learned.seen.extend(earlier.seen.iter().cloned());
-                learned.marks.extend(earlier.marks.iter().cloned());
+                learned.marks = match (learned.marks.take(), &earlier.marks) {
+                    (Some(mut own), Some(earlier)) => {
+                        own.join(earlier);
+                        Some(own)
+                    }
+                    // Of what an earlier run saw nothing is known.
+                    _ => None,
+                };
             }
             None => all.push(earlier.clone()),
         }
@@ -146,25 +186,28 @@ fn shown(mark: u64) -> String {
     format!("{mark:016x}")
 }
 
-/// Of the examples that a run has learned from and kept the marks of, the share that is among `examples`; `None` where it kept
-/// none.
+/// The share of `examples` that a run has learned from, as the marks that it kept tell; `None` where they do not. Asked about are
+/// the examples that are marked by what is true of them where `by_truth` says so: their readings are not those of training.
 ///
 /// # Errors
 /// When a reading of the data cannot be looked up.
-pub fn repeated(learned: &[Learned], data: &DataSet, examples: &[u32]) -> Result<Option<f64>, TrainError> {
-    let marks: BTreeSet<&String> = learned.iter().flat_map(|learned| &learned.marks).collect();
-    if marks.is_empty() {
-        return Ok(None);
-    }
+pub fn repeated(
+    learned: &[Learned],
+    data: &DataSet,
+    examples: &[u32],
+    by_truth: bool,
+) -> Result<Option<f64>, TrainError> {
+    let kept: Option<Vec<&Marks>> = learned.iter().map(|learned| learned.marks.as_ref()).collect();
+    let Some(kept) = kept.filter(|kept| !kept.is_empty()) else { return Ok(None) };
     let mut asked = BTreeSet::new();
-    for &number in examples {
+    for &number in examples.iter().filter(|&&number| !by_truth || twins::is_told_by_truth(data, number)) {
         asked.insert(shown(twins::mark(data, number)?));
     }
-    let found = marks.iter().filter(|mark| asked.contains(**mark)).count();
-    Ok(Some(found as f64 / marks.len() as f64))
+    Ok(kept.into_iter().filter_map(|marks| marks.share(&asked)).reduce(f64::max))
 }
 
-/// Of all that is learned from, chooses and is asked, a hash: a run goes on with the same alone.
+/// A hash of what is learned from, chooses and is asked, with which a run goes on alone: the split, what is true, and which
+/// readings stand where; not what is in images and clouds.
 #[must_use]
 pub fn hash(parts: &[Part]) -> String {
     let mut hash = Sha256::new();
@@ -172,10 +215,12 @@ pub fn hash(parts: &[Part]) -> String {
         let DataSet { name, shape, groups, examples, reports, .. } = data;
         hash.update(format!("{name} {shape:?} {tasks:?} {groups:?} {split:?}"));
         for example in examples {
-            hash.update(format!("{} {} {:?} {:?}", example.group, example.link, example.time, example.truth));
+            let Example { group, link, time, past, truth, .. } = example;
+            hash.update(format!("{group} {link} {time:?} {past:?} {truth:?}"));
             for place in &example.places {
-                let age = place.map(|place| place.age_s.to_bits());
-                hash.update(age.unwrap_or(u32::MAX).to_le_bytes());
+                let place = place.map(|place| (place.reading, place.age_s.to_bits()));
+                let (reading, age) = place.unwrap_or((u32::MAX, u32::MAX));
+                hash.update([reading.to_le_bytes(), age.to_le_bytes()].concat());
             }
         }
         for power in reports.iter().flat_map(|report| &report.linear) {

@@ -149,8 +149,8 @@ pub enum Ended {
 struct State {
     /// Of the recipe.
     recipe: String,
-    /// Of what it learns from.
-    data: String,
+    /// Of what it learns from; runs of older versions did not say.
+    data: Option<String>,
     stage: usize,
     step: u64,
     /// Least sum of the logarithms of validation losses of the stage.
@@ -497,9 +497,10 @@ impl<'a> Trainer<'a> {
                     moving.mean = Some(load(&last.join(MEAN), &self.device)?);
                 }
             }
-            if !self.stage(stage, &mut state, &mut moving, &mut log, tell)? {
-                return Ok(Ended::Stopped);
-            }
+            let going = match self.stage(stage, &mut state, &mut moving, &mut log, tell)? {
+                Ran::Stopped => return Ok(Ended::Stopped),
+                Ran::Ended { going } => going,
+            };
             // The next stage begins with the best weights of this one.
             let best = self.output("best").join(WEIGHTS);
             let mut weights = if best.is_file() { load(&best, &self.device)? } else { moving.weights() };
@@ -507,6 +508,9 @@ impl<'a> Trainer<'a> {
             state = State { stage: state.stage + 1, step: 0, best: None, since_best: 0, ..state };
             state.done = state.stage == self.recipe.stage.len();
             self.save("last", &state, &weights, None)?;
+            if !going && !state.done {
+                return Ok(Ended::Stopped);
+            }
             beginning = Some(Beginning { tensors: weights, is_of_another: false });
         }
         Ok(Ended::Done)
@@ -524,7 +528,7 @@ impl<'a> Trainer<'a> {
         Ok(Began { from: run.to_owned(), taken, drawn: own().count() - taken })
     }
 
-    /// Goes through a stage; false when it was stopped.
+    /// Goes through a stage.
     fn stage(
         &self,
         stage: &Stage,
@@ -532,7 +536,7 @@ impl<'a> Trainer<'a> {
         moving: &mut Moving,
         log: &mut Log,
         tell: &mut dyn FnMut(&Event) -> bool,
-    ) -> Result<bool, TrainError> {
+    ) -> Result<Ran, TrainError> {
         let number = state.stage;
         let first = state.step;
         let mut orders = self.orders(number);
@@ -554,7 +558,8 @@ impl<'a> Trainer<'a> {
             });
             let mut since = Since::new();
             let mut saved = Instant::now();
-            while state.step < steps {
+            let mut going = true;
+            while going && state.step < steps {
                 let waited = Instant::now();
                 let Ok(made) = batches.recv() else {
                     return Err(TrainError::Data("the thread that makes batches broke".to_owned()));
@@ -565,7 +570,6 @@ impl<'a> Trainer<'a> {
                 let took = self.step(moving, &made, factor, self.seed(number, state.step))?;
                 state.step += 1;
                 since.add(&took, made.iter().map(Batch::rows).sum());
-                let mut going = true;
                 if since.begun.elapsed() >= TELL_EVERY || state.step == steps {
                     let standing = since.standing(stage, state.step, steps, moving)?;
                     let at = At { stage: number, step: state.step, total: self.total(state) };
@@ -581,18 +585,15 @@ impl<'a> Trainer<'a> {
                     going &= tell(&Event::Validated(validated));
                     since = Since::new();
                     if stage.patience.is_some_and(|patience| state.since_best >= patience) {
-                        return Ok(true);
+                        return Ok(Ran::Ended { going });
                     }
                 }
                 if !going || saved.elapsed() >= SAVE_EVERY {
                     self.save("last", state, &moving.weights(), Some(moving))?;
                     saved = Instant::now();
                 }
-                if !going {
-                    return Ok(false);
-                }
             }
-            Ok(true)
+            Ok(if state.step < steps { Ran::Stopped } else { Ran::Ended { going } })
         })
     }
 
@@ -729,7 +730,10 @@ impl<'a> Trainer<'a> {
             .into_iter()
             .map(|(task, all)| (task, all.iter().sum::<f64>() / all.len() as f64))
             .collect();
-        // The mean of the logarithms: a pose's hundredths of a square metre count as a class's nats do.
+        if let Some((&task, &loss)) = losses.iter().find(|(_, loss)| !loss.is_finite()) {
+            return Err(TrainError::Validation { task, step: state.step, loss });
+        }
+        // Logarithms: a pose's hundredths of a square metre count as a class's nats do.
         let total: f64 = losses.values().map(|loss| loss.max(LEAST_LOSS).ln()).sum();
         let best = losses.is_empty() || state.best.is_none_or(|best| total < best);
         if best {
@@ -862,7 +866,7 @@ impl<'a> Trainer<'a> {
             fs::rename(&partial, &last).map_err(|source| TrainError::Io { file: partial, source })?;
         }
         let file = last.join(STATE);
-        let (recipe, data) = (self.recipe_hash.clone(), self.data_hash.clone());
+        let (recipe, data) = (self.recipe_hash.clone(), Some(self.data_hash.clone()));
         if !file.is_file() {
             return Ok(State { recipe, data, stage: 0, step: 0, best: None, since_best: 0, done: false });
         }
@@ -878,9 +882,10 @@ impl<'a> Trainer<'a> {
         }
         if state.data != data {
             let reason = format!(
-                "found a run on data {}, allowed are those: {data} is another split or other rows, of which some that \
-                 were learned from may be the test now. Name another `output`, or remove the folder",
-                state.data
+                "found a run on data {}, allowed are its own: {} is another split or other rows, of which some that were \
+                 learned from may be the test now. Name another `output`, or remove the folder",
+                state.data.as_deref().unwrap_or("that it does not name"),
+                self.data_hash
             );
             return Err(TrainError::State { file: Some(file), reason });
         }
@@ -1032,6 +1037,14 @@ impl Moving {
         }
         Ok(())
     }
+}
+
+/// How a stage ended.
+enum Ran {
+    /// It was stopped, and goes on from there.
+    Stopped,
+    /// It is done; whether what comes after it is wanted.
+    Ended { going: bool },
 }
 
 /// What a step found.

@@ -444,7 +444,10 @@ fn train_stopped_at(recipe: &Recipe, part: &[Part], stops: usize, is_stop: fn(&E
             !stops
         };
         match trainer.run(&mut tell).unwrap() {
-            Ended::Done => return trainer.deploy().unwrap(),
+            Ended::Done => {
+                assert_eq!(stops_left, 0, "it was not stopped");
+                return trainer.deploy().unwrap();
+            }
             Ended::Stopped => {}
         }
     }
@@ -572,10 +575,14 @@ fn a_run_that_was_stopped_comes_to_the_same_bytes_and_learns() {
         let [Part { data, tasks, .. }] = parts;
         let examples: Vec<u32> = (0..data.examples.len() as u32).collect();
         let learned = learned::read(&whole.output).unwrap();
-        assert_eq!(learned[0].marks.len(), 90, "of each example that is no test");
-        assert_eq!(learned::repeated(&learned, &data, &examples).unwrap(), Some(1.0));
+        assert_eq!(learned[0].marks.as_ref().unwrap().of.len(), 90, "of each example that is no test");
+        let repeated =
+            |examples: &[u32], by_truth| learned::repeated(&learned, &data, examples, by_truth).unwrap();
+        assert_eq!(repeated(&examples, false), Some(0.75));
+        // Eight beams are too few to tell a row.
+        assert_eq!(repeated(&examples, true), None);
         let split = Split::by_group(&data, Shares { validation: 0.25, test: 0.25 }, 1);
-        assert_eq!(learned::repeated(&learned, &data, &split.test).unwrap(), Some(0.0));
+        assert_eq!((repeated(&split.test, false), repeated(&split.train, false)), (Some(0.0), Some(1.0)));
         let split = Split::by_group(&data, Shares { validation: 0.25, test: 0.25 }, 2);
         let parts = [Part { data, split, tasks }];
         let refused = Trainer::new(&whole, &config, &parts, Device::Cpu).unwrap().run(&mut |_| true);

@@ -109,7 +109,7 @@ fn evaluation(network: &str, top1: f64) -> Value {
         "poses": [{ "group": "S07", "time_ns": 5, "truth": joints, "predicted": joints }],
     });
     let gate = |camera: f64| json!({ "camera": figure(camera), "lidar": figure(1.0 - camera) });
-    let result = |condition: Value, hidden: &[&str], camera: f64, questions: Vec<Value>| json!({ "data": "street", "hidden": hidden, "learned": 0.0, "condition": condition, "gate": gate(camera), "questions": questions });
+    let result = |condition: Value, hidden: &[&str], camera: f64, questions: Vec<Value>| json!({ "data": "street", "hidden": hidden, "learned": null, "condition": condition, "gate": gate(camera), "questions": questions });
     json!({
         "version": 2, "network": network, "checkpoint": "runs/walk/model.safetensors", "parameters": 1234567,
         "results": [

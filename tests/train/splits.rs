@@ -39,7 +39,7 @@ fn few_labels_are_the_first_of_each_sequence_and_the_test_begins_a_window_later(
     assert_eq!(few.train.len(), 3 * sequences.len());
     assert_eq!(few.test.len(), (ROWS - 3 - 2) * sequences.len());
     assert_eq!(groups(&data, &few.test), sequences);
-    assert!(groups(&data, &few.train).iter().all(|name| name.ends_with(", first 25 %")));
+    assert!(groups(&data, &few.train).iter().all(|name| name.ends_with("/first 25 %")));
     // What was learned from stands on neither side.
     let before: BTreeSet<u32> = whole.train.into_iter().collect();
     assert!(few.train.iter().chain(&few.test).all(|number| !before.contains(number)));
@@ -205,7 +205,7 @@ fn rows_are_split_at_random_where_a_recipe_says_so() {
     // Of most sequences some rows are asked and others learned from.
     let of = |part: &[u32]| {
         let names = groups(&data, part).into_iter();
-        names.map(|name| name.split(" at ").next().unwrap().to_owned()).collect::<BTreeSet<String>>()
+        names.map(|name| name.rsplit_once('/').unwrap().0.to_owned()).collect::<BTreeSet<String>>()
     };
     assert!(of(&split.train).intersection(&of(&split.test)).count() > SEQUENCES / 2);
     assert!(of(&split.train).iter().all(|name| sequences.contains(name)));

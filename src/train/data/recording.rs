@@ -373,19 +373,20 @@ pub fn open(request: &Request<'_>) -> Result<DataSet, CollectError> {
         move |source| CollectError::Io { path, source }
     };
     let decoded = request.cache.join("decoded");
-    fs::create_dir_all(&decoded).map_err(io(&decoded))?;
     let folder = decoded.join(identity(&recording, &pipeline, request.resolution));
-    // Of two who want the same, one decodes it and the other waits.
-    let guard = folder.with_extension("lock");
-    let guard = once::hold(&guard).map_err(io(&guard))?;
     if !folder.is_dir() {
-        let partial = folder.with_extension("partial");
-        let _ = fs::remove_dir_all(&partial);
-        fs::create_dir_all(&partial).map_err(io(&partial))?;
-        collect(Recording::open(request.path, &options)?, &pipeline, request.resolution, &partial)?;
-        fs::rename(&partial, &folder).map_err(io(&folder))?;
+        fs::create_dir_all(&decoded).map_err(io(&decoded))?;
+        // Of two who want the same, one decodes it and the other waits.
+        let guard = folder.with_extension("lock");
+        let _guard = once::hold(&guard).map_err(io(&guard))?;
+        if !folder.is_dir() {
+            let partial = folder.with_extension("partial");
+            let _ = fs::remove_dir_all(&partial);
+            fs::create_dir_all(&partial).map_err(io(&partial))?;
+            collect(Recording::open(request.path, &options)?, &pipeline, request.resolution, &partial)?;
+            fs::rename(&partial, &folder).map_err(io(&folder))?;
+        }
     }
-    drop(guard);
     let path = folder.join(INDEX);
     let text = fs::read(&path).map_err(|source| CollectError::Io { path: path.clone(), source })?;
     let index: Index =
@@ -550,9 +551,8 @@ impl<'a> Labelled<'a> {
                         blocked: bool,
                     }
                     let told = match self.recording.load(sample) {
-                        Ok((_, bytes)) => {
-                            serde_json::from_slice::<Told>(&bytes).map_err(|error| error.to_string())
-                        }
+                        Ok((_, bytes)) => serde_json::from_slice::<Told>(&bytes)
+                            .map_err(|error| format!("{}: {error}", sample.path().display())),
                         Err(LoadError::Absent { path }) => {
                             let first = || path.display().to_string();
                             lose(&mut self.data.lost, "blockage labels are not there", false, first);

@@ -67,7 +67,7 @@ impl Split {
         instants.sort_by_key(|&(_, number)| number);
         let of = |all: &[String], group: u32| all.get(group as usize).cloned().unwrap_or_default();
         let named = |&((group, time), _): &((u32, CaptureTime), u32)| {
-            format!("{} at {:.3} s", of(&data.groups, group), time.as_nanos() as f64 / 1e9)
+            format!("{}/{:.6} s", of(&data.groups, group), time.as_nanos() as f64 / 1e9)
         };
         let groups = instants.iter().map(named).collect();
         if !data.conditions.is_empty() {
@@ -129,7 +129,7 @@ impl Split {
             let (old, next) = (example.group, data.groups.len() as u32);
             example.group = *moved.entry(old).or_insert_with(|| {
                 let name = names.get(old as usize).map(String::as_str).unwrap_or_default();
-                data.groups.push(format!("{name}, first {:.0} %", 100.0 * share));
+                data.groups.push(format!("{name}/first {:.0} %", 100.0 * share));
                 data.conditions.extend(data.conditions.get(old as usize).cloned());
                 data.subjects.extend(data.subjects.get(old as usize).copied());
                 next

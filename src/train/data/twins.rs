@@ -26,8 +26,8 @@ pub struct Divided<'a> {
     pub data: &'a DataSet,
     /// What its examples are for.
     pub split: &'a mut Split,
-    /// Whether rows that follow each other may stand on two sides: then only what is true now tells a row, else what is true
-    /// at any instant that is asked for.
+    /// Whether its own rows that follow each other may stand on two sides: among them only what is true now tells a row, else
+    /// what is true at any instant that is asked for.
     pub by_rows: bool,
 }
 
@@ -39,20 +39,20 @@ pub struct Divided<'a> {
 pub fn leave_out(sets: &mut [Divided<'_>]) -> Result<Vec<usize>, StoreError> {
     let learned = |set: &Divided<'_>| set.split.train.len() + set.split.validation.len();
     let before: Vec<usize> = sets.iter().map(learned).collect();
-    let mut others = Others::default();
-    for set in sets.iter() {
-        others.add(set, &set.split.test);
+    let mut others = Others { reports: vec![HashSet::new(); sets.len()], ..Others::default() };
+    for (number, set) in sets.iter().enumerate() {
+        others.add(number, set, &set.split.test);
     }
-    for set in sets.iter_mut() {
+    for (number, set) in sets.iter_mut().enumerate() {
         let own = std::mem::take(&mut set.split.validation);
-        set.split.validation = others.without(set, own)?;
+        set.split.validation = others.without(number, set, own)?;
     }
-    for set in sets.iter() {
-        others.add(set, &set.split.validation);
+    for (number, set) in sets.iter().enumerate() {
+        others.add(number, set, &set.split.validation);
     }
-    for set in sets.iter_mut() {
+    for (number, set) in sets.iter_mut().enumerate() {
         let own = std::mem::take(&mut set.split.train);
-        set.split.train = others.without(set, own)?;
+        set.split.train = others.without(number, set, own)?;
     }
     Ok(before.into_iter().zip(sets.iter()).map(|(before, set)| before - learned(set)).collect())
 }
@@ -60,42 +60,58 @@ pub fn leave_out(sets: &mut [Divided<'_>]) -> Result<Vec<usize>, StoreError> {
 /// What no example of another side may be.
 #[derive(Default)]
 struct Others<'a> {
-    /// Reports that tell what is true.
-    reports: HashSet<Print>,
+    /// Of each data set the reports that tell what is true at any instant, and of all those that tell it now.
+    reports: Vec<HashSet<Print>>,
+    now: HashSet<(usize, Print)>,
     /// Of the examples of which nothing was measured: what is true of them, and which they are.
     truths: HashSet<Print>,
     unmeasured: Vec<(&'a DataSet, u32)>,
 }
 
 impl<'a> Others<'a> {
-    fn add(&mut self, set: &Divided<'a>, examples: &[u32]) {
+    fn add(&mut self, own: usize, set: &Divided<'a>, examples: &[u32]) {
         for &number in examples {
             let Some(example) = set.data.examples.get(number as usize) else { continue };
-            let reports = reports(set.data, example, set.by_rows);
+            let now = reports(set.data, example, true);
+            let reports = reports(set.data, example, false);
             if reports.is_empty() {
                 self.truths.insert(truth(set.data, example));
                 self.unmeasured.push((set.data, number));
             }
-            self.reports.extend(reports);
+            self.now.extend(now.into_iter().map(|report| (own, report)));
+            if let Some(known) = self.reports.get_mut(own) {
+                known.extend(reports);
+            }
         }
     }
 
+    /// Whether an example of a data set speaks of the same measurement as any of these.
+    fn has(&self, own: usize, set: &Divided<'_>, example: &Example) -> bool {
+        let now = reports(set.data, example, true);
+        let reports = reports(set.data, example, false);
+        self.reports.iter().enumerate().any(|(other, known)| {
+            if other == own && set.by_rows {
+                now.iter().any(|report| self.now.contains(&(own, *report)))
+            } else {
+                reports.iter().any(|report| known.contains(report))
+            }
+        })
+    }
+
     /// The examples of `own` that are none of these.
-    fn without(&self, set: &Divided<'_>, own: Vec<u32>) -> Result<Vec<u32>, StoreError> {
+    fn without(&self, own_set: usize, set: &Divided<'_>, own: Vec<u32>) -> Result<Vec<u32>, StoreError> {
         // Readings are large: they are looked up where the truth is the same.
-        let mut alike = BTreeSet::new();
+        let mut alike: BTreeSet<Print> = BTreeSet::new();
         let mut kept = Vec::with_capacity(own.len());
         for number in own {
             let Some(example) = set.data.examples.get(number as usize) else { continue };
-            let reports = reports(set.data, example, set.by_rows);
-            if reports.iter().any(|report| self.reports.contains(report)) {
+            if self.has(own_set, set, example) {
                 continue;
             }
-            let truth = truth(set.data, example);
-            if reports.is_empty() && self.truths.contains(&truth) {
-                alike.insert(truth);
-            }
             kept.push(number);
+            if !self.truths.is_empty() && reports(set.data, example, false).is_empty() {
+                alike.extend(self.truths.get(&truth(set.data, example)));
+            }
         }
         if alike.is_empty() {
             return Ok(kept);
@@ -110,7 +126,7 @@ impl<'a> Others<'a> {
         let mut others = Vec::with_capacity(kept.len());
         for number in kept {
             let Some(example) = set.data.examples.get(number as usize) else { continue };
-            let is_twin = reports(set.data, example, set.by_rows).is_empty()
+            let is_twin = reports(set.data, example, false).is_empty()
                 && is_alike(set.data, number)
                 && found.contains(&whole(set.data, number)?);
             if !is_twin {
@@ -129,11 +145,18 @@ pub fn mark(data: &DataSet, number: u32) -> Result<u64, StoreError> {
     let Some(example) = data.examples.get(number as usize) else { return Ok(0) };
     let print = match (reports(data, example, true).first(), &example.truth.pose) {
         (Some(report), _) => *report,
-        (None, Some(_)) => truth(data, example),
+        (None, Some(pose)) => Sha256::digest(bytes(pose.iter().flatten().copied())).into(),
         (None, None) => whole(data, number)?,
     };
     let (first, _) = print.split_first_chunk::<8>().unwrap_or((&[0; 8], &[]));
     Ok(u64::from_le_bytes(*first))
+}
+
+/// Whether an example's [`mark`] is made of what is true of it alone, whatever its readings were made small to.
+#[must_use]
+pub fn is_told_by_truth(data: &DataSet, number: u32) -> bool {
+    let example = data.examples.get(number as usize);
+    example.is_some_and(|example| example.truth.pose.is_some() || !reports(data, example, true).is_empty())
 }
 
 /// Prints of the reports that tell what is true of an example: now, or at every instant.
@@ -173,22 +196,26 @@ fn whole(data: &DataSet, number: u32) -> Result<Print, StoreError> {
     let mut hash = Sha256::new();
     let Some(example) = data.examples.get(number as usize) else { return Ok(hash.finalize().into()) };
     hash.update(truth(data, example));
-    let mut floats = |numbers: &mut dyn Iterator<Item = f32>| {
-        numbers.for_each(|number| hash.update(number.to_bits().to_le_bytes()));
-    };
     let now = example.places.len().saturating_sub(MODALITIES);
     for place in example.places.iter().skip(now) {
         // What stands in this place, and that there is anything.
-        floats(&mut [f32::from(u8::from(place.is_some()))].into_iter());
+        hash.update([u8::from(place.is_some())]);
         let Some(place) = place else { continue };
         match data.reading(place.reading)? {
-            Reading::Image(pixels) => floats(&mut pixels.iter().map(|&pixel| f32::from(pixel))),
+            Reading::Image(pixels) => hash.update(&pixels),
             Reading::Cloud(cloud) => {
-                floats(&mut cloud.positions.iter().flatten().copied().chain(cloud.features.iter().copied()));
+                hash.update(bytes(cloud.positions.iter().flatten().copied()));
+                hash.update(bytes(cloud.features.into_iter()));
             }
-            Reading::Link(heard) => heard.iter().for_each(|report| floats(&mut report.db.iter().copied())),
-            Reading::Position(position) => floats(&mut position.into_iter()),
+            Reading::Link(heard) => {
+                heard.into_iter().for_each(|report| hash.update(bytes(report.db.into_iter())));
+            }
+            Reading::Position(position) => hash.update(bytes(position.into_iter())),
         }
     }
     Ok(hash.finalize().into())
+}
+
+fn bytes(numbers: impl Iterator<Item = f32>) -> Vec<u8> {
+    numbers.flat_map(f32::to_le_bytes).collect()
 }

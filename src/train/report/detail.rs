@@ -28,7 +28,7 @@ pub(super) fn blocks(name: &str, evaluation: &Evaluation) -> Result<Vec<Block>, 
 /// One data set: all rows, and what was told apart of them.
 fn of_data(whole: &Measured, all: &[Measured]) -> Result<Vec<Block>, ReportError> {
     let hidden = if whole.hidden.is_empty() { String::new() } else { format!(", {}", seen(&whole.hidden)) };
-    let learned = if whole.learned > 0.0 { ", not held out" } else { "" };
+    let learned = if whole.learned.is_some_and(|share| share > 0.0) { ", not held out" } else { "" };
     let data = format!("{}{hidden}{learned}", whole.data);
     let mut blocks = vec![Block::Heading(3, data.clone())];
     let conditions: Vec<(String, &Measured)> = std::iter::once(("all rows".to_owned(), whole))

@@ -39,9 +39,9 @@ pub struct Measured {
     pub data: String,
     /// Modalities that were hidden from the network, by name.
     pub hidden: Vec<String>,
-    /// Of what the network has learned from, the share that is among these rows, as the marks beside it tell: 0 of what is
-    /// held out, and of a network that kept no marks.
-    pub learned: f64,
+    /// The share of these rows that the network has learned from, as the marks beside it tell: 0 of what is held out; `None` where
+    /// they do not tell.
+    pub learned: Option<f64>,
     /// The condition; `None` for all rows together.
     pub condition: Option<String>,
     /// Mean weight that the gate gave each modality, by name; empty of a network without a gate.
