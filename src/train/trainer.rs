@@ -231,8 +231,8 @@ impl<'a> Trainer<'a> {
         }
         for part in parts.iter().filter(|part| !part.split.train.is_empty()) {
             if !recipe.stage.iter().any(|stage| is_of(recipe, stage, part)) {
-                let holds = Input::ALL.into_iter().filter(|input| part.data.holds()[input.place()]);
-                let holds: Vec<&str> = holds.map(Input::name).collect();
+                let holds = Input::ALL.into_iter().zip(part.data.holds()).filter(|(_, holds)| *holds);
+                let holds: Vec<&str> = holds.map(|(input, _)| input.name()).collect();
                 return Err(TrainError::Data(format!(
                     "no stage learns from `{}`, which has readings of {} alone: allowed is data with something that a \
                      stage sees",
@@ -244,8 +244,9 @@ impl<'a> Trainer<'a> {
         let is_told = |task: Task| {
             let of_part = |part: &&Part| part.tasks.contains(&task);
             parts.iter().filter(of_part).any(|part| {
-                let examples = part.split.train.iter().filter_map(|&at| part.data.examples.get(at as usize));
-                examples.into_iter().any(|example| example.truth.tells(task))
+                let mut examples =
+                    part.split.train.iter().filter_map(|&at| part.data.examples.get(at as usize));
+                examples.any(|example| example.truth.tells(task))
             })
         };
         if let Some(task) = recipe.tasks(config).into_iter().find(|&task| !is_told(task)) {
