@@ -415,6 +415,12 @@ impl Running {
         self.live.as_ref().map(|(gate, _)| Arc::clone(gate))
     }
 
+    /// Whether everything that goes down its road has come to the end.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.threads.iter().all(|(_, thread)| thread.is_finished())
+    }
+
     /// A handle that ends the input.
     #[must_use]
     pub fn stop_handle(&self) -> StopHandle {

@@ -91,7 +91,7 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
     let outcome;
     match &arguments.recording {
         Some(path) => {
-            let data = foreign(&recipe, &network, path, arguments.pipeline.as_deref())?;
+            let data = foreign(&recipe, &network, path, arguments.pipeline.as_deref(), &stopped)?;
             train::tell_of(&data);
             fits(&data, &path.display())?;
             let examples: Vec<u32> = (0..data.examples.len() as u32).collect();
@@ -302,7 +302,7 @@ impl Live<'_> {
         let resolution = Resolution { side: 1, radar: 1, lidar: 1 };
         let cache = std::env::temp_dir().join(format!("mmsense-run-{}", std::process::id()));
         let name = self.recording.file_name().map(|name| name.to_string_lossy().into_owned());
-        let opened = recording::open(&recording::Request {
+        let request = recording::Request {
             name: name.as_deref().unwrap_or("recording"),
             path: self.recording,
             pipeline: self.pipeline,
@@ -310,7 +310,8 @@ impl Live<'_> {
             resolution,
             instants_ms: &[0],
             cache: &cache,
-        });
+        };
+        let opened = recording::open(&request, &|_, _| true);
         // What is mapped stays until it is let go of.
         let _ = std::fs::remove_dir_all(&cache);
         let data = opened.map_err(Failure::usage)?;
@@ -367,6 +368,7 @@ fn foreign(
     network: &Network,
     path: &Path,
     pipeline: Option<&Path>,
+    stopped: &AtomicBool,
 ) -> Result<DataSet, Failure> {
     let Some(entry) = recipe.data.first() else { unreachable!("a recipe has data") };
     let mut entry = entry.clone();
@@ -377,7 +379,7 @@ fn foreign(
     // It is another one, all of which is asked.
     entry.files.clear();
     let tasks = recipe.tasks(network.config());
-    train::open(recipe, network.config(), &entry, path, &tasks)
+    train::open(recipe, network.config(), &entry, path, &tasks, stopped)
 }
 
 /// A table per question of all rows; of each condition and each set of hidden modalities a line per question.

@@ -1,7 +1,7 @@
 //! Recordings of simulated streets and rooms, made on first use.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use sha2::{Digest, Sha256};
 
@@ -88,7 +88,11 @@ pub(super) fn recording(
         std::fs::create_dir_all(folder).map_err(|error| failed(folder, error))?;
         // Of two who want the same, one makes it and the other waits.
         let guard = made.with_extension("lock");
-        let _guard = once::hold(&guard).map_err(|error| failed(&guard, error))?;
+        let held =
+            once::hold(&guard, || !stopped.load(Ordering::Relaxed)).map_err(|error| failed(&guard, error))?;
+        if held.is_none() {
+            return Err(Failure::Failed(format!("stopped before {} was made", made.display())));
+        }
         if made.is_dir() {
             return Ok(made);
         }

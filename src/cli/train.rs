@@ -12,7 +12,7 @@ use crate::config;
 use crate::infer::device;
 use crate::model::Task;
 use crate::model::config::NetworkConfig;
-use crate::train::data::recording::{self, Resolution};
+use crate::train::data::recording::{self, CollectError, Resolution};
 use crate::train::data::split::Split;
 use crate::train::data::twins::{self, Divided};
 use crate::train::data::{DataSet, Lost, archive};
@@ -241,7 +241,7 @@ pub(super) fn parts(
     for entry in &recipe.data {
         let tasks = if entry.tasks.is_empty() { recipe.tasks(config) } else { entry.tasks.clone() };
         let path = path(recipe, entry, stopped)?;
-        let mut data = open(recipe, config, entry, &path, &tasks)?;
+        let mut data = open(recipe, config, entry, &path, &tasks, stopped)?;
         tell_of(&data);
         let count = data.examples.len() as u32;
         let all = || (0..count).collect();
@@ -311,6 +311,7 @@ pub(super) fn open(
     entry: &DataEntry,
     path: &Path,
     tasks: &[Task],
+    stopped: &AtomicBool,
 ) -> Result<DataSet, Failure> {
     let resolution = Resolution::of(config);
     match (entry.layout, &entry.pipeline) {
@@ -324,18 +325,35 @@ pub(super) fn open(
             points: resolution.radar,
         })
         .map_err(Failure::usage),
-        (None, Some(pipeline)) => recording::open(&recording::Request {
-            name: &entry.name,
-            path: &entry.files.first().map_or_else(|| path.to_owned(), |index| path.join(index)),
-            pipeline,
-            tasks,
-            resolution,
-            instants_ms: &recipe.instants_ms,
-            cache: &recipe.cache,
-        })
-        .map_err(Failure::usage),
+        (None, Some(pipeline)) => decode(
+            &recording::Request {
+                name: &entry.name,
+                path: &entry.files.first().map_or_else(|| path.to_owned(), |index| path.join(index)),
+                pipeline,
+                tasks,
+                resolution,
+                instants_ms: &recipe.instants_ms,
+                cache: &recipe.cache,
+            },
+            stopped,
+        ),
         (None, None) => unreachable!("a recipe states either"),
     }
+}
+
+/// Opens a recording as a data set, with a progress bar where it has to be decoded first, until `stopped`.
+pub(super) fn decode(request: &recording::Request<'_>, stopped: &AtomicBool) -> Result<DataSet, Failure> {
+    let progress = Progress::new();
+    let opened = recording::open(request, &|done, all| {
+        let name = request.name;
+        progress.show(done as u64, all as u64, || format!("{name}: {done} of {all} samples decoded"));
+        !stopped.load(Ordering::Relaxed)
+    });
+    drop(progress);
+    opened.map_err(|error| match error {
+        CollectError::Stopped { .. } => Failure::failed(error),
+        _ => Failure::usage(error),
+    })
 }
 
 fn path(recipe: &Recipe, entry: &DataEntry, stopped: &AtomicBool) -> Result<PathBuf, Failure> {

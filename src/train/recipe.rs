@@ -196,8 +196,7 @@ pub struct Stage {
     pub data: Vec<String>,
     /// Examples of a batch, in place of the recipe's.
     pub rows: Option<usize>,
-    /// Examples that follow each other, in place of the recipe's: of one slot that one input is seen of, nothing is shared, and
-    /// examples far from each other teach more.
+    /// Examples that follow each other, in place of the recipe's.
     pub run: Option<usize>,
     /// Factor of the learning rates.
     #[serde(default = "whole")]
@@ -221,7 +220,8 @@ const fn whole() -> f64 {
 pub struct Batching {
     /// Examples of a batch.
     pub rows: usize,
-    /// Examples that follow each other: they share the readings of their windows.
+    /// Examples that follow each other: they share the readings of their windows, which saves time. But they are alike, and
+    /// examples far from each other teach more: batch norms go by as many different ones as a batch has runs.
     pub run: usize,
     /// Examples of a batch when nothing is learned.
     pub evaluate_rows: usize,
@@ -234,7 +234,7 @@ const ROWS: RangeInclusive<usize> = 1..=4096;
 
 impl Default for Batching {
     fn default() -> Self {
-        Self { rows: 32, run: 4, evaluate_rows: 32, validate_every: 1 }
+        Self { rows: 32, run: 1, evaluate_rows: 32, validate_every: 1 }
     }
 }
 

@@ -1,5 +1,6 @@
 //! From a recording to a checkpoint.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -94,7 +95,7 @@ pub(crate) fn make_rooms(
 
 pub(crate) fn open_rooms(folder: &Path, recording: &Path) -> DataSet {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    recording::open(&Request {
+    let request = Request {
         name: "rooms",
         path: recording,
         pipeline: &root.join("pipelines/simulated-room.toml"),
@@ -102,12 +103,12 @@ pub(crate) fn open_rooms(folder: &Path, recording: &Path) -> DataSet {
         resolution: Resolution::of(&tiny()),
         instants_ms: &[0],
         cache: &folder.join("cache"),
-    })
-    .unwrap()
+    };
+    recording::open(&request, &|_, _| true).unwrap()
 }
 
 pub(crate) fn open(folder: &Path, recording: &Path, pipeline: &Path) -> DataSet {
-    recording::open(&Request {
+    let request = Request {
         name: "walk",
         path: recording,
         pipeline,
@@ -115,8 +116,8 @@ pub(crate) fn open(folder: &Path, recording: &Path, pipeline: &Path) -> DataSet 
         resolution: Resolution::of(&tiny()),
         instants_ms: &[0, 100],
         cache: &folder.join("cache"),
-    })
-    .unwrap()
+    };
+    recording::open(&request, &|_, _| true).unwrap()
 }
 
 #[test]
@@ -145,6 +146,35 @@ fn labels_are_those_of_the_recording() {
     // Kept, and read again, it is the same.
     let again = open(folder.path(), &recording, &pipeline);
     assert_eq!(data.examples, again.examples);
+}
+
+#[test]
+fn decoding_says_how_far_it_is_and_stops_when_it_is_told_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let (recording, pipeline) = prepare(folder.path());
+    let request = Request {
+        name: "walk",
+        path: &recording,
+        pipeline: &pipeline,
+        tasks: &[Task::Beam],
+        resolution: Resolution::of(&tiny()),
+        instants_ms: &[0],
+        cache: &folder.path().join("cache"),
+    };
+    let error = recording::open(&request, &|_, _| false).unwrap_err().to_string();
+    assert!(error.contains("scenario: stopped before all of it was decoded"), "{error}");
+    // Of each row the powers, the blockage, and the place.
+    let all = SEQUENCES * ROWS * 3;
+    let last = Cell::new(0);
+    let watch = |done, of| {
+        assert!(last.get() <= done && done <= of && of == all, "{done} of {of}");
+        last.set(done);
+        true
+    };
+    let data = recording::open(&request, &watch).unwrap();
+    assert!(last.get() == all && !data.examples.is_empty());
+    // What is decoded is not decoded again.
+    assert!(recording::open(&request, &|_, _| false).is_ok());
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -97,6 +98,12 @@ pub enum CollectError {
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
+    },
+    /// It was told to stop before all was decoded.
+    #[error("{}: stopped before all of it was decoded", path.display())]
+    Stopped {
+        /// The recording.
+        path: PathBuf,
     },
     /// There is nothing to learn.
     #[error("{}: no frame has a label for any of {tasks:?}", path.display())]
@@ -290,13 +297,22 @@ fn identity(recording: &Recording, pipeline: &Pipeline, resolution: Resolution) 
     hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Is told how many of how many samples are decoded; says whether to go on.
+pub type Watch<'a> = &'a dyn Fn(usize, usize) -> bool;
+
+/// Time between two looks at how far decoding has come.
+const WATCH_EVERY: Duration = Duration::from_millis(20);
+
 /// Takes the recording down the road, into `folder`.
 fn collect(
     recording: Recording,
     pipeline: &Pipeline,
     resolution: Resolution,
     folder: &Path,
+    watch: Watch<'_>,
 ) -> Result<(), CollectError> {
+    let path = recording.path().to_owned();
+    let captures: Vec<CaptureTime> = recording.samples().iter().map(|sample| sample.capture).collect();
     let collected = Arc::new(Mutex::new(Collected {
         writer: Writer::new(folder, resolution.side),
         frames: Vec::new(),
@@ -318,7 +334,25 @@ fn collect(
         on_snapshot: Box::new(|_| {}),
         on_decided: None,
     })?;
+    let goes_on = || {
+        let seen =
+            collected.lock().unwrap_or_else(PoisonError::into_inner).frames.last().map(|frame| frame.time);
+        let done = seen.map_or(0, |seen| captures.partition_point(|capture| *capture <= seen));
+        watch(done, captures.len())
+    };
+    let mut stopped = !goes_on();
+    while !(stopped || running.has_ended()) {
+        std::thread::sleep(WATCH_EVERY);
+        stopped = !goes_on();
+    }
+    if stopped {
+        running.stop_handle().stop();
+    }
     running.join()?;
+    if stopped {
+        return Err(CollectError::Stopped { path });
+    }
+    let _ = watch(captures.len(), captures.len());
     let collected = Arc::into_inner(collected)
         .map(|collected| collected.into_inner().unwrap_or_else(PoisonError::into_inner));
     let Some(Collected { writer, frames, failed, .. }) = collected else {
@@ -357,11 +391,11 @@ pub struct Request<'a> {
     pub cache: &'a Path,
 }
 
-/// Opens a recording as a data set; decodes it when that has not been done before.
+/// Opens a recording as a data set; decodes it, under `watch`, when that has not been done before.
 ///
 /// # Errors
 /// [`CollectError`] when it cannot be read, or nothing in it can be learned.
-pub fn open(request: &Request<'_>) -> Result<DataSet, CollectError> {
+pub fn open(request: &Request<'_>, watch: Watch<'_>) -> Result<DataSet, CollectError> {
     let mut pipeline = config::load(request.pipeline)?;
     stand_as_in_scene(&mut pipeline, request.path)?;
     let options = Options::of(&pipeline.input.recording);
@@ -378,12 +412,17 @@ pub fn open(request: &Request<'_>) -> Result<DataSet, CollectError> {
         fs::create_dir_all(&decoded).map_err(io(&decoded))?;
         // Of two who want the same, one decodes it and the other waits.
         let guard = folder.with_extension("lock");
-        let _guard = once::hold(&guard).map_err(io(&guard))?;
+        let samples = recording.samples().len();
+        let held = once::hold(&guard, || watch(0, samples)).map_err(io(&guard))?;
+        if held.is_none() {
+            return Err(CollectError::Stopped { path: request.path.to_owned() });
+        }
         if !folder.is_dir() {
             let partial = folder.with_extension("partial");
             let _ = fs::remove_dir_all(&partial);
             fs::create_dir_all(&partial).map_err(io(&partial))?;
-            collect(Recording::open(request.path, &options)?, &pipeline, request.resolution, &partial)?;
+            let recording = Recording::open(request.path, &options)?;
+            collect(recording, &pipeline, request.resolution, &partial, watch)?;
             fs::rename(&partial, &folder).map_err(io(&folder))?;
         }
     }
