@@ -291,7 +291,8 @@ pub(super) fn parts(
 pub(super) fn tell_of(data: &DataSet) {
     let name = &data.name;
     for Lost { what, count, first, .. } in &data.lost {
-        text::progress(format!("{name}: {count} {what}; the first: {first}"));
+        let first = first.as_ref().map(|first| format!("; the first: {first}")).unwrap_or_default();
+        text::progress(format!("{name}: {count} {what}{first}"));
     }
     for note in &data.notes {
         text::progress(format!("{name}: {note}"));

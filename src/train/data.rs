@@ -8,6 +8,7 @@
 //!
 //! An example belongs to a group: a sequence, a subject. Groups are what [`split`] splits.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::config::Codebook;
@@ -159,11 +160,11 @@ pub enum Source {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lost {
     /// What it is, in words that follow a count.
-    pub what: &'static str,
+    pub what: Cow<'static, str>,
     /// How many.
     pub count: usize,
-    /// The first of them, and what is wrong with it.
-    pub first: String,
+    /// The first of them, and what is wrong with it; `None` where that was said when the recording was decoded.
+    pub first: Option<String>,
     /// Whether it is broken; else it is not there, as users download modality by modality.
     pub is_broken: bool,
 }
@@ -172,7 +173,7 @@ pub struct Lost {
 fn lose(lost: &mut Vec<Lost>, what: &'static str, is_broken: bool, first: impl FnOnce() -> String) {
     match lost.iter_mut().find(|lost| lost.what == what) {
         Some(known) => known.count += 1,
-        None => lost.push(Lost { what, count: 1, first: first(), is_broken }),
+        None => lost.push(Lost { what: what.into(), count: 1, first: Some(first()), is_broken }),
     }
 }
 

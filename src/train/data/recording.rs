@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use super::once;
 use super::shared::Shared;
 use super::store::{Store, StoreError, Writer};
-use super::{DataSet, Example, Origin, Place, Report, Shape, Source, Truth, condition, lose};
+use super::{DataSet, Example, Lost, Origin, Place, Report, Shape, Source, Truth, condition, lose};
 use crate::config::{self, Codebook, ConfigError, Pipeline};
 use crate::frame::{Placed, Window};
 use crate::infer::network::features::{self, BeamGrid};
@@ -26,7 +26,7 @@ use crate::infer::{ModelError, ModelInfo, Prediction, Predictor};
 use crate::model::tasks::{Sizes, Task};
 use crate::model::ue::POSITION_FEATURES;
 use crate::model::{Input, MODALITIES, NetworkConfig};
-use crate::observe::Metrics;
+use crate::observe::{Loss, Metrics, Place as Lane};
 use crate::percentile::LinkReference;
 use crate::recording::{Feed, LoadError, Options, Recording, RecordingError, fill_in, mmfi};
 use crate::runtime::{self, Parts, RuntimeError};
@@ -143,6 +143,22 @@ struct FrameSeen {
 struct Index {
     frames: Vec<FrameSeen>,
     parts: usize,
+    /// Samples of sensors and of positions that could not be read or decoded, with the reason.
+    #[serde(default)]
+    lost: Vec<(Modality, String, u64)>,
+}
+
+/// The samples that were lost on the road; the truth is read beside it, and what is lost of that counted there.
+fn lost_on_the_road(metrics: &Metrics) -> Vec<(Modality, String, u64)> {
+    let of = |(loss, count): (Loss, u64)| match loss {
+        Loss { place: Lane::Recording | Lane::Decode, modality: Some(modality), reason }
+            if !matches!(modality, Modality::Link | Modality::Blocked) =>
+        {
+            Some((modality, reason.to_owned(), count))
+        }
+        _ => None,
+    };
+    metrics.losses().into_iter().filter_map(of).collect()
 }
 
 /// Stands where the network would, and writes down what it would be shown.
@@ -321,6 +337,7 @@ fn collect(
         failed: None,
     }));
     let metrics = Arc::new(Metrics::default());
+    let counted = Arc::clone(&metrics);
     let latency = config::millis(pipeline.input.recording.latency_ms);
     let samples = Box::new(Feed::new(recording, latency, Arc::clone(&metrics)));
     let running = runtime::start(Parts {
@@ -361,7 +378,7 @@ fn collect(
     if let Some(error) = failed {
         return Err(error.into());
     }
-    let index = Index { frames, parts: writer.finish()? };
+    let index = Index { frames, parts: writer.finish()?, lost: lost_on_the_road(&counted) };
     let path = folder.join(INDEX);
     let text =
         serde_json::to_vec(&index).map_err(|source| CollectError::Index { path: path.clone(), source })?;
@@ -434,6 +451,10 @@ pub fn open(request: &Request<'_>, watch: Watch<'_>) -> Result<DataSet, CollectE
     let mut labelled = Labelled::new(request, &pipeline, &recording, index.frames)?;
     labelled.examples()?;
     labelled.data.store = Some(store);
+    for (modality, reason, count) in index.lost {
+        let what = format!("samples of {modality} cannot be read ({reason})").into();
+        labelled.data.lost.push(Lost { what, count: count as usize, first: None, is_broken: true });
+    }
     let is_position = |source: &Source| matches!(source, Source::Position(_));
     if !knows_heading && labelled.data.sources.iter().any(is_position) {
         labelled.data.notes.push(
