@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::super::preview::draw_rooms;
 use super::super::room::parse;
 use super::*;
 
@@ -126,4 +127,28 @@ fn a_scene_is_named_by_what_its_recording_was_made_from() {
     let report = make(&scene, &path, &|_, _| true, None).unwrap();
     let text = std::fs::read_to_string(path.join("scene.toml")).unwrap();
     assert_eq!((identity(&scene).unwrap(), hex(&text)), (text, report.scene));
+}
+
+#[test]
+fn a_sequence_is_drawn() {
+    let folder = tempfile::tempdir().unwrap();
+    let scene = scene("");
+    let pictures: Vec<image::RgbImage> = sequences(&scene)
+        .into_iter()
+        .take(2)
+        .map(|sequence| {
+            let file = folder.path().join("picture.png");
+            draw_rooms(&scene, sequence, &file, Some(1), &|_, _| true).unwrap();
+            image::open(file).unwrap().into_rgb8()
+        })
+        .collect();
+    // The same person in the same room, who does something else.
+    let [first, second] = pictures.as_slice() else { unreachable!("two were taken") };
+    assert_eq!(first.dimensions(), second.dimensions());
+    let differ = first.pixels().zip(second.pixels()).filter(|(one, other)| one != other).count();
+    let share = differ as f64 / (first.width() * first.height()) as f64;
+    assert!((0.001..0.9).contains(&share), "{share}");
+    let film = folder.path().join("film.gif");
+    let stopped = draw_rooms(&scene, sequences(&scene)[0], &film, Some(1), &|_, _| false);
+    assert!(matches!(stopped, Err(SimulateError::Stopped)), "{stopped:?}");
 }
