@@ -163,6 +163,8 @@ fn decoding_says_how_far_it_is_and_stops_when_it_is_told_to() {
     };
     let error = recording::open(&request, &|_, _| false).unwrap_err().to_string();
     assert!(error.contains("scenario: stopped before all of it was decoded"), "{error}");
+    let kept = fs::read_dir(folder.path().join("cache/decoded")).unwrap();
+    assert!(kept.flatten().all(|entry| entry.path().is_file()), "of what is decoded only the lock stays");
     // Of each row the powers, the blockage, and the place.
     let all = SEQUENCES * ROWS * 3;
     let last = Cell::new(0);

@@ -439,7 +439,9 @@ pub fn open(request: &Request<'_>, watch: Watch<'_>) -> Result<DataSet, CollectE
             let _ = fs::remove_dir_all(&partial);
             fs::create_dir_all(&partial).map_err(io(&partial))?;
             let recording = Recording::open(request.path, &options)?;
-            collect(recording, &pipeline, request.resolution, &partial, watch)?;
+            collect(recording, &pipeline, request.resolution, &partial, watch).inspect_err(|_| {
+                let _ = fs::remove_dir_all(&partial);
+            })?;
             fs::rename(&partial, &folder).map_err(io(&folder))?;
         }
     }
