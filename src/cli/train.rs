@@ -343,7 +343,7 @@ pub(super) fn open(
 }
 
 /// Opens a recording as a data set, with a progress bar where it has to be decoded first, until `stopped`.
-pub(super) fn decode(request: &recording::Request<'_>, stopped: &AtomicBool) -> Result<DataSet, Failure> {
+fn decode(request: &recording::Request<'_>, stopped: &AtomicBool) -> Result<DataSet, Failure> {
     let progress = Progress::new();
     let opened = recording::open(request, &|done, all| {
         let name = request.name;
