@@ -26,7 +26,7 @@ use crate::infer::{ModelError, ModelInfo, Prediction, Predictor};
 use crate::model::tasks::{Sizes, Task};
 use crate::model::ue::POSITION_FEATURES;
 use crate::model::{Input, MODALITIES, NetworkConfig};
-use crate::observe::{Loss, Metrics, Place as Lane};
+use crate::observe::{self, Loss, Metrics};
 use crate::percentile::LinkReference;
 use crate::recording::{Feed, LoadError, Options, Recording, RecordingError, fill_in, mmfi};
 use crate::runtime::{self, Parts, RuntimeError};
@@ -151,9 +151,11 @@ struct Index {
 /// The samples that were lost on the road; the truth is read beside it, and what is lost of that counted there.
 fn lost_on_the_road(metrics: &Metrics) -> Vec<(Modality, String, u64)> {
     let of = |(loss, count): (Loss, u64)| match loss {
-        Loss { place: Lane::Recording | Lane::Decode, modality: Some(modality), reason }
-            if !matches!(modality, Modality::Link | Modality::Blocked) =>
-        {
+        Loss {
+            place: observe::Place::Recording | observe::Place::Decode,
+            modality: Some(modality),
+            reason,
+        } if !matches!(modality, Modality::Link | Modality::Blocked) => {
             Some((modality, reason.to_owned(), count))
         }
         _ => None,
