@@ -250,13 +250,19 @@ pub struct Recording {
     people: Vec<mmfi::Performance>,
 }
 
+/// Whether a folder is a recording of people, in MM-Fi's layout; else it is one of links, in DeepSense 6G's.
+#[must_use]
+pub fn is_of_people(path: &Path) -> bool {
+    mmfi::is_layout(path)
+}
+
 impl Recording {
     /// Opens a folder or an index file. Reads the index, not the files that it names.
     ///
     /// # Errors
     /// [`RecordingError`] when there is nothing to read.
     pub fn open(path: &Path, options: &Options) -> Result<Self, RecordingError> {
-        if mmfi::is_layout(path) { mmfi::open(path, options) } else { deepsense::open(path, options) }
+        if is_of_people(path) { mmfi::open(path, options) } else { deepsense::open(path, options) }
     }
 
     /// Where it lies, as it was opened.

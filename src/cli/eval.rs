@@ -10,8 +10,9 @@ use super::{Failure, Format, Outcome, shutdown, text, train};
 use crate::infer::device::{self, DeviceChoice};
 use crate::model::deployed::{self, Scaling};
 use crate::model::{Input, MODALITIES, Network, Task};
-use crate::train::data::DataSet;
+use crate::recording as recordings;
 use crate::train::data::recording::{self, Resolution};
+use crate::train::data::{Ahead, DataSet};
 use crate::train::evaluate::{self, Answers, Asking};
 use crate::train::learned::{self, Learned};
 use crate::train::live::Witness;
@@ -19,12 +20,12 @@ use crate::train::recipe::{self, DataEntry, Recipe};
 use crate::train::report::{Evaluation, Measured, VERSION};
 use crate::train::score::{self, Asked, Figure, Question};
 use crate::train::simple::Simple;
-use crate::train::trainer::{RECIPE, SIMPLE};
+use crate::train::trainer::{MODEL, RECIPE, SIMPLE};
 
 /// Arguments of `eval`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// A trained network (`model.safetensors`), with `recipe.toml` and `simple.json` of its training beside it
+    /// A trained network (`model.safetensors`), with `recipe.toml` and `simple.json` of its training beside it, or their folder
     checkpoint: PathBuf,
     /// A recording that training has never seen; left out, the test part of the recipe's data
     recording: Option<PathBuf>,
@@ -32,7 +33,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE")]
     pipeline: Option<PathBuf>,
     /// Recording that takes the place of the recipe's data set NAME
-    #[arg(long, value_name = "NAME=PATH", value_parser = train::named_path)]
+    #[arg(long, value_name = "NAME=PATH", value_parser = train::named_path, conflicts_with = "recording")]
     data: Vec<(String, PathBuf)>,
     /// Hide a modality from the network; may be given several times
     #[arg(long, value_name = "MODALITY", value_parser = modality)]
@@ -54,11 +55,26 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
     let stopped = Arc::new(AtomicBool::new(false));
     let stop = Arc::clone(&stopped);
     shutdown::on_signal(move || stop.store(true, Ordering::Relaxed)).map_err(Failure::failed)?;
-    let folder = arguments.checkpoint.parent().unwrap_or(Path::new(""));
+    let checkpoint = if arguments.checkpoint.is_dir() {
+        arguments.checkpoint.join(MODEL)
+    } else {
+        arguments.checkpoint.clone()
+    };
+    if let Some(file) = &arguments.output {
+        can_be_written(file)?;
+    }
+    let folder = checkpoint.parent().unwrap_or(Path::new(""));
     let opened = device::open(DeviceChoice::default()).map_err(Failure::usage)?;
-    let (network, fit) = deployed::load(&arguments.checkpoint, &opened.device).map_err(Failure::usage)?;
+    let (network, fit) = deployed::load(&checkpoint, &opened.device).map_err(Failure::usage)?;
     let mut recipe = recipe::load(&folder.join(RECIPE)).map_err(Failure::usage)?;
     let simple = simple(&folder.join(SIMPLE))?;
+    if simple.is_none() {
+        let file = folder.join(SIMPLE);
+        text::progress(format!(
+            "{}: not there: what was learned of it by simple predictors does not stand beside the network",
+            file.display()
+        ));
+    }
     recipe.instants_ms.clone_from(&fit.instants_ms);
     // What training never saw, it is not asked with.
     let mut without = recipe.hidden();
@@ -119,16 +135,16 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
     let evaluation = Evaluation {
         version: VERSION,
         network: network.config().name.clone(),
-        checkpoint: arguments.checkpoint.clone(),
-        parameters: deployed::parameters(&arguments.checkpoint).map_err(Failure::usage)?,
+        parameters: deployed::parameters(&checkpoint).map_err(Failure::usage)?,
+        checkpoint,
         results,
     };
-    if let Some(file) = &arguments.output {
-        write(&evaluation, file)?;
-    }
     match format {
         Format::Json => text::json(&evaluation)?,
         Format::Text => text::result(show(&evaluation).trim_end()),
+    }
+    if let Some(file) = &arguments.output {
+        write(&evaluation, file)?;
     }
     Ok(outcome)
 }
@@ -309,6 +325,7 @@ impl Live<'_> {
             tasks: self.tasks,
             resolution,
             instants_ms: &[0],
+            ahead: Ahead::Time,
             cache: &cache,
         };
         let opened = recording::open(&request, &|_, _| true);
@@ -347,6 +364,18 @@ impl Live<'_> {
     }
 }
 
+/// Refuses a file that figures cannot be written to, before they are measured.
+pub(super) fn can_be_written(file: &Path) -> Result<(), Failure> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !folder.is_dir() || file.is_dir() {
+        let (file, folder) = (file.display(), folder.display());
+        return Err(Failure::Usage(format!(
+            "{file}: cannot be written: allowed is a file in a folder that is there, found {folder}"
+        )));
+    }
+    Ok(())
+}
+
 /// Writes figures down, for `report`.
 pub(super) fn write(evaluation: &Evaluation, file: &Path) -> Result<(), Failure> {
     let text = serde_json::to_vec_pretty(evaluation).map_err(Failure::failed)?;
@@ -362,7 +391,8 @@ fn simple(file: &Path) -> Result<Option<Simple>, Failure> {
     serde_json::from_slice(&text).map(Some).map_err(|error| wrong(&error))
 }
 
-/// A recording that the recipe does not know.
+/// A recording that the recipe does not know. It takes the road of the first data set that is like it: with people, or with
+/// links; and is asked what it can answer.
 fn foreign(
     recipe: &Recipe,
     network: &Network,
@@ -370,7 +400,15 @@ fn foreign(
     pipeline: Option<&Path>,
     stopped: &AtomicBool,
 ) -> Result<DataSet, Failure> {
-    let Some(entry) = recipe.data.first() else { unreachable!("a recipe has data") };
+    let tasks = recipe.tasks(network.config());
+    let is_of_people = recordings::is_of_people(path);
+    let is_like = |entry: &&DataEntry| {
+        let of_entry = if entry.tasks.is_empty() { &tasks } else { &entry.tasks };
+        entry.layout.is_none() && of_entry.iter().any(|task| task.is_of_unit() == is_of_people)
+    };
+    let Some(entry) = recipe.data.iter().find(is_like).or(recipe.data.first()) else {
+        unreachable!("a recipe has data")
+    };
     let mut entry = entry.clone();
     entry.name = path.file_name().map_or_else(|| "recording".into(), |name| name.to_string_lossy().into());
     if let Some(pipeline) = pipeline {
@@ -378,7 +416,6 @@ fn foreign(
     }
     // It is another one, all of which is asked.
     entry.files.clear();
-    let tasks = recipe.tasks(network.config());
     train::open(recipe, network.config(), &entry, path, &tasks, stopped)
 }
 
@@ -441,6 +478,6 @@ fn show_short(text: &mut String, question: &Question) {
 fn show_figure(figure: &Figure) -> String {
     match figure.interval {
         Some([low, high]) => format!("{:>9.4}   ({low:.4} to {high:.4})", figure.value),
-        None => format!("{:>9.4}   (one group: no interval)", figure.value),
+        None => format!("{:>9.4}   (too few groups for an interval)", figure.value),
     }
 }

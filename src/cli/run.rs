@@ -59,6 +59,9 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
         }
         (None, _) => None,
     };
+    if let Some(file) = &arguments.evaluation {
+        eval::can_be_written(file)?;
+    }
     let metrics = Arc::new(Metrics::default());
     let log = arguments.log.as_ref().or(pipeline.output.decision_log.as_ref());
     let log = match log {
@@ -183,14 +186,11 @@ impl Judged<'_> {
             witness: &self.witness,
         };
         let evaluation = live.evaluate()?;
-        eval::write(&evaluation, self.file)?;
         match format {
-            Format::Json => text::json(&json!({ "type": "evaluation", "evaluation": evaluation })),
-            Format::Text => {
-                text::result(eval::show(&evaluation).trim_end());
-                Ok(())
-            }
+            Format::Json => text::json(&json!({ "type": "evaluation", "evaluation": evaluation }))?,
+            Format::Text => text::result(eval::show(&evaluation).trim_end()),
         }
+        eval::write(&evaluation, self.file)
     }
 }
 

@@ -25,11 +25,11 @@ use crate::train::workers::STACK;
 pub(super) struct Arguments {
     /// Recipe file (TOML)
     recipe: PathBuf,
-    /// Folder of the results in place of the recipe's
+    /// Folder of the results in place of the recipe's; runs that it begins with get folders of their own in it
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
     /// Seed in place of the recipe's
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     seed: Option<u64>,
     /// Recording that takes the place of the recipe's data set NAME
     #[arg(long, value_name = "NAME=PATH", value_parser = named_path)]
@@ -50,7 +50,9 @@ pub(super) fn replace(recipe: &mut Recipe, data: &[(String, PathBuf)]) -> Result
         let mut found = false;
         for entry in recipe.data.iter_mut().filter(|entry| entry.name == *name) {
             entry.recording = Some(whole.clone());
-            entry.scene = None;
+            // How the scene would have been made.
+            (entry.scene, entry.seed, entry.repeat) = (None, None, 1);
+            entry.without.clear();
             found = true;
         }
         if !found {
@@ -96,8 +98,8 @@ fn chain(arguments: &Arguments) -> Result<Vec<(PathBuf, Recipe)>, Failure> {
     while let Some(file) = next.take() {
         let mut recipe = recipe::load(&file).map_err(Failure::usage)?;
         recipe.seed = arguments.seed.unwrap_or(recipe.seed);
-        if let Some(output) = arguments.output.as_ref().filter(|_| chain.is_empty()) {
-            recipe.output.clone_from(output);
+        if let Some(output) = &arguments.output {
+            recipe.output = if chain.is_empty() { output.clone() } else { output.join(&recipe.name) };
         }
         replace(&mut recipe, &arguments.data)?;
         if let Some((_, before)) = chain.last_mut() {
@@ -260,6 +262,7 @@ pub(super) fn parts(
         if let Some(share) = entry.few_shot {
             split = split.few_shot(&mut data, share);
         }
+        let tasks = data.tasks.clone();
         parts.push(Part { data, split, tasks });
     }
     let sides = parts.iter_mut().zip(&recipe.data);
@@ -334,6 +337,7 @@ pub(super) fn open(
                 tasks,
                 resolution,
                 instants_ms: &recipe.instants_ms,
+                ahead: recipe.ahead,
                 cache: &recipe.cache,
             },
             stopped,

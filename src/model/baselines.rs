@@ -4,13 +4,16 @@
 //! | core | encoders | what it does with the tokens of a window |
 //! |---|---|---|
 //! | [`Mlp`] | [`encoders::FlatEncoder`] | flattens them: two layers per task |
-//! | [`Cnn`] | [`encoders::GridCnn`] | a mean token per sample, convolutions along the slots, heads |
+//! | [`Cnn`] | [`encoders::GridCnn`] | those of a slot side by side, convolutions along the slots, heads |
 //! | [`Transformer`] | [`encoders::PatchEncoder`] | a pre-norm encoder, the mean of its tokens, heads |
 //! | [`Llm4Wm`] | those of MMSense | adapters around a frozen GPT-2 with a mixture of LoRA experts per task |
 //!
 //! Radar and LiDAR come to the image-like encoders as pictures from above ([`super::grid`]). The first three
 //! are single-task in the paper: a core answers for exactly the tasks that it was built for, one of them or
 //! several.
+//!
+//! All have batch norms, encoders and cores: what is the same in every row, a wall or the ground, is most of what they see,
+//! and without norms they learn nothing else for as long as MMSense learns.
 //!
 //! A masked token is a zero to each of them, however it came: what is not there changes nothing.
 

@@ -153,7 +153,7 @@ impl CoreConfig {
     pub fn last_layer(&self, task: Task) -> String {
         match self {
             Self::Mmsense(_) => format!("tasks.{task}.head.mlp.2."),
-            Self::Mlp(_) => format!("core.{task}.2."),
+            Self::Mlp(_) => format!("core.{task}.3."),
             Self::Cnn(_) | Self::Transformer(_) => format!("core.head.{task}.mlp.2."),
             Self::Llm4wm(_) => format!("core.head.{task}."),
         }

@@ -25,7 +25,7 @@ const KEY: &str = "mmsense";
 pub(super) const PROMPT_STATES: &str = "prompts.states";
 
 /// How scores are made believable: score / temperature + shift.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scaling {
     /// What they are divided by, above 0.
@@ -33,13 +33,23 @@ pub struct Scaling {
     /// What is added then.
     #[serde(default)]
     pub shift: f64,
+    /// What those of beams at later instants are divided by, instant by instant; where there are none, as the first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub later: Vec<f64>,
 }
 
 impl Scaling {
     /// A score before it was scaled.
     #[must_use]
-    pub fn undo(self, score: f64) -> f64 {
+    pub fn undo(&self, score: f64) -> f64 {
         (score - self.shift) * self.temperature
+    }
+
+    /// What scores of an instant are divided by.
+    #[must_use]
+    pub fn temperature_at(&self, instant: usize) -> f64 {
+        let later = instant.checked_sub(1).and_then(|later| self.later.get(later));
+        later.copied().unwrap_or(self.temperature)
     }
 }
 
@@ -245,12 +255,13 @@ fn header(checkpoint: &Checkpoint, path: &Path) -> Result<Header, DeployError> {
         return Err(wrong(format!("network.{key}: {problem}")));
     }
     let is_wrong = |scaling: &Scaling| {
-        !(scaling.temperature > 0.0 && scaling.temperature.is_finite() && scaling.shift.is_finite())
+        let mut temperatures = std::iter::once(&scaling.temperature).chain(&scaling.later);
+        !(temperatures.all(|one| *one > 0.0 && one.is_finite()) && scaling.shift.is_finite())
     };
     if let Some((task, scaling)) = fit.scaling.iter().find(|(_, scaling)| is_wrong(scaling)) {
-        let Scaling { temperature, shift } = scaling;
+        let Scaling { temperature, shift, later } = scaling;
         return Err(wrong(format!(
-            "fit.scaling.{task}: found temperature {temperature} and shift {shift}, allowed are finite numbers, the first above 0"
+            "fit.scaling.{task}: found temperatures {temperature}, {later:?} and shift {shift}, allowed are finite numbers, temperatures above 0"
         )));
     }
     Ok(header)

@@ -205,7 +205,7 @@ impl Encoders {
                 let map = image.network.forward(images, mode)?;
                 image.projection.forward(&pool_to_tokens(&map, image.grid)?)?
             }
-            Sensors::Maps { image, .. } => image.forward(images)?,
+            Sensors::Maps { image, .. } => image.forward(images, mode)?,
         };
         self.finish(Input::Camera, &tokens)
     }
@@ -228,7 +228,7 @@ impl Encoders {
                 let (encoder, features) =
                     if is_radar { (radar, RADAR_FEATURES) } else { (lidar, LIDAR_FEATURES) };
                 let map = grid::rasterise(clouds, features, &config.ground, &self.device)?;
-                return self.finish(input, &encoder.forward(&map)?);
+                return self.finish(input, &encoder.forward(&map, mode)?);
             }
         };
         let (found, counts) = encoder.forward(clouds, &self.device, mode)?;

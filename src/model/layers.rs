@@ -132,6 +132,37 @@ impl Mlp {
     }
 }
 
+/// Two dense layers with a batch norm and a rectifier between them.
+#[derive(Clone, Debug)]
+pub struct NormedMlp {
+    first: Dense,
+    norm: BatchNorm,
+    second: Dense,
+}
+
+impl NormedMlp {
+    /// Loads `0`, `1` and `3`, as in a torch `Sequential` of Linear (without a bias, of which the norm would leave nothing),
+    /// BatchNorm1d, ReLU, Linear.
+    ///
+    /// # Errors
+    /// When a tensor is missing or has another shape.
+    pub fn load(inputs: usize, hidden: usize, outputs: usize, vb: &VarBuilder<'_>) -> Result<Self> {
+        Ok(Self {
+            first: Dense::load(inputs, hidden, false, &vb.pp("0"))?,
+            norm: BatchNorm::load(hidden, &vb.pp("1"))?,
+            second: Dense::load(hidden, outputs, true, &vb.pp("3"))?,
+        })
+    }
+
+    /// `[.., in]` to `[.., out]`.
+    ///
+    /// # Errors
+    /// When the last dimension is not `in`.
+    pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+        self.second.forward(&self.norm.rectified(&self.first.forward(x)?, mode)?)
+    }
+}
+
 /// Batch norm over the last dimension: y = (x − μ)/√(σ² + ε) · γ + β per channel.
 #[derive(Clone, Debug)]
 pub struct BatchNorm {

@@ -53,7 +53,7 @@ impl ResNetConfig {
 
 /// A convolution and the batch norm after it.
 #[derive(Clone, Debug)]
-struct ConvNorm {
+pub(super) struct ConvNorm {
     /// `[out, in, size, size]`
     weight: Tensor,
     norm: BatchNorm,
@@ -65,13 +65,19 @@ struct ConvNorm {
 
 /// A square kernel.
 #[derive(Clone, Copy)]
-struct Kernel {
-    size: usize,
-    stride: usize,
+pub(super) struct Kernel {
+    /// Its side.
+    pub(super) size: usize,
+    /// From one place to the next.
+    pub(super) stride: usize,
 }
 
 impl ConvNorm {
-    fn load(
+    /// Loads the convolution's `weight` below `conv`, and what [`BatchNorm`] has below `norm`.
+    ///
+    /// # Errors
+    /// When a tensor is missing or has another shape.
+    pub(super) fn load(
         inputs: usize,
         outputs: usize,
         kernel: Kernel,
@@ -92,7 +98,11 @@ impl ConvNorm {
         Ok(Self { weight, norm, folded: folded.transpose()?, stride, padding: size / 2 })
     }
 
-    fn forward(&self, x: &Tensor, mode: Mode, rectify: bool) -> Result<Tensor> {
+    /// `[B, in, H, W]` to `[B, out, ⌈H/stride⌉, ⌈W/stride⌉]`; negative numbers become 0 where it is to `rectify`.
+    ///
+    /// # Errors
+    /// When there are other channels.
+    pub(super) fn forward(&self, x: &Tensor, mode: Mode, rectify: bool) -> Result<Tensor> {
         if let Some((weight, bias)) = &self.folded {
             let y = ops::conv2d(x, weight, self.stride, self.padding)?.broadcast_add(bias)?;
             return if rectify { y.relu() } else { Ok(y) };

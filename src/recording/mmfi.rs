@@ -57,6 +57,12 @@ pub struct Performance {
 }
 
 impl Performance {
+    /// The file of the true joints.
+    #[must_use]
+    pub fn truth(&self) -> &Path {
+        &self.truth
+    }
+
     /// The class of the activity, from 0.
     #[must_use]
     pub const fn activity(&self) -> usize {
@@ -76,8 +82,10 @@ pub type Pose = [[f32; 3]; JOINTS];
 pub struct Labels {
     /// Who does what.
     pub performance: Performance,
-    /// Per row of the sequence; `None` where the truth has no such frame.
+    /// Per row of the sequence; `None` where the truth has no such frame, or not a number for every joint.
     pub poses: Vec<Option<Pose>>,
+    /// Rows that have not a number for every joint.
+    pub broken: usize,
 }
 
 /// Reads the labels of a sequence: never an input of a model.
@@ -107,8 +115,11 @@ pub fn labels(recording: &Recording, sequence: usize) -> Result<Labels, LoadErro
         let row = if in_order { Some(at) } else { number.checked_sub(1) };
         poses.get(row?).copied()
     };
-    let poses = numbers.iter().enumerate().map(pose).collect();
-    Ok(Labels { performance: performance.clone(), poses })
+    let is_whole = |pose: &Pose| pose.iter().flatten().all(|metres| metres.is_finite());
+    let found: Vec<Option<Pose>> = numbers.iter().enumerate().map(pose).collect();
+    let broken = found.iter().flatten().filter(|pose| !is_whole(pose)).count();
+    let poses = found.into_iter().map(|pose| pose.filter(is_whole)).collect();
+    Ok(Labels { performance: performance.clone(), poses, broken })
 }
 
 /// Poses of a ground truth, (F, 17, 3).

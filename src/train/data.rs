@@ -11,13 +11,15 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::Codebook;
 use crate::infer::network::features::{BeamGrid, Heard};
 use crate::model::tasks::{Sizes, Task};
 use crate::model::ue::POSITION_FEATURES;
 use crate::model::{Cloud, MODALITIES};
 use crate::sample::UeId;
-use crate::time::CaptureTime;
+use crate::time::{CaptureTime, Span};
 
 pub mod archive;
 pub mod condition;
@@ -80,8 +82,11 @@ impl Report {
 pub struct Truth {
     /// Per instant asked for ([`Sizes::instants`]) the report measured there, a position in [`DataSet::reports`].
     pub beams: Vec<Option<u32>>,
-    /// Per horizon, whether the link is blocked at the instant or until then.
+    /// Per horizon, whether the link is blocked at the instant or until then. Of a horizon that reaches beyond what was
+    /// recorded it is known only where it is: learned from, but not measured on, or blockages would be too many.
     pub blocked: Vec<Option<bool>>,
+    /// How many of the horizons, the first ones, lie within what was recorded.
+    pub watched: usize,
     /// Class of the activity.
     pub activity: Option<u32>,
     /// Joints, metres, in the unit frame.
@@ -99,6 +104,18 @@ impl Truth {
             Task::Pose => self.pose.is_some(),
         }
     }
+}
+
+/// What the instants for which a beam is chosen count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ahead {
+    /// Time: the report nearest to the instant, half a period away at most.
+    #[default]
+    Time,
+    /// Rows, as published figures count them: of 300 ms, where the pipeline has ten rows per second (`[input.recording]
+    /// rate_hz`), the third row from the present one, however long after it was recorded.
+    Rows,
 }
 
 /// One labelled instant.
@@ -213,6 +230,9 @@ pub struct DataSet {
     pub sides: Option<Sides>,
     /// Names of links, by [`Example::link`]; empty where nobody named them.
     pub links: Vec<UeId>,
+    /// Where the instants for which a beam is chosen count rows, how many each is ahead, and the time from row to row; else
+    /// nothing.
+    pub rows_ahead: Option<RowsAhead>,
     /// In the order of groups and time.
     pub examples: Vec<Example>,
     /// Beam powers.
@@ -230,6 +250,15 @@ pub struct DataSet {
     pub lost: Vec<Lost>,
     /// What is not known of it, and what is taken for it.
     pub notes: Vec<String>,
+}
+
+/// Instants that count rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowsAhead {
+    /// Per instant, from the present row.
+    pub rows: Vec<usize>,
+    /// Time from row to row: the median.
+    pub period: Span,
 }
 
 /// Left and right of people.
@@ -324,11 +353,11 @@ impl DataSet {
         *self.noise_free.get(report as usize)?
     }
 
-    /// The true class of an example, of a task that chooses: the beam now, the activity.
+    /// The true class of an example, of a task that chooses: the beam at an instant, the activity.
     #[must_use]
-    pub fn class(&self, example: &Example, task: Task) -> Option<usize> {
+    pub fn class(&self, example: &Example, task: Task, instant: usize) -> Option<usize> {
         match task {
-            Task::Beam => self.measured(example, 0).map(|report| report.best as usize),
+            Task::Beam => self.measured(example, instant).map(|report| report.best as usize),
             Task::Activity => example.truth.activity.map(|class| class as usize),
             Task::Blockage | Task::Pose => None,
         }

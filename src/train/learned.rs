@@ -230,13 +230,28 @@ pub fn hash(parts: &[Part]) -> String {
     hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Refuses a test that asks about what was seen before.
+/// Refuses a test that asks about what was seen before: about its rows, whatever the data set was called, as marks tell; and
+/// about its groups, of the same scene, of people, who are the same in other rows, and of a run that kept no marks.
 ///
 /// # Errors
-/// [`TrainError::Data`] names the group and the run.
+/// [`TrainError::Data`] names the group, or the share of rows, and the run.
 pub fn check(run: &Path, before: &[Learned], parts: &[Part]) -> Result<(), TrainError> {
     for part in parts {
-        let same = before.iter().filter(|earlier| earlier.is_of(part));
+        if let Some(share) =
+            repeated(before, &part.data, &part.split.test, false)?.filter(|share| *share > 0.0)
+        {
+            return Err(TrainError::Data(format!(
+                "from: {} has learned from {:.1} % of the rows of `{}` that are a test here: allowed are runs that never \
+                 saw them",
+                run.display(),
+                100.0 * share,
+                part.data.name
+            )));
+        }
+        let same = before.iter().filter(|earlier| {
+            let by_name = earlier.scene_sha256.is_none() && part.data.subjects.is_empty();
+            earlier.is_of(part) && !(by_name && earlier.marks.is_some())
+        });
         if let Some(group) = same.filter_map(|earlier| earlier.seen_of_test(part)).next() {
             return Err(TrainError::Data(format!(
                 "from: {} has learned from `{group}` of `{}`, which is a test here: allowed are runs that never saw it",

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::data::Ahead;
 use super::data::archive::{Layout, Windowing};
 use super::data::mmfi::MmFi;
 use super::data::split::Shares;
@@ -44,6 +45,9 @@ pub struct Recipe {
     /// Instants for which a beam is chosen, ms after the frame's; the first is 0.
     #[serde(default = "now")]
     pub instants_ms: Vec<u32>,
+    /// What these instants count.
+    #[serde(default)]
+    pub ahead: Ahead,
     /// Inputs that it never sees: not in training, not when it is measured.
     #[serde(default)]
     pub without: Vec<Input>,
@@ -364,6 +368,9 @@ fn check(recipe: &Recipe, problems: &mut Vec<Problem>) {
     if recipe.instants_ms.first() != Some(&0) || !recipe.instants_ms.is_sorted_by(|a, b| a < b) {
         add("instants_ms", format!("found {:?}, allowed are rising numbers from 0", recipe.instants_ms));
     }
+    if i64::try_from(recipe.seed).is_err() {
+        add("seed", format!("found {}, allowed is 0 to {}", recipe.seed, i64::MAX));
+    }
     if recipe.data.is_empty() {
         add("data", "found none, allowed is one or more".to_owned());
     }
@@ -445,7 +452,16 @@ fn check(recipe: &Recipe, problems: &mut Vec<Problem>) {
         }
     }
     for (number, stage) in recipe.stage.iter().enumerate() {
-        within(problems, &format!("stage[{number}].epochs"), stage.epochs, 0.0, 1e6);
+        within(problems, &format!("stage[{number}].epochs"), stage.epochs, 1e-3, 1e6);
+        if stage.slots == Some(0) {
+            let message = "found 0, allowed is 1 and more; left out, all slots of the window".to_owned();
+            problems.push(Problem { key: format!("stage[{number}].slots"), message });
+        }
+        if stage.freeze.iter().any(String::is_empty) {
+            let message =
+                "found an empty prefix, which freezes all: allowed are prefixes of names".to_owned();
+            problems.push(Problem { key: format!("stage[{number}].freeze"), message });
+        }
         within(problems, &format!("stage[{number}].rate"), stage.rate, 0.0, 1e3);
         for name in stage.data.iter().filter(|name| !recipe.data.iter().any(|entry| entry.name == **name)) {
             let names: Vec<&str> = recipe.data.iter().map(|entry| entry.name.as_str()).collect();

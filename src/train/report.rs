@@ -15,7 +15,7 @@ use crate::config::ConfigError;
 use crate::train::TrainError;
 use crate::train::learned::{self, Learned};
 use crate::train::recipe::{self, Recipe, Use};
-use crate::train::trainer::{LOG, RECIPE};
+use crate::train::trainer::{LOG, MODEL, RECIPE};
 
 mod comparison;
 mod detail;
@@ -114,7 +114,7 @@ impl Report {
         if named.is_empty() {
             blocks.push(Block::Text(format!(
                 "No evaluation was named. `mmsense eval {} -o FILE` writes one.",
-                run.join("model.safetensors").display()
+                run.join(MODEL).display()
             )));
         } else {
             blocks.extend(comparison::blocks(&named)?);
@@ -149,13 +149,16 @@ impl Report {
     }
 }
 
-/// Evaluations by the name of their network; of equal names, with that of their file.
+/// Evaluations by the name of their network; of equal names, with that of their file, or its whole path where those are
+/// equal, too.
 fn named(read: &[(&Path, Evaluation)]) -> Vec<(String, Evaluation)> {
     let name = |(file, evaluation): &(&Path, Evaluation)| {
-        let same = read.iter().filter(|(_, other)| other.network == evaluation.network).count();
+        let same = || read.iter().filter(|(_, other)| other.network == evaluation.network);
+        let of_stem = same().filter(|(other, _)| other.file_stem() == file.file_stem()).count();
         match file.file_stem() {
-            Some(stem) if same > 1 => format!("{} ({})", evaluation.network, stem.to_string_lossy()),
-            _ => evaluation.network.clone(),
+            _ if same().count() < 2 => evaluation.network.clone(),
+            Some(stem) if of_stem < 2 => format!("{} ({})", evaluation.network, stem.to_string_lossy()),
+            _ => format!("{} ({})", evaluation.network, file.display()),
         }
     };
     read.iter().map(|own| (name(own), own.1.clone())).collect()

@@ -716,7 +716,7 @@ impl<'a> Trainer<'a> {
                     let Some(example) = part.data.examples.get(row.example as usize) else { continue };
                     let classes = if task == Task::Beam { self.sizes.beams } else { row.scores.len() };
                     let (Some(truth), Some(scores)) =
-                        (part.data.class(example, task), row.scores.get(..classes))
+                        (part.data.class(example, task, 0), row.scores.get(..classes))
                     else {
                         continue;
                     };
@@ -771,7 +771,7 @@ impl<'a> Trainer<'a> {
             scaling,
             trained: true,
         };
-        let file = self.output("model.safetensors");
+        let file = self.output(MODEL);
         let vb = VarBuilder::from_tensors(weights, DType::F32, &self.device);
         deployed::save(&file, self.config, &fit, &vb)?;
         let simple = self.output(SIMPLE);
@@ -789,46 +789,50 @@ impl<'a> Trainer<'a> {
     ) -> Result<BTreeMap<Task, Scaling>, TrainError> {
         let vb = VarBuilder::from_tensors(weights.clone(), DType::F32, &self.device);
         let network = Network::build(self.config, self.sizes, Purpose::Inference, &vb)?;
-        let mut classes: BTreeMap<Task, (Vec<f64>, Vec<usize>)> = BTreeMap::new();
+        // Scores and true classes, by task and instant.
+        let mut classes: BTreeMap<(Task, usize), (Vec<f64>, Vec<usize>)> = BTreeMap::new();
         let mut hazards: (Vec<f64>, Vec<bool>) = Default::default();
         for part in self.parts.iter().filter(|part| !part.split.validation.is_empty()) {
             let answers = self.ask(&network, part, self.recipe.hidden(), usize::MAX)?;
             for (&task, rows) in &answers.tasks {
-                let count = match task {
-                    Task::Beam => self.sizes.beams,
-                    Task::Activity => self.sizes.activities,
-                    Task::Blockage => self.sizes.horizons,
+                let (count, instants) = match task {
+                    Task::Beam => (self.sizes.beams, self.sizes.instants),
+                    Task::Activity => (self.sizes.activities, 1),
+                    Task::Blockage => (self.sizes.horizons, 1),
                     Task::Pose => continue,
                 };
                 for row in rows {
-                    let (Some(example), Some(scores)) =
-                        (part.data.examples.get(row.example as usize), row.scores.get(..count))
-                    else {
-                        continue;
-                    };
-                    let scores = scores.iter().map(|&score| f64::from(score));
-                    if task == Task::Blockage {
-                        let intervals = intervals(&example.truth.blocked).unwrap_or_default();
-                        for (score, interval) in scores.zip(intervals) {
-                            if matches!(interval, Interval::Blocked | Interval::Clear) {
-                                hazards.0.push(score);
-                                hazards.1.push(interval == Interval::Blocked);
+                    let Some(example) = part.data.examples.get(row.example as usize) else { continue };
+                    for (instant, scores) in row.scores.chunks_exact(count).take(instants).enumerate() {
+                        let scores = scores.iter().map(|&score| f64::from(score));
+                        if task == Task::Blockage {
+                            let intervals = intervals(&example.truth.blocked).unwrap_or_default();
+                            for (score, interval) in scores.zip(intervals) {
+                                if matches!(interval, Interval::Blocked | Interval::Clear) {
+                                    hazards.0.push(score);
+                                    hazards.1.push(interval == Interval::Blocked);
+                                }
                             }
+                        } else if let Some(truth) = part.data.class(example, task, instant) {
+                            let (all, labels) = classes.entry((task, instant)).or_default();
+                            all.extend(scores);
+                            labels.push(truth);
                         }
-                    } else if let Some(truth) = part.data.class(example, task) {
-                        let (all, labels) = classes.entry(task).or_default();
-                        all.extend(scores);
-                        labels.push(truth);
                     }
                 }
             }
         }
-        let mut scalings = BTreeMap::new();
-        for (task, (scores, labels)) in classes {
+        let mut scalings: BTreeMap<Task, Scaling> = BTreeMap::new();
+        for ((task, instant), (scores, labels)) in classes {
             let shape = (labels.len(), scores.len() / labels.len());
             let Ok(scores) = ndarray::Array2::from_shape_vec(shape, scores) else { continue };
             let Ok(temperature) = temperature_of_classes(scores.view(), &labels) else { continue };
-            scalings.insert(task, Scaling { temperature, shift: 0.0 });
+            let first = Scaling { temperature, shift: 0.0, later: Vec::new() };
+            let own = scalings.entry(task).or_insert(first);
+            if instant > 0 {
+                own.later.resize(instant - 1, own.temperature);
+                own.later.push(temperature);
+            }
         }
         if let Ok(scaling) = scaling_of_binary(&hazards.0, &hazards.1) {
             scalings.insert(Task::Blockage, scaling);
@@ -839,8 +843,13 @@ impl<'a> Trainer<'a> {
             let own = weights.iter_mut().filter(|(name, _)| name.starts_with(&last));
             for (name, tensor) in own {
                 let shift = if name.ends_with("bias") { scaling.shift } else { 0.0 };
-                *tensor = tensor.affine(1.0 / scaling.temperature, shift)?;
-                taken_in.insert(task, scaling);
+                // Instants one after the other.
+                let parts = 1 + scaling.later.len();
+                let scaled = tensor.chunk(parts, 0)?.into_iter().enumerate();
+                let scaled =
+                    scaled.map(|(instant, part)| part.affine(1.0 / scaling.temperature_at(instant), shift));
+                *tensor = Tensor::cat(&scaled.collect::<candle_core::Result<Vec<_>>>()?, 0)?;
+                taken_in.insert(task, scaling.clone());
             }
         }
         Ok(taken_in)
@@ -932,6 +941,8 @@ pub const SIMPLE: &str = "simple.json";
 pub const LOG: &str = "log.jsonl";
 /// The recipe, beside a checkpoint.
 pub const RECIPE: &str = "recipe.toml";
+/// What a unit runs, in the folder of a run.
+pub const MODEL: &str = "model.safetensors";
 const WEIGHTS: &str = "weights.safetensors";
 const MEAN: &str = "mean.safetensors";
 const OPTIMISER: &str = "optimiser.safetensors";

@@ -279,8 +279,10 @@ fn every_trained_tensor_has_a_gradient() {
             assert!(gradient.iter().all(|number| number.is_finite()), "{name}: {tensor}");
             assert!(gradient.iter().any(|&number| number != 0.0), "{name}: {tensor} has a gradient of 0");
         }
+        // All but LLM4WM have batch norms.
         let statistics = parameters.statistics();
-        assert!(statistics.iter().all(|(tensor, _)| tensor.starts_with("head.")), "{name}");
+        assert_eq!(statistics.is_empty(), name == "LLM4WM", "{name}");
+        assert!(statistics.iter().all(|(tensor, _)| tensor.contains(".running_")), "{name}");
     }
 }
 
@@ -337,9 +339,9 @@ fn encoders_make_tokens_of_any_square() {
         let encoder = MapEncoder::load(&config, 2, 4, 8, &vb).unwrap();
         for side in [6, 8, 13] {
             let maps = random("maps", &[3, 2, side, side], DType::F32);
-            let tokens = encoder.forward(&maps).unwrap();
+            let tokens = encoder.forward(&maps, Mode::Infer).unwrap();
             assert_eq!(tokens.dims(), [3, 4, 8], "{name}");
-            let alone = encoder.forward(&maps.narrow(0, 1, 1).unwrap()).unwrap();
+            let alone = encoder.forward(&maps.narrow(0, 1, 1).unwrap(), Mode::Infer).unwrap();
             let apart = (alone - tokens.narrow(0, 1, 1).unwrap()).unwrap().abs().unwrap().max_all().unwrap();
             assert!(apart.to_scalar::<f32>().unwrap() < 1e-5, "{name}");
         }
@@ -356,7 +358,7 @@ fn gradients_of_the_encoders_are_differences() {
         let encoder = MapEncoder::load(&config, 2, 4, 8, &vb).unwrap();
         let maps = random("maps", &[2, 2, 13, 13], DType::F64);
         let weights = random("probe", &[2, 4, 8], DType::F64);
-        let loss = || (encoder.forward(&maps).unwrap() * &weights).unwrap().sum_all().unwrap();
+        let loss = || (encoder.forward(&maps, TRAIN).unwrap() * &weights).unwrap().sum_all().unwrap();
         let gradients = loss().backward().unwrap();
         for (tensor, var) in parameters.trained() {
             let gradient = numbers(gradients.get(var.as_tensor()).unwrap());
@@ -641,6 +643,8 @@ fn sizes_by_default_are_what_they_are_said_to_be() {
     let (length, width) = (shape.length(), shape.width);
     let mlp = |inputs: usize, hidden: usize, outputs: usize| hidden * (inputs + 1) + outputs * (hidden + 1);
     let head = |inputs: usize, outputs: usize| 2 * inputs + mlp(inputs, inputs, outputs);
+    let normed =
+        |inputs: usize, hidden: usize, outputs: usize| hidden * (inputs + 2) + outputs * (hidden + 1);
     for (task, outputs) in [(Task::Beam, 64), (Task::Blockage, 4)] {
         let tasks = [(task, outputs)];
         let found = NAMES.map(|name| {
@@ -660,8 +664,8 @@ fn sizes_by_default_are_what_they_are_said_to_be() {
         let experts = 6 * (experts.iter().sum::<usize>() + 3 * (8 * 256 + 256));
         let of_gpt2 = 1024 * 768 + 2 * 768 + 6 * (12 * 768 * 768 + 13 * 768);
         let expected = [
-            (mlp(length * width + 50, 256, outputs), 0),
-            (256 * (3 * 5 * (width + 2) + 1) + 256 * (3 * 256 + 1) + head(256, outputs), 0),
+            (normed(length * width + 50, 256, outputs), 0),
+            (256 * (3 * (length * width / 5 + 10) + 2) + 256 * (3 * 256 + 2) + head(5 * 256, outputs), 0),
             ((5 + 5 + 16) * width + 17 * width + 4 * layer + head(width, outputs), 0),
             (adapter(width + 2) + adapter(768) + outputs * (length * 768 + 1) + experts, of_gpt2),
         ];
@@ -671,13 +675,13 @@ fn sizes_by_default_are_what_they_are_said_to_be() {
         }
     }
     let encoders = [
-        ("flat", MapConfig::Flat(FlatConfig::default()), mlp(3 * 32 * 32, 256, 16 * width)),
+        ("flat", MapConfig::Flat(FlatConfig::default()), normed(3 * 32 * 32, 256, 16 * width)),
         (
             "cnn",
             MapConfig::Cnn(GridCnnConfig::default()),
-            32 * 28 + 64 * (9 * 32 + 1) + 128 * (9 * 64 + 1) + width * 129,
+            32 * 29 + 64 * (9 * 32 + 2) + 128 * (9 * 64 + 2) + width * 129,
         ),
-        ("patches", MapConfig::Patches(PatchConfig::default()), width * (3 * 16 * 16 + 1)),
+        ("patches", MapConfig::Patches(PatchConfig::default()), width * 3 * 16 * 16 + 2 * 16 * width),
     ];
     for (name, config, expected) in encoders {
         let (found, _) = count("", |vb| drop(MapEncoder::load(&config, 3, 16, width, vb).unwrap()));

@@ -29,7 +29,7 @@ fn fit() -> Fit {
         instants_ms: vec![0],
         stride_ms: 100.0,
         without: Vec::new(),
-        scaling: [(Task::Beam, Scaling { temperature: 1.5, shift: 0.25 })].into(),
+        scaling: [(Task::Beam, Scaling { temperature: 1.5, shift: 0.25, later: vec![1.25] })].into(),
         trained: true,
     }
 }

@@ -24,6 +24,21 @@ fn part(folder: &Path, name: &str, seed: u64) -> Part {
     Part { data, split, tasks: TASKS.to_vec() }
 }
 
+/// The same walk, on which other powers were measured.
+fn elsewhere(folder: &Path, name: &str, seed: u64) -> Part {
+    let folder = folder.join("elsewhere");
+    let (recording, pipeline) = prepare(&folder);
+    for file in fs::read_dir(recording.join("power")).unwrap().flatten() {
+        let powers = fs::read_to_string(file.path()).unwrap();
+        let halved = powers.lines().map(|power| format!("{}\n", 0.5 * power.parse::<f64>().unwrap()));
+        fs::write(file.path(), halved.collect::<String>()).unwrap();
+    }
+    let mut data = open(&folder, &recording, &pipeline);
+    data.name = name.to_owned();
+    let split = Split::by_group(&data, Shares { validation: 0.25, test: 0.25 }, seed);
+    Part { data, split, tasks: TASKS.to_vec() }
+}
+
 /// A recipe of one short stage.
 fn short(folder: &Path, output: &str) -> Recipe {
     let mut recipe = recipe(folder, output);
@@ -91,15 +106,30 @@ fn another_network_takes_what_it_has_in_common() {
             assert_eq!(numbers(tensor), numbers(before), "{name}");
         }
 
-        // Another split asks about what the first run has learned from.
+        // Another split asks about what the first run has learned from, whatever the data set is called there.
+        let refusal =
+            |leaking: &[Part]| Trainer::new(&second, &other, leaking, Device::Cpu).err().unwrap().to_string();
+        for name in ["walk", "run"] {
+            let refused = refusal(&[part(folder, name, 5)]);
+            let told = format!("% of the rows of `{name}` that are a test here");
+            assert!(refused.contains("has learned from") && refused.contains(&told), "{refused}");
+        }
+        // Of a run that kept no marks the names of its groups tell.
+        let file = first.output.join(learned::FILE);
+        let kept = fs::read(&file).unwrap();
+        let mut unmarked: serde_json::Value = serde_json::from_slice(&kept).unwrap();
+        unmarked[0]["marks"] = serde_json::Value::Null;
+        fs::write(&file, unmarked.to_string()).unwrap();
         let leaking = [part(folder, "walk", 5)];
-        let refused = Trainer::new(&second, &other, &leaking, Device::Cpu).err().unwrap().to_string();
+        let refused = refusal(&leaking);
         assert!(
             refused.contains("has learned from `walk/") && refused.contains("which is a test here"),
             "{refused}"
         );
-        // What was learned is handed on: a run that begins with the second one must not ask about the first one's groups.
-        let others = [part(folder, "elsewhere", 5)];
+        fs::write(&file, kept).unwrap();
+        // Other rows are no leak, though their groups have the same names. What was learned is handed on: a run that begins
+        // with the second one must not ask about the first one's rows.
+        let others = [elsewhere(folder, "walk", 5)];
         Trainer::new(&second, &other, &others, Device::Cpu).unwrap();
         let mut between = short(folder, "between");
         between.from = Some(first.output.clone());
@@ -107,6 +137,6 @@ fn another_network_takes_what_it_has_in_common() {
         let mut third = short(folder, "third");
         third.from = Some(between.output.clone());
         let refused = Trainer::new(&third, &tiny(), &leaking, Device::Cpu).err().unwrap().to_string();
-        assert!(refused.contains("has learned from `walk/"), "{refused}");
+        assert!(refused.contains("% of the rows of `walk`"), "{refused}");
     });
 }

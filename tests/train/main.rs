@@ -3,6 +3,8 @@
 
 mod archives;
 mod beginnings;
+mod bounds;
+mod commands;
 mod learning;
 mod losses;
 mod optimiser;

@@ -216,6 +216,30 @@ fn a_run_without_evaluations_has_its_curves_and_says_how_to_make_one() {
 }
 
 #[test]
+fn columns_of_one_network_are_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("walk");
+    fs::create_dir_all(&run).unwrap();
+    self::run(&run);
+    let files = ["a", "b"].map(|name| folder.path().join(name).join("eval.json"));
+    for (file, top1) in files.iter().zip([0.6, 0.7]) {
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        let mut evaluation = evaluation("walker", top1);
+        evaluation["results"][0]["learned"] = json!(0.0);
+        write(file, &evaluation);
+    }
+    let page = folder.path().join("page.html");
+    let output = report(&[&run, &files[0], &files[1], Path::new("-o"), &page]);
+    assert!(output.status.success(), "{output:?}");
+    let page = fs::read_to_string(&page).unwrap();
+    for file in &files {
+        assert!(page.contains(&format!("walker ({})", file.display())), "{}", file.display());
+    }
+    // Of some results nobody knows whether they are held out.
+    assert!(page.contains("Whether all rows are held out is not known") && !page.contains("Held-out rows."));
+}
+
+#[test]
 fn what_cannot_be_read_is_said_where_it_stands() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();

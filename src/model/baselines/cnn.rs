@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::conv::Conv3;
 use super::{Parts, Problems, Window, ask, parts};
 use crate::model::fusion::Tokens;
-use crate::model::heads::{Head, mean_token};
-use crate::model::layers::Mode;
+use crate::model::heads::Head;
+use crate::model::layers::{BatchNorm, Mode};
 use crate::model::tasks::{Asked, Core, Said, Task, TokenShape};
 
 /// Size of the CNN baseline.
@@ -42,17 +42,18 @@ impl CnnConfig {
     }
 }
 
-/// The mean token of every sample, its presence and its age are the channels of a slot; convolutions of three
-/// slots with rectifiers between, the mean over the slots, and a [`Head`] per task.
+/// The tokens of every sample, its presence and its age are the channels of a slot: where a token stands on the map is
+/// which channel it is. Convolutions of three slots, each with a batch norm and a rectifier, and a [`Head`] per task over
+/// all slots.
 #[derive(Clone, Debug)]
 pub struct Cnn {
     shape: TokenShape,
-    convs: Vec<Conv3>,
+    convs: Vec<(Conv3, BatchNorm)>,
     heads: Parts<Head>,
 }
 
 impl Cnn {
-    /// Loads a core for `tasks` with their numbers of outputs (`conv0`, …, `head.task`).
+    /// Loads a core for `tasks` with their numbers of outputs (`conv0`, without a bias, `norm0`, …, `head.task`).
     ///
     /// # Errors
     /// When the configuration has a problem, or a tensor is missing or has another shape.
@@ -63,13 +64,15 @@ impl Cnn {
         vb: &VarBuilder<'_>,
     ) -> Result<Self> {
         config.check().refuse("the CNN")?;
-        let mut inputs = shape.modalities * (shape.width + 2);
+        let mut inputs = shape.modalities * (shape.tokens * shape.width + 2);
         let mut convs = Vec::with_capacity(config.channels.len());
         for (number, &channels) in config.channels.iter().enumerate() {
-            convs.push(Conv3::load(inputs, channels, &vb.pp(format!("conv{number}")))?);
+            let conv = Conv3::load(inputs, channels, false, &vb.pp(format!("conv{number}")))?;
+            convs.push((conv, BatchNorm::load(channels, &vb.pp(format!("norm{number}")))?));
             inputs = channels;
         }
-        let heads = parts(tasks, |task, outputs| Head::load(inputs, outputs, &vb.pp("head").pp(task)))?;
+        let heads =
+            parts(tasks, |task, outputs| Head::load(shape.slots * inputs, outputs, &vb.pp("head").pp(task)))?;
         Ok(Self { shape, convs, heads })
     }
 }
@@ -78,18 +81,14 @@ impl Core for Cnn {
     fn forward(&self, tokens: &Tokens, asked: &Asked, mode: Mode) -> Result<Said> {
         let window = Window::new(tokens, &self.shape)?;
         let TokenShape { slots, modalities, tokens: count, width } = self.shape;
-        let samples = window.values.dim(0)? * slots * modalities;
-        // [R·W·D, n_f, d] → [R, W, D, d]
-        let flat = window.values.reshape((samples, count, width))?;
-        let means = mean_token(&flat, &window.mask.reshape((samples, count))?)?;
-        let means = means.reshape(((), slots, modalities, width))?;
-        let channels = [&means, &window.present.unsqueeze(3)?, &window.ages.unsqueeze(3)?];
-        // [R, W, D·(d + 2)]
+        let flat = window.values.reshape(((), slots, modalities, count * width))?;
+        let channels = [&flat, &window.present.unsqueeze(3)?, &window.ages.unsqueeze(3)?];
+        // [R, W, D·(n_f·d + 2)]
         let mut x = Tensor::cat(&channels, 3)?.flatten_from(2)?;
-        for conv in &self.convs {
-            x = conv.forward(&x)?.relu()?;
+        for (conv, norm) in &self.convs {
+            x = norm.rectified(&conv.forward(&x)?, mode)?;
         }
-        let state = x.mean(1)?; // [R, channels]
+        let state = x.flatten_from(1)?; // [R, W·channels]
         let say = |_, head: &Head, rows: &Tensor| head.forward(&state.index_select(rows, 0)?, mode);
         ask("CNN", &self.heads, asked, &state, say)
     }

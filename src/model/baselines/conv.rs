@@ -9,7 +9,7 @@ use candle_nn::{Init, VarBuilder};
 pub(super) struct Conv3 {
     weight: Weight,
     /// `[outputs]`
-    bias: Tensor,
+    bias: Option<Tensor>,
 }
 
 #[derive(Clone, Debug)]
@@ -27,18 +27,18 @@ fn lay_out(weight: &Tensor) -> Result<Tensor> {
 }
 
 impl Conv3 {
-    /// Loads `weight` `[outputs, inputs, 3]` and `bias` `[outputs]`; fresh ones are drawn like torch's,
+    /// Loads `weight` `[outputs, inputs, 3]` and, where there is one, `bias` `[outputs]`; fresh ones are drawn like torch's,
     /// U(±1/√(3 · inputs)).
     ///
     /// # Errors
     /// When a tensor is missing or has another shape.
-    pub(super) fn load(inputs: usize, outputs: usize, vb: &VarBuilder<'_>) -> Result<Self> {
+    pub(super) fn load(inputs: usize, outputs: usize, bias: bool, vb: &VarBuilder<'_>) -> Result<Self> {
         let bound = 1.0 / ((3 * inputs) as f64).sqrt();
         let hint = Init::Uniform { lo: -bound, up: bound };
         let weight = vb.get_with_hints((outputs, inputs, 3), "weight", hint)?;
         let weight =
             if weight.is_variable() { Weight::Trained(weight) } else { Weight::Fixed(lay_out(&weight)?) };
-        Ok(Self { weight, bias: vb.get_with_hints(outputs, "bias", hint)? })
+        Ok(Self { weight, bias: bias.then(|| vb.get_with_hints(outputs, "bias", hint)).transpose()? })
     }
 
     /// `[R, L, inputs]` to `[R, L, outputs]`.
@@ -55,7 +55,11 @@ impl Conv3 {
         let (before, after) = (padded.narrow(1, 0, length)?, padded.narrow(1, 2, length)?);
         // [R · L, 3 · in] × [3 · in, out]
         let taps = Tensor::cat(&[&before, x, &after], 2)?.reshape((rows * length, 3 * inputs))?;
-        taps.matmul(&weight)?.broadcast_add(&self.bias)?.reshape((rows, length, ()))
+        let mut y = taps.matmul(&weight)?;
+        if let Some(bias) = &self.bias {
+            y = y.broadcast_add(bias)?;
+        }
+        y.reshape((rows, length, ()))
     }
 }
 
@@ -74,14 +78,14 @@ mod tests {
         };
         for length in [1, 2, 7] {
             let x = draw(&[2, length, 4], "x");
-            let own = Conv3::load(4, 3, &vb.pp("conv")).unwrap();
+            let own = Conv3::load(4, 3, true, &vb.pp("conv")).unwrap();
             let torch = vb.get_with_hints(
                 (3, 4, 3),
                 "conv.weight",
                 Init::Uniform { lo: -1.0 / 12f64.sqrt(), up: 1.0 / 12f64.sqrt() },
             );
             let y = x.transpose(1, 2).unwrap().conv1d(&torch.unwrap(), 1, 1, 1, 1).unwrap();
-            let y = y.transpose(1, 2).unwrap().broadcast_add(&own.bias).unwrap();
+            let y = y.transpose(1, 2).unwrap().broadcast_add(own.bias.as_ref().unwrap()).unwrap();
             let apart = (own.forward(&x).unwrap() - y).unwrap().abs().unwrap().max_all().unwrap();
             assert!(apart.to_scalar::<f32>().unwrap() < 1e-6);
         }

@@ -5,11 +5,12 @@
 //! An input `[B, C, H, W]` of any size is brought to a square first ([`shrink`]).
 
 use candle_core::{Result, Tensor};
-use candle_nn::{Init, VarBuilder, init};
+use candle_nn::VarBuilder;
 use serde::{Deserialize, Serialize};
 
 use super::Problems;
-use crate::model::layers::{Dense, Mlp};
+use crate::model::layers::{BatchNorm, Dense, Mode, NormedMlp};
+use crate::model::resnet::{ConvNorm, Kernel};
 
 /// `[to, from]`: row i is the mean over places ⌊i·from/to⌋ to ⌈(i+1)·from/to⌉.
 fn means(from: usize, to: usize, like: &Tensor) -> Result<Tensor> {
@@ -89,12 +90,12 @@ impl FlatConfig {
 #[derive(Clone, Debug)]
 pub struct FlatEncoder {
     side: usize,
-    mlp: Mlp,
+    mlp: NormedMlp,
     tokens: usize,
 }
 
 impl FlatEncoder {
-    /// Loads an encoder of inputs of so many channels to `tokens` of that width (`0`, `2`).
+    /// Loads an encoder of inputs of so many channels to `tokens` of that width (`0`, `1`, `3`).
     ///
     /// # Errors
     /// When the configuration has a problem, or a tensor is missing or has another shape.
@@ -107,16 +108,20 @@ impl FlatEncoder {
     ) -> Result<Self> {
         config.check().refuse("a flat encoder")?;
         let inputs = channels * config.side * config.side;
-        Ok(Self { side: config.side, mlp: Mlp::load(inputs, config.hidden, tokens * width, vb)?, tokens })
+        Ok(Self {
+            side: config.side,
+            mlp: NormedMlp::load(inputs, config.hidden, tokens * width, vb)?,
+            tokens,
+        })
     }
 
     /// `[B, C, H, W]` to tokens `[B, n_f, d]`.
     ///
     /// # Errors
     /// When shapes disagree.
-    pub fn forward(&self, map: &Tensor) -> Result<Tensor> {
+    pub fn forward(&self, map: &Tensor, mode: Mode) -> Result<Tensor> {
         let batch = map.dim(0)?;
-        self.mlp.forward(&shrink(map, self.side)?.flatten_from(1)?)?.reshape((batch, self.tokens, ()))
+        self.mlp.forward(&shrink(map, self.side)?.flatten_from(1)?, mode)?.reshape((batch, self.tokens, ()))
     }
 }
 
@@ -165,19 +170,18 @@ impl GridCnnConfig {
     }
 }
 
-/// The CNN's encoder: convolutions of 3 × 3 in strides of 2 with rectifiers, pooled to √n_f × √n_f tokens and
-/// projected.
+/// The CNN's encoder: convolutions of 3 × 3 in strides of 2, each with a batch norm and a rectifier, pooled to √n_f × √n_f
+/// tokens and projected.
 #[derive(Clone, Debug)]
 pub struct GridCnn {
     side: usize,
-    /// Weights `[out, in, 3, 3]`, biases `[1, out, 1, 1]`
-    convs: Vec<(Tensor, Tensor)>,
+    convs: Vec<ConvNorm>,
     grid: usize,
     projection: Dense,
 }
 
 impl GridCnn {
-    /// Loads an encoder of inputs of so many channels to `tokens` of that width (`conv0`, …, `projection`).
+    /// Loads an encoder of inputs of so many channels to `tokens` of that width (`conv0`, `norm0`, …, `projection`).
     ///
     /// # Errors
     /// When the configuration has a problem, or a tensor is missing or has another shape.
@@ -192,12 +196,8 @@ impl GridCnn {
         let mut inputs = channels;
         let mut convs = Vec::with_capacity(config.channels.len());
         for (number, &outputs) in config.channels.iter().enumerate() {
-            let vb = vb.pp(format!("conv{number}"));
-            // He et al.: the variance lives through a rectifier.
-            let hint = Init::Randn { mean: 0.0, stdev: (2.0 / (9 * inputs) as f64).sqrt() };
-            let weight = vb.get_with_hints((outputs, inputs, 3, 3), "weight", hint)?;
-            let bias = vb.get_with_hints(outputs, "bias", init::ZERO)?.reshape((1, outputs, 1, 1))?;
-            convs.push((weight, bias));
+            let names = ["conv", "norm"].map(|part| vb.pp(format!("{part}{number}")));
+            convs.push(ConvNorm::load(inputs, outputs, Kernel { size: 3, stride: 2 }, &names[0], &names[1])?);
             inputs = outputs;
         }
         let projection = Dense::load(inputs, width, true, &vb.pp("projection"))?;
@@ -208,10 +208,10 @@ impl GridCnn {
     ///
     /// # Errors
     /// When shapes disagree.
-    pub fn forward(&self, map: &Tensor) -> Result<Tensor> {
+    pub fn forward(&self, map: &Tensor, mode: Mode) -> Result<Tensor> {
         let mut x = shrink(map, self.side)?;
-        for (weight, bias) in &self.convs {
-            x = x.conv2d(weight, 1, 2, 1, 1)?.broadcast_add(bias)?.relu()?;
+        for conv in &self.convs {
+            x = conv.forward(&x, mode, true)?;
         }
         // [B, C', g, g] → [B, g², C']
         let tokens = shrink(&x, self.grid)?.flatten_from(2)?.transpose(1, 2)?.contiguous()?;
@@ -252,16 +252,19 @@ impl PatchConfig {
     }
 }
 
-/// The Transformer's encoder: patches, each through one linear layer. Their places are the core's to tell.
+/// The Transformer's encoder: patches, each through one linear layer, and a batch norm for every place. Which place it is
+/// is the core's to tell.
 #[derive(Clone, Debug)]
 pub struct PatchEncoder {
     side: usize,
     grid: usize,
     embedding: Dense,
+    /// Of all tokens of a map as one vector.
+    norm: BatchNorm,
 }
 
 impl PatchEncoder {
-    /// Loads an encoder of inputs of so many channels to `tokens` of that width (`embedding`).
+    /// Loads an encoder of inputs of so many channels to `tokens` of that width (`embedding`, `norm`).
     ///
     /// # Errors
     /// When the configuration has a problem, or a tensor is missing or has another shape.
@@ -278,7 +281,8 @@ impl PatchEncoder {
         Ok(Self {
             side: config.side,
             grid,
-            embedding: Dense::load(inputs, width, true, &vb.pp("embedding"))?,
+            embedding: Dense::load(inputs, width, false, &vb.pp("embedding"))?,
+            norm: BatchNorm::load(tokens * width, &vb.pp("norm"))?,
         })
     }
 
@@ -286,13 +290,14 @@ impl PatchEncoder {
     ///
     /// # Errors
     /// When shapes disagree.
-    pub fn forward(&self, map: &Tensor) -> Result<Tensor> {
+    pub fn forward(&self, map: &Tensor, mode: Mode) -> Result<Tensor> {
         let (batch, channels, _, _) = map.dims4()?;
         let (grid, patch) = (self.grid, self.side / self.grid);
         // [B, C, g, p, g, p] → [B, g, g, C, p, p] → [B, g², C·p²]
         let x = shrink(map, self.side)?.reshape(&[batch, channels, grid, patch, grid, patch][..])?;
         let x = x.permute(&[0, 2, 4, 1, 3, 5][..])?.contiguous()?;
-        self.embedding.forward(&x.reshape((batch, grid * grid, channels * patch * patch))?)
+        let x = self.embedding.forward(&x.reshape((batch, grid * grid, channels * patch * patch))?)?;
+        self.norm.forward(&x.flatten_from(1)?, mode)?.reshape((batch, grid * grid, ()))
     }
 }
 
@@ -356,18 +361,19 @@ impl MapEncoder {
     ///
     /// # Errors
     /// When shapes disagree.
-    pub fn forward(&self, map: &Tensor) -> Result<Tensor> {
+    pub fn forward(&self, map: &Tensor, mode: Mode) -> Result<Tensor> {
         match self {
-            Self::Flat(encoder) => encoder.forward(map),
-            Self::Cnn(encoder) => encoder.forward(map),
-            Self::Patches(encoder) => encoder.forward(map),
+            Self::Flat(encoder) => encoder.forward(map, mode),
+            Self::Cnn(encoder) => encoder.forward(map, mode),
+            Self::Patches(encoder) => encoder.forward(map, mode),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
+    use candle_core::{DType, Device};
+    use candle_nn::Init;
 
     use super::*;
     use crate::model::resnet::pool_to_tokens;
@@ -392,15 +398,21 @@ mod tests {
         // 4 × 4 pixels numbered row by row, two channels, the second a hundred more; four patches.
         let first = Tensor::arange(0f32, 16.0, &Device::Cpu).unwrap().reshape((1, 1, 4, 4)).unwrap();
         let map = Tensor::cat(&[&first, &(&first + 100.0).unwrap()], 1).unwrap();
+        let all = |value: f64| (Tensor::ones(32, DType::F32, &Device::Cpu).unwrap() * value).unwrap();
         let identity = std::collections::HashMap::from([
-            ("embedding.weight".to_owned(), Tensor::eye(8, candle_core::DType::F32, &Device::Cpu).unwrap()),
-            ("embedding.bias".to_owned(), Tensor::zeros(8, candle_core::DType::F32, &Device::Cpu).unwrap()),
+            ("embedding.weight".to_owned(), Tensor::eye(8, DType::F32, &Device::Cpu).unwrap()),
+            ("norm.weight".to_owned(), all(1.0)),
+            ("norm.bias".to_owned(), all(0.0)),
+            ("norm.running_mean".to_owned(), all(2.0)),
+            ("norm.running_var".to_owned(), all(4.0)),
         ]);
-        let vb = VarBuilder::from_tensors(identity, candle_core::DType::F32, &Device::Cpu);
+        let vb = VarBuilder::from_tensors(identity, DType::F32, &Device::Cpu);
         let encoder = PatchEncoder::load(&PatchConfig { side: 4 }, 2, 4, 8, &vb).unwrap();
-        let tokens = encoder.forward(&map).unwrap().squeeze(0).unwrap().to_vec2::<f32>().unwrap();
-        assert_eq!(tokens[1], [2.0, 3.0, 6.0, 7.0, 102.0, 103.0, 106.0, 107.0]);
-        assert_eq!(tokens[2], [8.0, 9.0, 12.0, 13.0, 108.0, 109.0, 112.0, 113.0]);
+        let tokens = encoder.forward(&map, Mode::Infer).unwrap().squeeze(0).unwrap();
+        // The norm takes away the mean of 2 and halves.
+        let pixels = ((tokens * 2.0).unwrap() + 2.0).unwrap().round().unwrap().to_vec2::<f32>().unwrap();
+        assert_eq!(pixels[1], [2.0, 3.0, 6.0, 7.0, 102.0, 103.0, 106.0, 107.0]);
+        assert_eq!(pixels[2], [8.0, 9.0, 12.0, 13.0, 108.0, 109.0, 112.0, 113.0]);
     }
 
     #[test]

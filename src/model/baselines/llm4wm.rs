@@ -137,8 +137,8 @@ struct Residual {
 impl Residual {
     fn load(tokens: usize, vb: &VarBuilder<'_>) -> Result<Self> {
         Ok(Self {
-            first: Conv3::load(tokens, tokens, &vb.pp("linear1"))?,
-            second: Conv3::load(tokens, tokens, &vb.pp("linear2"))?,
+            first: Conv3::load(tokens, tokens, true, &vb.pp("linear1"))?,
+            second: Conv3::load(tokens, tokens, true, &vb.pp("linear2"))?,
         })
     }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Parts, Problems, Window, ask, parts};
 use crate::model::fusion::Tokens;
-use crate::model::layers::{Mlp, Mode};
+use crate::model::layers::{Mode, NormedMlp};
 use crate::model::tasks::{Asked, Core, Said, Task, TokenShape};
 
 /// Size of the MLP baseline.
@@ -37,15 +37,16 @@ impl MlpConfig {
     }
 }
 
-/// scores_t = W₂ relu(W₁ [tokens; presence; ages] + b₁) + b₂, with weights of its own for every task.
+/// scores_t = W₂ relu(norm(W₁ [tokens; presence; ages])) + b₂, with weights of its own for every task.
 #[derive(Clone, Debug)]
 pub struct MlpCore {
     shape: TokenShape,
-    parts: Parts<Mlp>,
+    parts: Parts<NormedMlp>,
 }
 
 impl MlpCore {
-    /// Loads a core for `tasks` with their numbers of outputs (`task.0`, `task.2`, as [`Mlp`] names them).
+    /// Loads a core for `tasks` with their numbers of outputs (`task.0`, `task.1`, `task.3`, as [`NormedMlp`] names
+    /// them).
     ///
     /// # Errors
     /// When the configuration has a problem, or a tensor is missing or has another shape.
@@ -57,18 +58,19 @@ impl MlpCore {
     ) -> Result<Self> {
         config.check().refuse("the MLP")?;
         let inputs = shape.length() * shape.width + 2 * shape.samples();
-        let parts = parts(tasks, |task, outputs| Mlp::load(inputs, config.hidden, outputs, &vb.pp(task)))?;
+        let parts =
+            parts(tasks, |task, outputs| NormedMlp::load(inputs, config.hidden, outputs, &vb.pp(task)))?;
         Ok(Self { shape, parts })
     }
 }
 
 impl Core for MlpCore {
-    fn forward(&self, tokens: &Tokens, asked: &Asked, _: Mode) -> Result<Said> {
+    fn forward(&self, tokens: &Tokens, asked: &Asked, mode: Mode) -> Result<Said> {
         let window = Window::new(tokens, &self.shape)?;
         // [R, W·D·n_f·d + 2·W·D]
         let flat =
             [&window.values, &window.present, &window.ages].map(|part| part.flatten_from(1)).into_iter();
         let flat = Tensor::cat(&flat.collect::<Result<Vec<_>>>()?, 1)?;
-        ask("MLP", &self.parts, asked, &flat, |_, mlp, rows| mlp.forward(&flat.index_select(rows, 0)?))
+        ask("MLP", &self.parts, asked, &flat, |_, mlp, rows| mlp.forward(&flat.index_select(rows, 0)?, mode))
     }
 }

@@ -436,6 +436,7 @@ fn empty(request: &Request<'_>, sizes: Sizes, horizons_ms: Vec<u32>) -> DataSet 
         subjects: Vec::new(),
         sides: None,
         links: Vec::new(),
+        rows_ahead: None,
         examples: Vec::new(),
         reports: Vec::new(),
         noise_free: Vec::new(),
@@ -545,7 +546,7 @@ fn blockages(request: &Request<'_>, files: &[PathBuf]) -> Result<DataSet, Archiv
                     past: reports,
                     // Between its frames, nobody says.
                     was_blocked: None,
-                    truth: Truth { blocked, ..Truth::default() },
+                    truth: Truth { watched: blocked.len(), blocked, ..Truth::default() },
                 },
             ));
         }

@@ -17,7 +17,9 @@ use sha2::{Digest, Sha256};
 use super::once;
 use super::shared::Shared;
 use super::store::{Store, StoreError, Writer};
-use super::{DataSet, Example, Lost, Origin, Place, Report, Shape, Source, Truth, condition, lose};
+use super::{
+    Ahead, DataSet, Example, Lost, Origin, Place, Report, RowsAhead, Shape, Source, Truth, condition, lose,
+};
 use crate::config::{self, Codebook, ConfigError, Pipeline};
 use crate::frame::{Placed, Window};
 use crate::infer::network::features::{self, BeamGrid};
@@ -28,6 +30,7 @@ use crate::model::ue::POSITION_FEATURES;
 use crate::model::{Input, MODALITIES, NetworkConfig};
 use crate::observe::{self, Loss, Metrics};
 use crate::percentile::LinkReference;
+use crate::recording::mmfi::Labels;
 use crate::recording::{Feed, LoadError, Options, Recording, RecordingError, fill_in, mmfi};
 use crate::runtime::{self, Parts, RuntimeError};
 use crate::sample::{Data, Modality, Stream, UeId};
@@ -406,6 +409,8 @@ pub struct Request<'a> {
     pub resolution: Resolution,
     /// Instants for which a beam is chosen, ms after a frame's, the first 0.
     pub instants_ms: &'a [u32],
+    /// What they count.
+    pub ahead: Ahead,
     /// Where what is decoded is kept.
     pub cache: &'a Path,
 }
@@ -467,7 +472,16 @@ pub fn open(request: &Request<'_>, watch: Watch<'_>) -> Result<DataSet, CollectE
                 .to_owned(),
         );
     }
-    if labelled.data.examples.is_empty() {
+    let DataSet { examples, tasks, notes, .. } = &mut labelled.data;
+    tasks.retain(|&task| examples.iter().any(|example| example.truth.tells(task)));
+    let sequences = recording.sequences();
+    if sequences.len() > 1 && recording.people().is_empty() && sequences.iter().all(|own| own.id.is_none()) {
+        notes.push(
+            "its rows name no sequences: each is taken for one of its own, and knows nothing of the others"
+                .to_owned(),
+        );
+    }
+    if examples.is_empty() {
         return Err(CollectError::NoLabels { path: request.path.to_owned(), tasks: request.tasks.to_vec() });
     }
     Ok(labelled.data)
@@ -488,12 +502,14 @@ struct Labelled<'a> {
     frames: Vec<FrameSeen>,
     /// Per frame the sequence that it lies in.
     sequences: Vec<Option<usize>>,
+    /// Per sequence, until when what was captured is of an earlier one.
+    begins: Vec<Option<CaptureTime>>,
     known: BTreeMap<UeId, Known>,
     data: DataSet,
     /// Positions among the data set's sources of a frame's readings: sensors, and link and position per UE.
     sensor_sources: HashMap<(usize, u32), u32>,
     ue_sources: HashMap<(u32, UeId), [Option<Kept>; 2]>,
-    poses: BTreeMap<usize, mmfi::Labels>,
+    poses: BTreeMap<usize, Labels>,
     /// How far from a row a frame may be that shows it: half of what a frame number counts, where rows are further apart.
     reach: Span,
 }
@@ -512,6 +528,17 @@ impl<'a> Labelled<'a> {
         sizes.instants = request.instants_ms.len();
         let half = recording.period().half();
         let sequences = sequences(recording, &frames, half);
+        let end = |sequence: &crate::recording::Sequence| {
+            Some(recording.rows().get(sequence.rows.clone())?.last()?.capture + half)
+        };
+        let ends = recording.sequences().iter().map(end);
+        let begins = std::iter::once(None).chain(ends).take(recording.sequences().len()).collect();
+        let rate_hz = pipeline.input.recording.rate_hz;
+        let rows = |&ms: &u32| (f64::from(ms) * rate_hz / 1e3).round() as usize;
+        let rows_ahead = (request.ahead == Ahead::Rows).then(|| RowsAhead {
+            rows: request.instants_ms.iter().map(rows).collect(),
+            period: recording.period(),
+        });
         // Rows of their own that name the same file, as those of windows that overlap do, are one group.
         let mut shared: Shared<&Path> = Shared::new();
         recording.sequences().iter().for_each(|_| _ = shared.add());
@@ -534,6 +561,7 @@ impl<'a> Labelled<'a> {
             recording,
             frames,
             sequences,
+            begins,
             known: BTreeMap::new(),
             data: DataSet {
                 name: request.name.to_owned(),
@@ -552,6 +580,7 @@ impl<'a> Labelled<'a> {
                 subjects: recording.people().iter().map(|person| person.subject as u32).collect(),
                 sides: (!recording.people().is_empty()).then_some(super::mmfi::SIDES),
                 links: Vec::new(),
+                rows_ahead,
                 examples: Vec::new(),
                 reports: Vec::new(),
                 noise_free: Vec::new(),
@@ -647,12 +676,38 @@ impl<'a> Labelled<'a> {
                 }
             }
         }
-        if self.data.tasks.iter().any(|task| task.is_of_unit()) {
-            for sequence in 0..self.recording.people().len() {
-                self.poses.insert(sequence, mmfi::labels(self.recording, sequence)?);
-            }
-        }
+        self.learn_people();
         Ok(())
+    }
+
+    /// What people did, and where their joints were.
+    fn learn_people(&mut self) {
+        if !self.data.tasks.iter().any(|task| task.is_of_unit()) {
+            return;
+        }
+        for (sequence, performance) in self.recording.people().iter().enumerate() {
+            // A truth that is missing or broken takes the poses, not what was done.
+            let mut labels = Labels { performance: performance.clone(), poses: Vec::new(), broken: 0 };
+            if self.data.tasks.contains(&Task::Pose) {
+                let lost = &mut self.data.lost;
+                match mmfi::labels(self.recording, sequence) {
+                    Ok(known) => labels = known,
+                    Err(LoadError::Absent { path }) => {
+                        lose(lost, "files of true joints are not there", false, || {
+                            path.display().to_string()
+                        });
+                    }
+                    Err(error) => {
+                        lose(lost, "files of true joints cannot be read", true, || error.to_string());
+                    }
+                }
+                for _ in 0..labels.broken {
+                    let first = || labels.performance.truth().display().to_string();
+                    lose(lost, "frames have joints that are no numbers", true, first);
+                }
+            }
+            self.poses.insert(sequence, labels);
+        }
     }
 
     fn examples(&mut self) -> Result<(), CollectError> {
@@ -673,9 +728,9 @@ impl<'a> Labelled<'a> {
                             group: sequence as u32,
                             link: self.known.keys().take_while(|ue| **ue != seen.ue).count() as u32,
                             time: frame.time,
-                            places: self.places(&frame, Some(&seen.ue)),
-                            past: self.past(seen),
-                            was_blocked: self.was_blocked(seen),
+                            places: self.places(&frame, sequence, Some(&seen.ue)),
+                            past: self.past(seen, sequence),
+                            was_blocked: self.was_blocked(seen, sequence),
                             truth,
                         });
                     }
@@ -686,7 +741,7 @@ impl<'a> Labelled<'a> {
                     group: sequence as u32,
                     link: 0,
                     time: frame.time,
-                    places: self.places(&frame, None),
+                    places: self.places(&frame, sequence, None),
                     past: Vec::new(),
                     was_blocked: None,
                     truth,
@@ -726,22 +781,30 @@ impl<'a> Labelled<'a> {
         self.data.groups = names;
     }
 
-    fn past(&self, seen: &UeSeen) -> Vec<u32> {
+    /// Whether something was captured after the sequences before this one. A unit hears of those, too, where they are no
+    /// further back than its pipeline looks; what is learned and measured keeps to one sequence.
+    fn is_of(&self, sequence: usize, capture: CaptureTime) -> bool {
+        let begin = self.begins.get(sequence).copied().flatten();
+        begin.is_none_or(|begin| capture > begin)
+    }
+
+    fn past(&self, seen: &UeSeen, sequence: usize) -> Vec<u32> {
         let reports = self.known.get(&seen.ue).map(|known| known.reports.as_slice()).unwrap_or_default();
         let find = |capture: &CaptureTime| {
             let at = reports.binary_search_by_key(capture, |report| report.0).ok()?;
             reports.get(at).map(|report| report.1)
         };
-        seen.reports.iter().filter_map(find).collect()
+        seen.reports.iter().filter(|capture| self.is_of(sequence, **capture)).filter_map(find).collect()
     }
 
-    fn was_blocked(&self, seen: &UeSeen) -> Option<bool> {
+    fn was_blocked(&self, seen: &UeSeen, sequence: usize) -> Option<bool> {
         let blocked = &self.known.get(&seen.ue)?.blocked;
-        nearest(blocked, *seen.reports.last()?, self.recording.period().half()).map(|(_, blocked)| blocked)
+        let last = seen.reports.last().filter(|capture| self.is_of(sequence, **capture))?;
+        nearest(blocked, *last, self.recording.period().half()).map(|(_, blocked)| blocked)
     }
 
     /// `[W · D]`
-    fn places(&mut self, frame: &FrameSeen, ue: Option<&UeId>) -> Vec<Option<Place>> {
+    fn places(&mut self, frame: &FrameSeen, sequence: usize, ue: Option<&UeId>) -> Vec<Option<Place>> {
         let mut places = Vec::with_capacity(frame.slots.len() * MODALITIES);
         for slot in &frame.slots {
             let Some(position) = *slot else {
@@ -749,8 +812,13 @@ impl<'a> Labelled<'a> {
                 continue;
             };
             let Some(seen) = self.frames.get(position as usize).cloned() else { continue };
+            if !self.is_of(sequence, seen.time) {
+                places.resize(places.len() + MODALITIES, None);
+                continue;
+            }
             let age = |capture: CaptureTime| (frame.time - capture).as_secs_f64() as f32;
             for (kind, kept) in seen.sensors.iter().enumerate() {
+                let kept = kept.filter(|&(_, capture)| self.is_of(sequence, capture));
                 places.push(kept.map(|(number, capture)| {
                     let sources = &mut self.data.sources;
                     let reading = *self.sensor_sources.entry((kind, number)).or_insert_with(|| {
@@ -764,7 +832,7 @@ impl<'a> Labelled<'a> {
                     Place { reading, age_s: age(capture) }
                 }));
             }
-            let of_ue = ue.map(|ue| self.of_ue(position, &seen, ue)).unwrap_or_default();
+            let of_ue = ue.map(|ue| self.of_ue(position, &seen, sequence, ue)).unwrap_or_default();
             places.extend(
                 of_ue.map(|found| found.map(|(reading, capture)| Place { reading, age_s: age(capture) })),
             );
@@ -773,19 +841,20 @@ impl<'a> Labelled<'a> {
     }
 
     /// Link and position of a UE in a frame.
-    fn of_ue(&mut self, position: u32, frame: &FrameSeen, ue: &UeId) -> [Option<Kept>; 2] {
+    fn of_ue(&mut self, position: u32, frame: &FrameSeen, sequence: usize, ue: &UeId) -> [Option<Kept>; 2] {
         if let Some(found) = self.ue_sources.get(&(position, ue.clone())) {
             return *found;
         }
         let mut found = [None; 2];
         if let Some(seen) = frame.ues.iter().find(|seen| seen.ue == *ue) {
-            let reports = self.past(seen);
+            let reports = self.past(seen, sequence);
+            let located = seen.position.filter(|&(_, capture)| self.is_of(sequence, capture));
             let sources = &mut self.data.sources;
             if let Some(last) = reports.last().and_then(|&last| self.data.reports.get(last as usize)) {
                 found[0] = Some((sources.len() as u32, last.capture));
                 sources.push(Source::Link { reports, seen: frame.time });
             }
-            if let Some((position, capture)) = seen.position {
+            if let Some((position, capture)) = located {
                 found[1] = Some((sources.len() as u32, capture));
                 sources.push(Source::Position(position));
             }
@@ -794,30 +863,45 @@ impl<'a> Labelled<'a> {
         found
     }
 
-    /// What is true of a UE: at each instant the report nearest to it within half a period, of those that the frame has not
-    /// seen; blocked now, and at any time until each horizon, as far as the sequence tells.
+    /// What is true of a UE: at each instant the report nearest to it within half a period, or that of the row so many rows
+    /// ahead, of those that the frame has not seen; blocked now, and at any time until each horizon, as far as the sequence
+    /// tells.
     fn truth_of_ue(&self, frame: &FrameSeen, sequence: usize, seen: &UeSeen) -> Truth {
         let Some(known) = self.known.get(&seen.ue) else { return Truth::default() };
         let newest = seen.reports.last();
         let unseen = known.reports.partition_point(|(capture, _)| newest.is_some_and(|seen| capture <= seen));
         let unseen = known.reports.get(unseen..).unwrap_or_default();
         let half = self.recording.period().half();
+        let rows = self.recording.sequences().get(sequence).map(|sequence| sequence.rows.clone());
+        let rows = rows.and_then(|rows| self.recording.rows().get(rows)).unwrap_or_default();
         let within = |time: CaptureTime| {
-            let rows = self.recording.sequences().get(sequence).map(|sequence| sequence.rows.clone());
-            let rows = rows.and_then(|rows| self.recording.rows().get(rows)).unwrap_or_default();
             let captures = rows.first().zip(rows.last());
             captures.is_some_and(|(first, last)| first.capture - half <= time && time <= last.capture + half)
         };
         let at = |ms: u32| frame.time + Span::from_millis(i64::from(ms));
-        let beams = self.data.shape.instants_ms.iter().map(|&ms| {
-            let time = at(ms);
-            nearest(unseen, time, half).filter(|(capture, _)| within(*capture)).map(|report| report.1)
-        });
-        let mut any = false;
-        let horizons = self.data.shape.horizons_ms.iter().map(|&ms| {
-            if any {
-                return Some(true);
+        let beams: Vec<Option<u32>> = match &self.data.rows_ahead {
+            None => {
+                let beam = |&ms: &u32| {
+                    nearest(unseen, at(ms), half)
+                        .filter(|(capture, _)| within(*capture))
+                        .map(|report| report.1)
+                };
+                self.data.shape.instants_ms.iter().map(beam).collect()
             }
+            Some(RowsAhead { rows: ahead, .. }) => {
+                let own = rows.iter().position(|row| (row.capture - frame.time).abs() <= half);
+                let beam = |ahead: &usize| {
+                    let row = rows.get(own? + ahead)?;
+                    let found = unseen.binary_search_by_key(&row.capture, |report| report.0).ok()?;
+                    unseen.get(found).map(|report| report.1)
+                };
+                ahead.iter().map(beam).collect()
+            }
+        };
+        let mut any = false;
+        let mut watched = 0;
+        let mut blocked = Vec::with_capacity(self.data.shape.horizons_ms.len());
+        for (horizon, &ms) in self.data.shape.horizons_ms.iter().enumerate() {
             let (from, to) = (frame.time - half, at(ms) + half);
             let begin = known.blocked.partition_point(|(capture, _)| *capture < from);
             let told = known.blocked.get(begin..).unwrap_or_default();
@@ -828,9 +912,12 @@ impl<'a> Labelled<'a> {
                 last = Some(*capture);
             }
             let reaches = last.is_some_and(|last| last >= at(ms) - half);
-            if any { Some(true) } else { reaches.then_some(false) }
-        });
-        Truth { beams: beams.collect(), blocked: horizons.collect(), ..Truth::default() }
+            if reaches && watched == horizon {
+                watched += 1;
+            }
+            blocked.push(if any { Some(true) } else { reaches.then_some(false) });
+        }
+        Truth { beams, blocked, watched, ..Truth::default() }
     }
 
     fn truth_of_unit(&self, frame: &FrameSeen, sequence: usize) -> Option<Truth> {

@@ -125,7 +125,7 @@ pub fn scaling_of_binary(scores: &[f64], labels: &[bool]) -> Result<Scaling, Mea
         (a, b, now) = (next_a, next_b, next);
     }
     if a > 0.0 && a.is_finite() && b.is_finite() {
-        return Ok(Scaling { temperature: 1.0 / a, shift: b });
+        return Ok(Scaling { temperature: 1.0 / a, shift: b, later: Vec::new() });
     }
     let number = a.to_string();
     Err(MeasureError::Number { measure: "scaling", number, row: 0, allowed: "a factor above 0" })

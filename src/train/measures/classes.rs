@@ -100,10 +100,12 @@ impl Confusion {
         (0..self.counts.nrows()).map(of).collect()
     }
 
-    /// Mean of F1 over all classes.
+    /// Mean of F1 over the classes that occur or are predicted.
     #[must_use]
     pub fn macro_f1(&self) -> f64 {
-        self.f1().iter().sum::<f64>() / self.counts.nrows() as f64
+        let is_there = |class: &usize| self.counts.row(*class).sum() + self.counts.column(*class).sum() > 0;
+        let there = (0..self.counts.nrows()).filter(is_there).count();
+        self.f1().iter().sum::<f64>() / there as f64
     }
 }
 
@@ -119,7 +121,10 @@ mod tests {
         // Class 0: TP 1, FP 1, FN 1 → ½; class 1: TP 2, FP 1, FN 1 → ⅔; class 2 does not occur.
         let f1 = confusion.f1();
         assert!((f1[0] - 0.5).abs() < 1e-12 && (f1[1] - 2.0 / 3.0).abs() < 1e-12 && f1[2] == 0.0);
-        assert!((confusion.macro_f1() - (0.5 + 2.0 / 3.0) / 3.0).abs() < 1e-12);
+        assert!((confusion.macro_f1() - f64::midpoint(0.5, 2.0 / 3.0)).abs() < 1e-12);
+        // Class 2 is taken for another once: it counts.
+        let confusion = Confusion::new(&[0, 0], &[0, 2], 4).unwrap();
+        assert!((confusion.macro_f1() - (2.0 / 3.0) / 2.0).abs() < 1e-12);
     }
 
     #[test]

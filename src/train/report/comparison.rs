@@ -168,15 +168,27 @@ fn differ(asked: &[Asked<'_>]) -> bool {
     })
 }
 
+/// Whether what was asked is held out.
+fn held_out(named: &[Named]) -> String {
+    let results = || named.iter().flat_map(|(_, evaluation)| &evaluation.results);
+    let learned = results().filter_map(|measured| measured.learned).fold(0.0, f64::max);
+    if learned > 0.0 {
+        return format!("Not held out: of some rows up to {:.1} % were learned from.", 100.0 * learned);
+    }
+    let known = results().all(|measured| measured.learned.is_some());
+    if known { "Held-out rows." } else { "Whether all rows are held out is not known of every network." }
+        .to_owned()
+}
+
 /// Everything side by side.
 pub(super) fn blocks(named: &[Named]) -> Result<Vec<Block>, ReportError> {
     let mut blocks = vec![
         Block::Heading(2, "Side by side".to_owned()),
-        Block::Text(
-            "Held-out rows. Behind a figure stands its interval of 95 %, by resampling sequences or subjects; the best of each \
-             row is marked, networks and simple predictors alike."
-                .to_owned(),
-        ),
+        Block::Text(format!(
+            "{} Behind a figure stands its interval of 95 %, by resampling sequences or subjects; the best of each row is \
+                 marked, networks and simple predictors alike.",
+            held_out(named)
+        )),
         Block::Table(overview(named)),
     ];
     for task in Task::ALL {

@@ -91,7 +91,14 @@ pub(super) fn question(asked: &Asked<'_>, rows: &[Asking<'_>], instant: usize, m
             all.push(worth(name, &guesses));
         }
     };
-    let ahead = Span::from_millis(i64::from(ms));
+    let in_rows = data.rows_ahead.as_ref().and_then(|ahead| Some((*ahead.rows.get(instant)?, ahead.period)));
+    let ahead = in_rows.map_or(Span::from_millis(i64::from(ms)), |(rows, period)| period * rows as i64);
+    let what = match in_rows {
+        _ if ms == 0 => "now".to_owned(),
+        None => format!("in {ms} ms"),
+        Some((1, _)) => "in 1 row".to_owned(),
+        Some((rows, _)) => format!("in {rows} rows"),
+    };
     add("persistence", &|example| simple::persistence(data, example));
     add("extrapolation", &|example| simple::extrapolation(data, example, ahead));
     if let Some(simple) = asked.simple {
@@ -104,7 +111,7 @@ pub(super) fn question(asked: &Asked<'_>, rows: &[Asking<'_>], instant: usize, m
     let confusion = classes::Confusion::of_scores(&truth, scores.view()).ok();
     let mut question = Question {
         task: Task::Beam,
-        what: if ms == 0 { "now".to_owned() } else { format!("in {ms} ms") },
+        what,
         ahead_ms: ms,
         clear_now: false,
         rows: labelled.len(),
@@ -115,7 +122,10 @@ pub(super) fn question(asked: &Asked<'_>, rows: &[Asking<'_>], instant: usize, m
         reliability_before: Vec::new(),
         poses: Vec::new(),
     };
-    let before = asked.scaling.get(&Task::Beam).map(|of| confidence(&probabilities(of.temperature), &truth));
+    let before = asked
+        .scaling
+        .get(&Task::Beam)
+        .map(|of| confidence(&probabilities(of.temperature_at(instant)), &truth));
     calibrate(&mut question, &grouped, &confidence(&own, &truth), before.as_ref());
     Some(question)
 }

@@ -22,7 +22,7 @@ pub(super) fn questions(asked: &Asked<'_>, rows: &[Asking<'_>]) -> Vec<Question>
     let predictors = predictors(asked, rows);
     let horizons = &asked.data.shape.horizons_ms;
     let longest = horizons.iter().max().copied();
-    let scaling = asked.scaling.get(&Task::Blockage).copied();
+    let scaling = asked.scaling.get(&Task::Blockage);
     let mut questions = Vec::new();
     for (horizon, &ms) in horizons.iter().enumerate() {
         questions.extend(question(rows, &predictors, scaling, (horizon, ms, false)));
@@ -69,12 +69,14 @@ fn predictors<'a>(asked: &Asked<'a>, rows: &[Asking<'_>]) -> Vec<Predictor<'a>> 
 fn question(
     rows: &[Asking<'_>],
     predictors: &[Predictor<'_>],
-    scaling: Option<Scaling>,
+    scaling: Option<&Scaling>,
     (horizon, ms, clear_now): (usize, u32, bool),
 ) -> Option<Question> {
     let labelled: Vec<(Asking<'_>, bool)> = rows
         .iter()
         .filter(|(_, example)| !clear_now || blocked_now(example) == Some(false))
+        // Of a horizon beyond the end it is known only where there is a blockage.
+        .filter(|(_, example)| horizon < example.truth.watched)
         .filter_map(|&(row, example)| {
             Some(((row, example), example.truth.blocked.get(horizon).copied().flatten()?))
         })
