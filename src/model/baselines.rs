@@ -8,7 +8,7 @@
 //! | [`Transformer`] | [`encoders::PatchEncoder`] | a pre-norm encoder, the mean of its tokens, heads |
 //! | [`Llm4Wm`] | those of MMSense | adapters around a frozen GPT-2 with a mixture of LoRA experts per task |
 //!
-//! Radar and LiDAR come to the image-like encoders as pictures from above ([`super::grid`]). The first three
+//! Radar and LiDAR come to the image-like encoders as range–angle maps ([`super::grid`]). The first three
 //! are single-task in the paper: a core answers for exactly the tasks that it was built for, one of them or
 //! several.
 //!

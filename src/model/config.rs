@@ -82,7 +82,7 @@ fn all_tasks() -> Vec<Task> {
 pub enum EncodersConfig {
     /// The paper's: a ResNet and two Point Transformers.
     Points(PointsConfig),
-    /// The baselines': one kind of encoder for the image and for radar and LiDAR seen from above.
+    /// The baselines': one kind of encoder for the image and for radar and LiDAR as range–angle maps.
     Maps(MapsConfig),
 }
 

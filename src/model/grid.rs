@@ -1,4 +1,4 @@
-//! Points as a picture from above: what the baselines that want an image-like input take of radar and LiDAR.
+//! Points as a range–angle map, as radar gives one: what the baselines that want an image-like input take of radar and LiDAR.
 
 use candle_core::{Device, Result, Tensor};
 use serde::{Deserialize, Serialize};
@@ -8,6 +8,9 @@ use super::{Cloud, LIDAR_FEATURES, RADAR_FEATURES};
 /// Positions of a [`Cloud`] that is made for the network are in units of this, metres.
 pub const PLACE_M: f32 = 50.0;
 
+/// Heights are in units of this, metres.
+const HEIGHT_M: f32 = 2.0;
+
 /// Place of the Doppler among the [`RADAR_FEATURES`].
 const DOPPLER: usize = 3;
 /// Place of the power.
@@ -15,23 +18,24 @@ const POWER: usize = 4;
 /// Place of "there is Doppler".
 const HAS_DOPPLER: usize = 5;
 
-/// The square of ground that is seen, and how finely. Cells are as long and as wide as that makes them.
+/// The sector of ground that is seen, and how finely: rows are equal steps of the logarithm of the range, so that a person in
+/// a room and a car across a street are of a like size, columns equal steps of the sine of the azimuth, as beams are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GridConfig {
     /// Cells along each side.
     pub side: usize,
-    /// How far it reaches ahead of the unit (along y), metres.
-    pub ahead_m: u32,
-    /// How far it reaches behind the unit, metres.
-    pub behind_m: u32,
-    /// How far it reaches to the left and to the right (along x), metres.
-    pub beside_m: u32,
+    /// The range at which it begins, metres.
+    pub nearest_m: u32,
+    /// The range at which it ends, metres.
+    pub farthest_m: u32,
+    /// How far it reaches to the left and to the right of where the unit looks, degrees.
+    pub sector_deg: u32,
 }
 
 impl Default for GridConfig {
     fn default() -> Self {
-        Self { side: 64, ahead_m: 100, behind_m: 0, beside_m: 50 }
+        Self { side: 64, nearest_m: 1, farthest_m: 100, sector_deg: 90 }
     }
 }
 
@@ -46,27 +50,28 @@ impl GridConfig {
             }
         };
         within("side", self.side, 1, 1024);
-        within("ahead_m", self.ahead_m as usize, 1, 10_000);
-        within("behind_m", self.behind_m as usize, 0, 10_000);
-        within("beside_m", self.beside_m as usize, 1, 10_000);
+        within("nearest_m", self.nearest_m as usize, 1, 1000);
+        within("farthest_m", self.farthest_m as usize, self.nearest_m as usize + 1, 10_000);
+        within("sector_deg", self.sector_deg as usize, 1, 90);
         problems
     }
 
-    /// Row and column of a place: row 0 is the farthest ahead, column 0 the leftmost, as on a map whose top
-    /// is where the unit looks. None where the grid does not reach, and where a coordinate is not a number.
+    /// Row and column of a place: row 0 is the farthest away, column 0 the leftmost. None where the grid does not reach,
+    /// behind the unit, and where a coordinate is not a number.
     fn cell(&self, [x, y, _]: [f32; 3]) -> Option<(usize, usize)> {
-        let (ahead, behind, beside) = (self.ahead_m as f32, self.behind_m as f32, self.beside_m as f32);
+        let range = x.hypot(y);
+        let (nearest, farthest) = (self.nearest_m as f32, self.farthest_m as f32);
+        let half = (self.sector_deg as f32).to_radians().sin();
         let side = self.side as f32;
-        let row = (ahead - y * PLACE_M) / (ahead + behind) * side;
-        let column = (x * PLACE_M + beside) / (2.0 * beside) * side;
+        let row = (farthest / (range * PLACE_M)).ln() / (farthest / nearest).ln() * side;
+        let column = (x / range + half) / (2.0 * half) * side;
         let inside = |place: f32| (0.0..side).contains(&place).then_some(place as usize);
-        Some((inside(row)?, inside(column)?))
+        if y > 0.0 { Some((inside(row)?, inside(column)?)) } else { None }
     }
 }
 
-/// Channels of a grid of points of so many features: ln(1 + points) and the greatest height (units of 50 m);
-/// of radar also the mean Doppler of the points that have one (units of 10 m/s) and the greatest power (units
-/// of 100 dB).
+/// Channels of a grid of points of so many features: ln(1 + points) and the greatest height (units of 2 m); of radar also the
+/// mean Doppler of the points that have one (units of 10 m/s) and the greatest power (units of 100 dB).
 ///
 /// # Errors
 /// When the points are neither radar's nor LiDAR's.
@@ -105,12 +110,11 @@ impl Cell {
 
     fn channels(self) -> [f32; 4] {
         let doppler = self.doppler / self.with_doppler.max(1) as f32;
-        [(self.points as f32).ln_1p(), self.height, doppler, self.power]
+        [(self.points as f32).ln_1p(), self.height * (PLACE_M / HEIGHT_M), doppler, self.power]
     }
 }
 
-/// Clouds of points with `features` numbers each, seen from above: `[B, channels, side, side]`
-/// ([`channels`]). What is in a cell without points is 0; points that the grid does not reach are left out.
+/// Clouds of points with `features` numbers each as maps: `[B, channels, side, side]` ([`channels`]). What is in a cell without points is 0; points that the grid does not reach are left out.
 ///
 /// # Errors
 /// When a cloud has another number of features, or the device refuses memory.
@@ -151,24 +155,31 @@ mod tests {
         tensor.flatten_all().unwrap().to_vec1().unwrap()
     }
 
-    /// Two by two cells of 50 m.
+    /// Ranges from 1 to 10 and from 10 to 100 m, to the left and to the right.
     fn small() -> GridConfig {
-        GridConfig { side: 2, ahead_m: 100, behind_m: 0, beside_m: 50 }
+        GridConfig { side: 2, ..GridConfig::default() }
     }
 
     #[test]
-    fn the_top_is_far_ahead_and_the_left_is_left() {
+    fn the_top_is_far_away_and_the_left_is_left() {
         let place = |x: f32, y: f32| small().cell([x / PLACE_M, y / PLACE_M, 0.0]);
         assert_eq!(place(-10.0, 90.0), Some((0, 0)));
         assert_eq!(place(10.0, 90.0), Some((0, 1)));
-        assert_eq!(place(-10.0, 10.0), Some((1, 0)));
-        assert_eq!(place(10.0, 10.0), Some((1, 1)));
-        for outside in [place(-51.0, 10.0), place(50.0, 10.0), place(0.0, -1.0), place(0.0, 101.0)] {
+        assert_eq!(place(-1.0, 9.0), Some((1, 0)));
+        assert_eq!(place(1.0, 9.0), Some((1, 1)));
+        for outside in
+            [place(0.1, 0.9), place(70.0, 80.0), place(0.0, -5.0), place(0.0, 0.0), place(f32::NAN, 5.0)]
+        {
             assert_eq!(outside, None);
         }
-        assert_eq!(small().cell([f32::NAN, 0.5, 0.0]), None);
-        let around = GridConfig { behind_m: 100, ..small() };
-        assert_eq!(around.cell([0.1, -1.0, 0.0]), Some((1, 1)));
+        // Sines of −30 to 30 degrees in quarters; 30 m lie in the second of four rows, from 31.6 to 10 m.
+        let narrow = GridConfig { side: 4, sector_deg: 30, ..small() };
+        let at = |degrees: f32| {
+            let (sine, cosine) = degrees.to_radians().sin_cos();
+            narrow.cell([0.6 * sine, 0.6 * cosine, 0.0])
+        };
+        assert_eq!([at(-29.0), at(-5.0), at(5.0), at(29.0)], [0, 1, 2, 3].map(|column| Some((1, column))));
+        assert_eq!([at(-31.0), at(31.0)], [None, None]);
     }
 
     #[test]
@@ -189,10 +200,10 @@ mod tests {
         let grid = rasterise(&clouds, RADAR_FEATURES, &small(), &Device::Cpu).unwrap();
         assert_eq!(grid.dims(), [2, 4, 2, 2]);
         assert!(numbers(&grid.get(0).unwrap()).iter().all(|&number| number == 0.0));
-        let expected = [4f32.ln(), -0.1, 1.5, -0.1];
+        let expected = [4f32.ln(), -0.1 * PLACE_M / HEIGHT_M, 1.5, -0.1];
         for (channel, expected) in numbers(&grid.get(1).unwrap()).chunks(4).zip(expected) {
-            assert_eq!(channel[..3], [0.0; 3]);
-            assert!((channel[3] - expected).abs() < 1e-6, "{channel:?} {expected}");
+            assert_eq!([channel[0], channel[2], channel[3]], [0.0; 3]);
+            assert!((channel[1] - expected).abs() < 1e-6, "{channel:?} {expected}");
         }
     }
 
@@ -200,7 +211,7 @@ mod tests {
     fn lidar_has_no_doppler_and_a_cloud_of_other_points_is_refused() {
         let cloud = Cloud { positions: vec![[-0.2, 1.9, 0.1]], features: vec![-0.2, 1.9, 0.1] };
         let grid = rasterise(std::slice::from_ref(&cloud), LIDAR_FEATURES, &small(), &Device::Cpu).unwrap();
-        assert_eq!(numbers(&grid), [2f32.ln(), 0.0, 0.0, 0.0, 0.1, 0.0, 0.0, 0.0]);
+        assert_eq!(numbers(&grid), [2f32.ln(), 0.0, 0.0, 0.0, 2.5, 0.0, 0.0, 0.0]);
         let error = rasterise(&[cloud], RADAR_FEATURES, &small(), &Device::Cpu).unwrap_err().to_string();
         assert!(error.contains("found 3 features, allowed is 7 each"), "{error}");
         let error = channels(4).unwrap_err().to_string();
@@ -210,7 +221,7 @@ mod tests {
     #[test]
     fn a_grid_without_cells_is_a_problem() {
         assert!(GridConfig::default().problems().is_empty());
-        let keys = GridConfig { side: 0, beside_m: 0, ..small() }.problems();
-        assert_eq!(keys.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>(), ["side", "beside_m"]);
+        let keys = GridConfig { side: 0, nearest_m: 100, ..small() }.problems();
+        assert_eq!(keys.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>(), ["side", "farthest_m"]);
     }
 }

@@ -1,4 +1,4 @@
-//! Encoders of image-like inputs for the baselines: an image, or points seen from above
+//! Encoders of image-like inputs for the baselines: an image, or points as a range–angle map
 //! ([`crate::model::grid`]), to n_f tokens of width d. Link reports and positions have the encoders of
 //! [`crate::model::ue`] in every model.
 //!
