@@ -1,10 +1,14 @@
 //! What an example may know ends with its sequence; what is told of it, with what was recorded.
 
+use std::collections::BTreeMap;
 use std::fs;
 
 use mmsense::model::Task;
+use mmsense::time::Span;
 use mmsense::train::data::recording::{self, Request, Resolution};
 use mmsense::train::data::{Ahead, DataSet};
+use mmsense::train::evaluate::{Answers, Row};
+use mmsense::train::score::{self, Asked};
 
 use crate::learning::{ROWS, SEQUENCES, make_rooms, open, open_rooms, prepare, tiny};
 
@@ -138,4 +142,24 @@ fn of_people_whose_joints_are_not_known_what_they_do_is() {
 fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
+}
+
+#[test]
+fn who_is_clear_now_is_asked_where_that_is_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let (recording, pipeline) = prepare(folder.path());
+    let clear_now = || {
+        let data = open(folder.path(), &recording, &pipeline);
+        let row = |example| Row { example, scores: vec![0.0, 0.0], gate: Vec::new(), delay: Span::ZERO };
+        let rows = (0..data.examples.len() as u32).map(row).collect();
+        let answers = Answers { tasks: [(Task::Blockage, rows)].into(), losses: BTreeMap::new() };
+        let scaling = BTreeMap::new();
+        let asked =
+            Asked { data: &data, answers: &answers, network: "network", simple: None, scaling: &scaling };
+        score::score(&asked).iter().filter(|question| question.clear_now).count()
+    };
+    assert_eq!(clear_now(), 1);
+    let text = fs::read_to_string(&pipeline).unwrap();
+    fs::write(&pipeline, text.replace("horizons_ms = [0, 200]", "horizons_ms = [100, 200]")).unwrap();
+    assert_eq!(clear_now(), 0);
 }

@@ -22,12 +22,15 @@ pub(super) fn questions(asked: &Asked<'_>, rows: &[Asking<'_>]) -> Vec<Question>
     let predictors = predictors(asked, rows);
     let horizons = &asked.data.shape.horizons_ms;
     let longest = horizons.iter().max().copied();
+    // Without a horizon of 0 ms nobody says what is blocked now.
+    let knows_now = horizons.first() == Some(&0);
     let scaling = asked.scaling.get(&Task::Blockage);
     let mut questions = Vec::new();
     for (horizon, &ms) in horizons.iter().enumerate() {
         questions.extend(question(rows, &predictors, scaling, (horizon, ms, false)));
         // Whether a blockage comes, asked where there is none yet.
         if ms > 0
+            && knows_now
             && let Some(mut question) = question(rows, &predictors, scaling, (horizon, ms, true))
         {
             if Some(ms) == longest {
@@ -39,6 +42,7 @@ pub(super) fn questions(asked: &Asked<'_>, rows: &[Asking<'_>]) -> Vec<Question>
     questions
 }
 
+/// Where the first horizon is 0 ms.
 fn blocked_now(example: &Example) -> Option<bool> {
     example.truth.blocked.first().copied().flatten()
 }
