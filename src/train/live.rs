@@ -5,6 +5,7 @@
 //!
 //! * it answers with what it published, which may be a choice that it held while the model said nothing;
 //! * it names the beams that are worth a sweep: what it named is taken for all there is;
+//! * what it heard of the sequence before counts, where its pipeline looks further back than the two seconds between them;
 //! * a frame that it dropped, or for which it knew nothing, is no answer, for nobody;
 //! * it says what is now and, of blockages, within horizons: beams of later instants are never published, and not asked;
 //! * its probabilities are those that were scaled: there are none from before, and no weights of a gate;
