@@ -834,6 +834,10 @@ impl<'a> Trainer<'a> {
                 own.later.push(temperature);
             }
         }
+        // One for each instant: those without labels at the end as the first.
+        if let Some(own) = scalings.get_mut(&Task::Beam) {
+            own.later.resize(self.sizes.instants.saturating_sub(1), own.temperature);
+        }
         if let Ok(scaling) = scaling_of_binary(&hazards.0, &hazards.1) {
             scalings.insert(Task::Blockage, scaling);
         }
