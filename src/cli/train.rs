@@ -15,9 +15,9 @@ use crate::model::config::NetworkConfig;
 use crate::train::data::recording::{self, CollectError, Resolution};
 use crate::train::data::split::Split;
 use crate::train::data::twins::{self, Divided};
-use crate::train::data::{DataSet, Lost, archive};
+use crate::train::data::{DataSet, Lost, Part, archive};
 use crate::train::recipe::{self, By, DataEntry, Recipe, Use};
-use crate::train::trainer::{Ended, Event, Part, Standing, Trainer};
+use crate::train::trainer::{Ended, Event, Standing, Trainer};
 use crate::train::workers::STACK;
 
 /// Arguments of `train`.

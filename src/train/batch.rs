@@ -11,17 +11,22 @@ use candle_core::{DType, Result, Tensor};
 use rand_pcg::Pcg64;
 
 use super::data::store::StoreError;
-use super::data::{DataSet, Example, Reading, Sides};
+use super::data::{DataSet, Example, Reading};
 use super::recipe::{Augment, Losses, See};
-use crate::infer::network::features::{self, BeamGrid, Heard};
+use crate::infer::network::features::{self, BeamGrid};
 use crate::model::encoders::EncodedBatch;
 use crate::model::fusion::Tokens;
-use crate::model::grid::PLACE_M;
 use crate::model::layers::Mode;
 use crate::model::seeded;
 use crate::model::tasks::{Asked, Task};
 use crate::model::ue::POSITION_FEATURES;
 use crate::model::{Cloud, Input, MODALITIES, Network, NetworkConfig};
+
+mod augment;
+
+pub use augment::Mirror;
+
+use augment::{Body, Changed, forget, recolour, turn_image};
 
 /// The order in which the examples of one data set are shown.
 #[derive(Clone, Debug)]
@@ -83,12 +88,6 @@ impl Order {
 
 fn below(random: &mut Pcg64, count: usize) -> usize {
     ((seeded::uniform(random) * count as f64) as usize).min(count.saturating_sub(1))
-}
-
-/// Standard normal.
-fn normal(random: &mut Pcg64) -> f32 {
-    let (a, b) = (seeded::uniform(random), seeded::uniform(random));
-    ((-2.0 * a.ln()).sqrt() * (std::f64::consts::TAU * b).cos()) as f32
 }
 
 /// How rows are made of examples.
@@ -183,52 +182,6 @@ fn subjects(tasks: &[Task]) -> Vec<Vec<Task>> {
     subjects
 }
 
-/// What stands in a mirror at x = 0, across the unit.
-#[derive(Clone, Debug)]
-pub struct Mirror {
-    /// Per beam the one that looks where it would look in a mirror, and how far off that is, degrees.
-    beams: Vec<(u32, f64)>,
-    sides: Option<Sides>,
-}
-
-impl Mirror {
-    /// Farthest that a mirrored beam may be off, degrees.
-    const OFF_DEG: f64 = 1.5;
-
-    /// That of a codebook whose peak angles are known, and of people of whom it is known what is left and right.
-    #[must_use]
-    pub fn of(data: &DataSet) -> Option<Self> {
-        let is_of_ue = |task: &Task| !task.is_of_unit();
-        let beams = data.shape.sizes.beams;
-        let peaks = data.shape.codebook.peaks_deg.as_ref().filter(|peaks| peaks.len() == beams);
-        if data.tasks.iter().any(is_of_ue) && peaks.is_none()
-            || !data.tasks.iter().all(is_of_ue) && data.sides.is_none()
-        {
-            return None;
-        }
-        let peaks = peaks.map(Vec::as_slice).unwrap_or_default();
-        let nearest = |peak: &f64| {
-            let off = peaks.iter().map(|other| (other + peak).abs()).zip(0u32..);
-            off.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(off, beam)| (beam, off))
-        };
-        Some(Self { beams: peaks.iter().filter_map(nearest).collect(), sides: data.sides })
-    }
-
-    fn beam(&self, beam: u32) -> Option<u32> {
-        let &(other, off) = self.beams.get(beam as usize)?;
-        (off <= Self::OFF_DEG).then_some(other)
-    }
-
-    /// Powers as the mirrored street would give them; beams that none mirrors are not measured.
-    fn turn(&self, report: &mut Heard) {
-        let turned = (0u32..).zip(&report.db).map(|(beam, _)| {
-            let from = self.beam(beam).and_then(|from| report.db.get(from as usize));
-            from.copied().unwrap_or(f32::NAN)
-        });
-        report.db = turned.collect();
-    }
-}
-
 impl Batch {
     /// Makes the rows of what is shown, as many slots each as the longest window has; what is random is drawn from `random`.
     ///
@@ -257,12 +210,16 @@ impl Batch {
         for run in runs {
             let share = making.augment.map_or(0.0, |augment| augment.mirror);
             let mirror = mirror.as_ref().filter(|_| seeded::uniform(random) < share);
-            // A mirrored reading is another one.
+            let first = run.first().and_then(|&number| data.examples.get(number as usize));
+            let body = first.zip(making.augment);
+            let body = body.and_then(|(example, augment)| Body::draw(example, mirror, augment, random));
+            let changed = Changed { mirror, body };
+            // A changed reading is another one.
             known.clear();
             for &number in run {
                 let Some(example) = data.examples.get(number as usize) else { continue };
                 for tasks in subjects(making.tasks) {
-                    self.add(data, number, example, &tasks, making, (mirror, dropped), &mut known, random)?;
+                    self.add(data, number, example, &tasks, making, (&changed, dropped), &mut known, random)?;
                 }
             }
         }
@@ -277,7 +234,7 @@ impl Batch {
         example: &Example,
         tasks: &[Task],
         making: &Making<'_>,
-        (mirror, dropped): (Option<&Mirror>, &[bool]),
+        (changed, dropped): (&Changed<'_>, &[bool]),
         known: &mut BTreeMap<u32, Option<Seen>>,
         random: &mut Pcg64,
     ) -> std::result::Result<(), StoreError> {
@@ -299,7 +256,7 @@ impl Batch {
                 Some(seen) => *seen,
                 None => {
                     let reading = data.reading(place.reading)?;
-                    let seen = self.keep(reading, input, &data.grid, making.augment, mirror, random);
+                    let seen = self.keep(reading, input, &data.grid, making.augment, changed, random);
                     known.insert(place.reading, seen);
                     seen
                 }
@@ -318,24 +275,22 @@ impl Batch {
         let row = self.rows as u32;
         self.rows += 1;
         self.examples.push(number);
-        let sides = mirror.and_then(|mirror| mirror.sides);
         for &task in tasks {
             self.asked.entry(task).or_default().push(row);
             match task {
                 Task::Beam => {
                     let instants = 0..data.shape.sizes.instants;
-                    let target = |instant| beam_target(data, example, instant, making.losses, mirror);
+                    let target = |instant| beam_target(data, example, instant, making.losses, changed.mirror);
                     self.targets.beam.push(instants.map(target).collect());
                 }
                 Task::Blockage => self.targets.blockage.push(example.truth.blocked.clone()),
                 Task::Activity => {
-                    let turned = |activity| sides.map_or(activity, |sides| sides.activity(activity));
-                    self.targets.activity.push(example.truth.activity.map(turned));
+                    let activity = example.truth.activity;
+                    self.targets.activity.push(activity.map(|activity| changed.activity(activity)));
                 }
                 Task::Pose => {
                     let pose = example.truth.pose.as_ref();
-                    let turned = |pose: &Vec<_>| sides.map_or_else(|| pose.clone(), |sides| sides.pose(pose));
-                    self.targets.pose.push(pose.map(turned));
+                    self.targets.pose.push(pose.map(|pose| changed.pose(pose)));
                 }
             }
         }
@@ -349,10 +304,10 @@ impl Batch {
         input: Input,
         grid: &BeamGrid,
         augment: Option<&Augment>,
-        mirror: Option<&Mirror>,
+        changed: &Changed<'_>,
         random: &mut Pcg64,
     ) -> Option<Seen> {
-        let mirrored = mirror.is_some();
+        let mirrored = changed.mirror.is_some();
         let at = match reading {
             Reading::Image(mut pixels) => {
                 if mirrored {
@@ -366,13 +321,13 @@ impl Batch {
             }
             Reading::Cloud(mut cloud) => {
                 let jitter = augment.map_or(0.0, |augment| augment.point_jitter_m) as f32;
-                move_points(&mut cloud, mirrored, jitter / PLACE_M, random);
+                changed.points(&mut cloud, jitter, random);
                 let clouds = if input == Input::Radar { &mut self.radar } else { &mut self.lidar };
                 clouds.push(cloud);
                 clouds.len()
             }
             Reading::Link(mut heard) => {
-                if let Some(mirror) = mirror {
+                if let Some(mirror) = changed.mirror {
                     heard.iter_mut().for_each(|report| mirror.turn(report));
                 }
                 if let Some(augment) = augment {
@@ -537,66 +492,4 @@ fn beam_target(
         shares.iter_mut().for_each(|share| *share /= sum);
     }
     Some(BeamTarget { best, shares })
-}
-
-/// Loses beams of each report, and whole reports but for the newest.
-fn forget(heard: &mut Vec<Heard>, augment: &Augment, random: &mut Pcg64) {
-    let Augment { beam_drop, report_drop, .. } = *augment;
-    if beam_drop > 0.0 {
-        for report in heard.iter_mut() {
-            for db in &mut report.db {
-                if seeded::uniform(random) < beam_drop {
-                    *db = f32::NAN;
-                }
-            }
-        }
-    }
-    if report_drop > 0.0 {
-        let newest = heard.len().saturating_sub(1);
-        let mut at = 0;
-        heard.retain(|_| {
-            let kept = at == newest || seeded::uniform(random) >= report_drop;
-            at += 1;
-            kept
-        });
-    }
-}
-
-/// Left becomes right; a square of RGB.
-fn turn_image(pixels: &mut [u8]) {
-    let side = ((pixels.len() / 3) as f64).sqrt() as usize;
-    for row in pixels.chunks_exact_mut(3 * side) {
-        let (pixels, _) = row.as_chunks_mut::<3>();
-        pixels.reverse();
-    }
-}
-
-/// Brightness and contrast, each changed by a factor of 1 ± `most`.
-fn recolour(pixels: &mut [u8], most: f64, random: &mut Pcg64) {
-    let mut factor = || 1.0 + most * (2.0 * seeded::uniform(random) - 1.0);
-    let (contrast, brightness) = (factor(), factor());
-    let mean = pixels.iter().map(|&pixel| f64::from(pixel)).sum::<f64>() / pixels.len().max(1) as f64;
-    for pixel in pixels {
-        let value = (f64::from(*pixel) - mean) * contrast + mean * brightness;
-        *pixel = value.round().clamp(0.0, 255.0) as u8;
-    }
-}
-
-/// Moves points by `jitter` (in the cloud's unit), and mirrors them.
-fn move_points(cloud: &mut Cloud, mirrored: bool, jitter: f32, random: &mut Pcg64) {
-    let width = cloud.features.len() / cloud.positions.len().max(1);
-    for (position, features) in cloud.positions.iter_mut().zip(cloud.features.chunks_exact_mut(width.max(1)))
-    {
-        if let [x, ..] = position
-            && mirrored
-        {
-            *x = -*x;
-        }
-        if jitter > 0.0 {
-            position.iter_mut().for_each(|place| *place += jitter * normal(random));
-        }
-        for (feature, place) in features.iter_mut().zip(position) {
-            *feature = *place;
-        }
-    }
 }

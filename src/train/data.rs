@@ -31,6 +31,7 @@ pub mod split;
 pub mod store;
 pub mod twins;
 
+use split::Split;
 use store::{Store, StoreError};
 
 /// What a simulated recording was made of.
@@ -292,6 +293,17 @@ fn turned(pairs: &[(u32, u32)], of: u32) -> u32 {
         _ => None,
     });
     other.unwrap_or(of)
+}
+
+/// A data set and what its examples are for.
+#[derive(Debug)]
+pub struct Part {
+    /// Its examples.
+    pub data: DataSet,
+    /// What they are for.
+    pub split: Split,
+    /// What is learned from it.
+    pub tasks: Vec<Task>,
 }
 
 impl DataSet {

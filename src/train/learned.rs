@@ -9,8 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::TrainError;
-use super::data::{DataSet, Example, twins};
-use super::trainer::Part;
+use super::data::{DataSet, Example, Part, twins};
 
 /// The file's name.
 pub const FILE: &str = "data.json";

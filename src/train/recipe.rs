@@ -273,6 +273,11 @@ pub struct Augment {
     pub colour: f64,
     /// Standard deviation that points are moved by, metres.
     pub point_jitter_m: f64,
+    /// Largest change of a body's size, of 1, with its points: about the ground that it stands on, where poses are known and
+    /// no image shows the body.
+    pub body_size: f64,
+    /// Farthest that such a body and its points are moved to the right and ahead, metres.
+    pub body_shift_m: f64,
     /// Largest change of a reading's age, ms.
     pub time_jitter_ms: f64,
     /// Share of the beams of past reports that are taken for not measured.
@@ -475,13 +480,25 @@ fn check(recipe: &Recipe, problems: &mut Vec<Problem>) {
             }
         }
     }
-    let Augment { drop, slot_drop, mirror, colour, point_jitter_m, time_jitter_ms, beam_drop, report_drop } =
-        recipe.augment;
+    let Augment {
+        drop,
+        slot_drop,
+        mirror,
+        colour,
+        point_jitter_m,
+        body_size,
+        body_shift_m,
+        time_jitter_ms,
+        beam_drop,
+        report_drop,
+    } = recipe.augment;
     for (key, value, most) in [
         ("augment.slot_drop", slot_drop, 1.0),
         ("augment.mirror", mirror, 1.0),
         ("augment.colour", colour, 1.0),
         ("augment.point_jitter_m", point_jitter_m, 10.0),
+        ("augment.body_size", body_size, 0.5),
+        ("augment.body_shift_m", body_shift_m, 10.0),
         ("augment.time_jitter_ms", time_jitter_ms, 1e3),
         ("augment.beam_drop", beam_drop, 1.0),
         ("augment.report_drop", report_drop, 1.0),

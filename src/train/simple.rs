@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::data::{DataSet, Example};
-use super::trainer::Part;
+use super::data::{DataSet, Example, Part};
 use crate::model::{Input, MODALITIES};
 use crate::time::Span;
 

@@ -7,10 +7,11 @@ use candle_core::Device;
 use mmsense::config;
 use mmsense::model::Task;
 use mmsense::model::checkpoint::Checkpoint;
+use mmsense::train::data::Part;
 use mmsense::train::data::split::{Shares, Split};
 use mmsense::train::learned;
 use mmsense::train::recipe::Recipe;
-use mmsense::train::trainer::{Began, Event, Part, Trainer};
+use mmsense::train::trainer::{Began, Event, Trainer};
 
 use crate::learning::{open, prepare, recipe, tiny, train, with_stack};
 

@@ -13,13 +13,13 @@ use mmsense::simulate::room;
 use mmsense::train::batch::{Batch, Making, Shown};
 use mmsense::train::data::recording::{self, Request, Resolution};
 use mmsense::train::data::split::{Shares, Split};
-use mmsense::train::data::{Ahead, DataSet, Example, Reading};
+use mmsense::train::data::{Ahead, DataSet, Example, Part, Reading};
 use mmsense::train::evaluate::{self, Asking};
 use mmsense::train::learned;
 use mmsense::train::recipe::{self, Augment, Losses, Recipe, See};
 use mmsense::train::score::{self, Asked};
 use mmsense::train::simple::Simple;
-use mmsense::train::trainer::{Ended, Event, Part, Trainer};
+use mmsense::train::trainer::{Ended, Event, Trainer};
 use rand_pcg::Pcg64;
 
 const BEAMS: usize = 8;

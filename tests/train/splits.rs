@@ -9,12 +9,12 @@ use candle_core::{Device, Tensor};
 use mmsense::model::layers::Mode;
 use mmsense::model::{MODALITIES, Network, NetworkConfig, Task, deployed};
 use mmsense::train::batch::{Batch, Making, Shown};
-use mmsense::train::data::DataSet;
 use mmsense::train::data::mmfi::{Held, MmFi};
 use mmsense::train::data::split::{Shares, Split};
 use mmsense::train::data::twins::{self, Divided};
+use mmsense::train::data::{DataSet, Part};
 use mmsense::train::recipe::{Augment, Losses, See};
-use mmsense::train::trainer::{Part, Trainer};
+use mmsense::train::trainer::Trainer;
 use rand_pcg::Pcg64;
 
 use super::learning::{
