@@ -119,6 +119,7 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
             train::replace(&mut named, &arguments.data)?;
             // What is only learned from is neither made nor opened.
             named.data.retain(DataEntry::may_test);
+            train::check_places(&named)?;
             let parts = train::parts(&named, network.config(), &stopped)?;
             outcome = train::outcome(parts.iter().map(|part| &part.data));
             for part in parts {

@@ -31,6 +31,9 @@ pub(super) struct Arguments {
     /// Seed in place of the recipe's
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     seed: Option<u64>,
+    /// Task that is learned alone (more than one: those alone), of data that has labels for it, in a folder of its own
+    #[arg(long, value_name = "TASK", value_parser = named_task)]
+    task: Vec<Task>,
     /// Recording that takes the place of the recipe's data set NAME
     #[arg(long, value_name = "NAME=PATH", value_parser = named_path)]
     data: Vec<(String, PathBuf)>,
@@ -40,6 +43,11 @@ pub(super) struct Arguments {
 pub(super) fn named_path(text: &str) -> Result<(String, PathBuf), String> {
     let (name, path) = text.split_once('=').ok_or("NAME=PATH is wanted")?;
     Ok((name.to_owned(), PathBuf::from(path)))
+}
+
+fn named_task(name: &str) -> Result<Task, String> {
+    let allowed = || Task::ALL.map(Task::name).join(", ");
+    Task::of_name(name).ok_or_else(|| format!("allowed are {}", allowed()))
 }
 
 /// Puts the recordings of the command line in the place of the recipe's.
@@ -62,6 +70,11 @@ pub(super) fn replace(recipe: &mut Recipe, data: &[(String, PathBuf)]) -> Result
             )));
         }
     }
+    Ok(())
+}
+
+/// Whether each data set lies somewhere.
+pub(super) fn check_places(recipe: &Recipe) -> Result<(), Failure> {
     match recipe.data.iter().find(|entry| entry.recording.is_none() && entry.scene.is_none()) {
         Some(entry) => Err(Failure::Usage(format!(
             "data set `{0}` has no recording: name it with --data {0}=PATH",
@@ -98,10 +111,15 @@ fn chain(arguments: &Arguments) -> Result<Vec<(PathBuf, Recipe)>, Failure> {
     while let Some(file) = next.take() {
         let mut recipe = recipe::load(&file).map_err(Failure::usage)?;
         recipe.seed = arguments.seed.unwrap_or(recipe.seed);
+        replace(&mut recipe, &arguments.data)?;
+        if !arguments.task.is_empty() {
+            let wrong = |error| Failure::Usage(format!("{}: --task: {error}", file.display()));
+            recipe.learn_only(&arguments.task).map_err(wrong)?;
+        }
+        check_places(&recipe)?;
         if let Some(output) = &arguments.output {
             recipe.output = if chain.is_empty() { output.clone() } else { output.join(&recipe.name) };
         }
-        replace(&mut recipe, &arguments.data)?;
         if let Some((_, before)) = chain.last_mut() {
             before.from = Some(recipe.output.clone());
         }

@@ -43,6 +43,12 @@ impl Task {
             Self::Pose => "pose",
         }
     }
+
+    /// The one of that name.
+    #[must_use]
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|task| task.name() == name)
+    }
 }
 
 impl fmt::Display for Task {

@@ -537,6 +537,47 @@ impl Recipe {
     pub fn tasks(&self, network: &NetworkConfig) -> Vec<Task> {
         if self.tasks.is_empty() { network.tasks.clone() } else { self.tasks.clone() }
     }
+
+    /// Leaves some of its tasks alone to be learned, and with them the data that has labels for none of them, and the stages
+    /// that learn from such data only. Name and folder say so.
+    ///
+    /// # Errors
+    /// What was found and what is allowed, when it does not learn one of them.
+    pub fn learn_only(&mut self, tasks: &[Task]) -> Result<(), String> {
+        let told: Vec<Task> = self.data.iter().flat_map(|entry| entry.tasks.iter().copied()).collect();
+        let of_all = self.data.iter().any(|entry| entry.tasks.is_empty());
+        let learns = |task: &Task| {
+            (self.tasks.is_empty() || self.tasks.contains(task)) && (of_all || told.contains(task))
+        };
+        if let Some(task) = tasks.iter().find(|task| !learns(task)) {
+            let allowed: Vec<&str> =
+                Task::ALL.iter().filter(|task| learns(task)).map(|task| task.name()).collect();
+            return Err(format!("found `{task}`, `{}` learns {}", self.name, allowed.join(", ")));
+        }
+        // In one order, however they were named.
+        self.tasks = Task::ALL.into_iter().filter(|task| tasks.contains(task)).collect();
+        let is_of =
+            |entry: &DataEntry| entry.tasks.is_empty() || entry.tasks.iter().any(|task| tasks.contains(task));
+        self.data.retain(is_of);
+        for entry in &mut self.data {
+            entry.tasks.retain(|task| tasks.contains(task));
+        }
+        let names: Vec<&str> = self.data.iter().map(|entry| entry.name.as_str()).collect();
+        self.stage.retain(|stage| {
+            stage.data.is_empty() || stage.data.iter().any(|name| names.contains(&name.as_str()))
+        });
+        for stage in &mut self.stage {
+            stage.data.retain(|name| names.contains(&name.as_str()));
+        }
+        let mut name = std::mem::take(&mut self.name);
+        let mut folder = std::mem::take(&mut self.output).into_os_string();
+        for task in &self.tasks {
+            name = format!("{name}-{task}");
+            folder.push(format!("-{task}"));
+        }
+        (self.name, self.output) = (name, folder.into());
+        Ok(())
+    }
 }
 
 #[cfg(test)]

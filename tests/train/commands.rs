@@ -104,6 +104,18 @@ fn a_recipe_learns_from_other_data_and_is_asked_about_recordings_of_both_layouts
     done(&["report", text(&output), text(&file), "-o", text(&page)]);
     assert!(page.is_file());
 
+    // One task alone, from the data that has labels for it, beside what the recipe makes.
+    let said = done(&[&["train", text(&recipe), "--task", "beam"], data.as_slice()].concat());
+    assert!(said.contains("street: ") && !said.contains("rooms: "), "{said}");
+    assert!(folder.join("runs/first-beam/model.safetensors").is_file(), "{said}");
+    let said = done(&["eval", text(&folder.join("runs/second-beam"))]);
+    assert!(said.contains("beam, now") && !said.contains("blockage, now"), "{said}");
+    let output_of =
+        |task: &str| mmsense(&[&["train", text(&recipe), "--task", task], data.as_slice()].concat());
+    let wrong = output_of("sleep");
+    let told = String::from_utf8_lossy(&wrong.stderr);
+    assert!(wrong.status.code() == Some(2) && told.contains("beam, blockage, activity, pose"), "{told}");
+
     // A file that cannot be written is said before anything is measured.
     let output = mmsense(&["eval", text(&output), "-o", text(&folder.join("nowhere/eval.json"))]);
     let told = String::from_utf8_lossy(&output.stderr);
