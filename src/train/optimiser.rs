@@ -13,7 +13,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
 
 use super::TrainError;
-use fused::{Fused, Number};
+use fused::{Follow, Fused, Number};
 
 /// What holds for all parameters.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -207,6 +207,22 @@ impl Parameter {
                 let moved = (kept - (&*mean / root)? * scalars.rate)?;
                 self.var.set(&moved.to_dtype(self.var.dtype())?)
             }
+        }
+    }
+}
+
+/// Moves a running mean of a weight: m ← k·m + (1 − k)·w; on the CPU in place.
+///
+/// # Errors
+/// When the two are not of one shape and type, or the device fails.
+pub fn follow(mean: &mut Tensor, weight: &Tensor, keep: f64) -> candle_core::Result<()> {
+    let weight = weight.detach();
+    match (mean.device(), mean.dtype()) {
+        (Device::Cpu, DType::F32) => mean.inplace_op2(&weight.contiguous()?, &Follow::<f32>::new(keep)),
+        (Device::Cpu, DType::F64) => mean.inplace_op2(&weight.contiguous()?, &Follow::<f64>::new(keep)),
+        _ => {
+            *mean = ((&*mean * keep)? + (weight * (1.0 - keep))?)?;
+            Ok(())
         }
     }
 }

@@ -4,7 +4,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
 use mmsense::train::TrainError;
 use mmsense::train::clip::{clip_grad_norm, factor, grad_norm};
-use mmsense::train::optimiser::{AdamW, AdamWConfig, Factors, Group, Rates};
+use mmsense::train::optimiser::{AdamW, AdamWConfig, Factors, Group, Rates, follow};
 
 use crate::support::numbers;
 
@@ -213,4 +213,24 @@ fn a_gradient_that_is_not_finite_is_named_and_nothing_is_changed() {
     assert_eq!(error.to_string(), "gradient of `c`: found a number that is not finite");
     let first = gradients.get(&named[0].1).unwrap().to_vec2::<f32>().unwrap();
     assert_eq!(first, tensor(&[3, 4], 110, DType::F32).to_vec2::<f32>().unwrap());
+}
+
+#[test]
+fn a_running_mean_moves_in_place_as_it_would_by_tensors() {
+    for dtype in [DType::F32, DType::F64, DType::F16] {
+        let weight = tensor(&[130, 257], 1, dtype);
+        let (mut mean, before) = (tensor(&[130, 257], 2, dtype), weight.copy().unwrap());
+        for keep in [0.99, 0.0, 0.5] {
+            let expected = ((&mean * keep).unwrap() + (&weight * (1.0 - keep)).unwrap()).unwrap();
+            follow(&mut mean, &weight, keep).unwrap();
+            let bits = |tensor: &Tensor| {
+                let wide = tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap();
+                wide.to_vec1::<f64>().unwrap().into_iter().map(f64::to_bits).collect::<Vec<_>>()
+            };
+            assert_eq!(bits(&mean), bits(&expected), "{dtype:?} {keep}");
+            assert_eq!(bits(&weight), bits(&before));
+        }
+    }
+    let mut mean = Tensor::zeros(3, DType::F32, &Device::Cpu).unwrap();
+    assert!(follow(&mut mean, &Tensor::zeros(4, DType::F32, &Device::Cpu).unwrap(), 0.9).is_err());
 }

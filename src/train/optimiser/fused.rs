@@ -73,19 +73,8 @@ impl<T: Number> InplaceOp2 for Fused<'_, T> {
         gradient: &CpuStorage,
         gradient_layout: &Layout,
     ) -> Result<()> {
-        let (found, allowed) = (weight.dtype_name(), gradient.dtype_name());
-        let weight = T::of_storage_mut(weight)
-            .zip(weight_layout.contiguous_offsets())
-            .and_then(|(numbers, (from, to))| numbers.get_mut(from..to));
-        let gradient = T::of_storage(gradient)
-            .zip(gradient_layout.contiguous_offsets())
-            .and_then(|(numbers, (from, to))| numbers.get(from..to));
-        let (Some(weight), Some(gradient)) = (weight, gradient) else {
-            candle_core::bail!(
-                "adamw: found a weight of {found} and a gradient of {allowed}, allowed are two contiguous {:?}",
-                T::DTYPE
-            );
-        };
+        let (weight, gradient) =
+            numbers::<T>(self.name(), (weight, weight_layout), (gradient, gradient_layout))?;
         let mut moments = self.moments.borrow_mut();
         let (mean, square) = &mut *moments;
         let scalars = &self.scalars;
@@ -101,6 +90,64 @@ impl<T: Number> InplaceOp2 for Fused<'_, T> {
                 step(weight, gradient, mean, square, scalars);
             });
         Ok(())
+    }
+}
+
+/// The op that candle runs on a running mean and the weight that it follows: m ← k·m + (1 − k)·w.
+pub(super) struct Follow<T> {
+    keep: T,
+    rest: T,
+}
+
+impl<T: Number> Follow<T> {
+    pub(super) fn new(keep: f64) -> Self {
+        Self { keep: T::of(keep), rest: T::of(1.0 - keep) }
+    }
+}
+
+impl<T: Number> InplaceOp2 for Follow<T> {
+    fn name(&self) -> &'static str {
+        "running mean"
+    }
+
+    fn cpu_fwd(
+        &self,
+        mean: &mut CpuStorage,
+        mean_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+    ) -> Result<()> {
+        let (mean, weight) = numbers::<T>(self.name(), (mean, mean_layout), (weight, weight_layout))?;
+        (mean.par_chunks_mut(CHUNK)).zip(weight.par_chunks(CHUNK)).for_each(|(mean, weight)| {
+            for (mean, &weight) in mean.iter_mut().zip(weight) {
+                *mean = self.keep * *mean + self.rest * weight;
+            }
+        });
+        Ok(())
+    }
+}
+
+/// The numbers of two contiguous tensors, the first of which is moved.
+fn numbers<'a, T: Number>(
+    op: &str,
+    (moved, moved_layout): (&'a mut CpuStorage, &Layout),
+    (other, other_layout): (&'a CpuStorage, &Layout),
+) -> Result<(&'a mut [T], &'a [T])> {
+    let found = (moved.dtype_name(), other.dtype_name());
+    let moved = T::of_storage_mut(moved)
+        .zip(moved_layout.contiguous_offsets())
+        .and_then(|(numbers, (from, to))| numbers.get_mut(from..to));
+    let other = T::of_storage(other)
+        .zip(other_layout.contiguous_offsets())
+        .and_then(|(numbers, (from, to))| numbers.get(from..to));
+    match (moved, other) {
+        (Some(moved), Some(other)) if moved.len() == other.len() => Ok((moved, other)),
+        _ => candle_core::bail!(
+            "{op}: found {} and {}, allowed are two contiguous {:?} of one length",
+            found.0,
+            found.1,
+            T::DTYPE
+        ),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::model::parameters::Parameters;
 use crate::model::tasks::Task;
 use crate::model::{Network, Purpose, build, seeded};
 use crate::train::TrainError;
-use crate::train::optimiser::{AdamW, AdamWConfig};
+use crate::train::optimiser::{self, AdamW, AdamWConfig};
 use crate::train::recipe::{See, Stage};
 use crate::train::simple::{error_of_mean_pose, mean_pose};
 use crate::train::uncertainty::{self, Uncertainty};
@@ -77,7 +77,7 @@ impl Moving {
             Some(mean) => {
                 for (name, var) in now {
                     if let Some(mean) = mean.get_mut(&name) {
-                        *mean = ((&*mean * keep)? + (var.as_detached_tensor() * (1.0 - keep))?)?;
+                        optimiser::follow(mean, &var, keep)?;
                     }
                 }
             }
