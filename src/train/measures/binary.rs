@@ -76,11 +76,17 @@ impl<'a> Scored<'a> {
         self.labels.iter().filter(|label| **label).count()
     }
 
-    /// Accuracy of always giving the more frequent answer: what an accuracy stands beside.
+    /// Accuracy of always giving one answer: of the more frequent one, what an accuracy stands beside.
+    #[must_use]
+    pub fn rate_of(&self, answer: bool) -> f64 {
+        let share = self.positives() as f64 / self.labels.len() as f64;
+        if answer { share } else { 1.0 - share }
+    }
+
+    /// Accuracy of always giving the more frequent answer.
     #[must_use]
     pub fn majority_rate(&self) -> f64 {
-        let positives = self.positives();
-        positives.max(self.labels.len() - positives) as f64 / self.labels.len() as f64
+        self.rate_of(true).max(self.rate_of(false))
     }
 
     /// Yes where a score is above the threshold (strictly).

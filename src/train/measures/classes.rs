@@ -82,11 +82,25 @@ impl Confusion {
         self.right() as f64 / self.total() as f64
     }
 
-    /// Accuracy of always saying the most frequent class: what an accuracy stands beside.
+    /// The most frequent class, the first of several.
+    #[must_use]
+    pub fn commonest(&self) -> usize {
+        let counts: Vec<u64> = self.counts.rows().into_iter().map(|row| row.sum()).collect();
+        let most = counts.iter().max();
+        counts.iter().position(|count| Some(count) == most).unwrap_or(0)
+    }
+
+    /// Accuracy of always saying one class: of the most frequent one, what an accuracy stands beside.
+    #[must_use]
+    pub fn rate_of(&self, class: usize) -> f64 {
+        let count = self.counts.rows().into_iter().nth(class).map_or(0, |row| row.sum());
+        count as f64 / self.total() as f64
+    }
+
+    /// Accuracy of always saying the most frequent class.
     #[must_use]
     pub fn majority_rate(&self) -> f64 {
-        let most = self.counts.rows().into_iter().map(|row| row.sum()).max().unwrap_or(0);
-        most as f64 / self.total() as f64
+        self.rate_of(self.commonest())
     }
 
     /// F1 of each class, 2·TP / (2·TP + FP + FN), 0 for one that neither occurs nor is predicted.
@@ -117,7 +131,7 @@ mod tests {
     fn counts_by_hand() {
         let confusion = Confusion::new(&[0, 0, 1, 1, 1], &[0, 1, 1, 1, 0], 3).unwrap();
         assert_eq!((confusion.right(), confusion.total()), (3, 5));
-        assert_eq!(confusion.majority_rate(), 0.6);
+        assert_eq!((confusion.commonest(), confusion.rate_of(0), confusion.majority_rate()), (1, 0.4, 0.6));
         // Class 0: TP 1, FP 1, FN 1 → ½; class 1: TP 2, FP 1, FN 1 → ⅔; class 2 does not occur.
         let f1 = confusion.f1();
         assert!((f1[0] - 0.5).abs() < 1e-12 && (f1[1] - 2.0 / 3.0).abs() < 1e-12 && f1[2] == 0.0);

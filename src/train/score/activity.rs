@@ -26,6 +26,8 @@ pub(super) fn question(asked: &Asked<'_>, rows: &[Asking<'_>]) -> Option<Questio
         labelled.iter().map(of).collect()
     };
     let own = probabilities(1.0);
+    // The commonest of all rows, whatever is drawn of them.
+    let commonest = classes::Confusion::new(&truth, &truth, classes).ok()?.commonest();
     let worth = |name: &str, chosen: &[Option<usize>]| {
         grouped.worth(name, &|rows| {
             let drawn = rows.iter().filter_map(|&row| Some((*truth.get(row)?, (*chosen.get(row)?)?)));
@@ -33,7 +35,7 @@ pub(super) fn question(asked: &Asked<'_>, rows: &[Asking<'_>]) -> Option<Questio
             let Ok(confusion) = classes::Confusion::new(&truth, &chosen, classes) else { return Vec::new() };
             vec![
                 (TOP_1, Some(confusion.accuracy())),
-                (MAJORITY, Some(confusion.majority_rate())),
+                (MAJORITY, Some(confusion.rate_of(commonest))),
                 ("macro F1", Some(confusion.macro_f1())),
             ]
         })

@@ -92,6 +92,8 @@ fn question(
     let answers = |probability: &dyn Fn(&Asking<'_>, usize) -> f64| -> Confidence {
         labelled.iter().map(|(asking, blocked)| (probability(asking, horizon), *blocked)).collect()
     };
+    // The commoner answer of all rows, whatever is drawn of them.
+    let commoner = 2 * labelled.iter().filter(|(_, blocked)| *blocked).count() > labelled.len();
     let worth = predictors.iter().map(|(name, probability)| {
         let answers = answers(probability);
         grouped.worth(name, &|rows| {
@@ -103,7 +105,7 @@ fn question(
                 (AP, scored.average_precision().ok()),
                 ("AUROC", scored.auroc().ok()),
                 (ACCURACY, Some(decided.accuracy())),
-                (MAJORITY, Some(scored.majority_rate())),
+                (MAJORITY, Some(scored.rate_of(commoner))),
                 ("F1", Some(decided.f1())),
                 ("recall", Some(decided.recall())),
                 ("precision", Some(decided.precision())),
