@@ -117,7 +117,7 @@ impl Report {
                 run.join(MODEL).display()
             )));
         } else {
-            blocks.extend(comparison::blocks(&named)?);
+            blocks.extend(comparison::blocks(&comparison::columns(&named))?);
             for (name, evaluation) in &named {
                 blocks.extend(detail::blocks(name, evaluation)?);
             }

@@ -1,5 +1,8 @@
 //! Networks side by side, with the simple predictors beside them.
 
+use std::collections::BTreeSet;
+use std::path::Path;
+
 use super::ReportError;
 use super::evaluation::{Evaluation, Measured};
 use super::page::{Block, Cell, Table};
@@ -7,8 +10,62 @@ use super::plot::{self, Axes, Look, Plot, Series};
 use crate::model::tasks::Task;
 use crate::train::score::{self, ACCURACY, AP, Better, Figure, Question, TOP_1, better};
 
-/// An evaluation under a name that no other has.
-pub(super) type Named = (String, Evaluation);
+/// What stands in one column: a network, or a network for each task.
+#[derive(Clone, Debug)]
+pub(super) struct Column {
+    /// A name that no other has.
+    pub(super) name: String,
+    /// Numbers in each network.
+    pub(super) parameters: Vec<usize>,
+    /// What was measured.
+    pub(super) results: Vec<Measured>,
+}
+
+impl Column {
+    fn of(name: String, evaluation: &Evaluation) -> Self {
+        Self { name, parameters: vec![evaluation.parameters], results: evaluation.results.clone() }
+    }
+}
+
+/// The tasks that were asked.
+fn tasks(results: &[Measured]) -> BTreeSet<Task> {
+    results.iter().flat_map(|measured| measured.questions.iter().map(|question| question.task)).collect()
+}
+
+/// A column for each evaluation, by their names; one for those of networks of one configuration that have no task in common.
+pub(super) fn columns(named: &[(String, Evaluation)]) -> Vec<Column> {
+    let mut columns: Vec<Column> = Vec::new();
+    let mut done: Vec<&str> = Vec::new();
+    for (name, evaluation) in named {
+        let network = evaluation.network.as_str();
+        if done.contains(&network) {
+            continue;
+        }
+        let same: Vec<&(String, Evaluation)> =
+            named.iter().filter(|(_, other)| other.network == network).collect();
+        let each: Vec<BTreeSet<Task>> = same.iter().map(|(_, other)| tasks(&other.results)).collect();
+        let all: BTreeSet<Task> = each.iter().flatten().copied().collect();
+        if same.len() < 2 || all.len() < each.iter().map(BTreeSet::len).sum() {
+            columns.push(Column::of(name.clone(), evaluation));
+            continue;
+        }
+        done.push(network);
+        let mut checkpoints: Vec<&Path> = Vec::new();
+        let mut column = Column { name: network.to_owned(), parameters: Vec::new(), results: Vec::new() };
+        for (_, other) in same {
+            column.results.extend(other.results.iter().cloned());
+            if !checkpoints.contains(&other.checkpoint.as_path()) {
+                checkpoints.push(&other.checkpoint);
+                column.parameters.push(other.parameters);
+            }
+        }
+        if column.parameters.len() > 1 {
+            column.name.push_str(", one for each task");
+        }
+        columns.push(column);
+    }
+    columns
+}
 
 /// A figure as it is told: shares in percent.
 pub(super) fn told(measure: &str, value: f64) -> String {
@@ -84,11 +141,15 @@ fn figure(question: &Question, predictor: Option<&str>, measure: &str) -> Option
     worth?.figures.get(measure).copied()
 }
 
-/// The results of all rows with nothing hidden but what was asked for, of each data set of each evaluation.
-fn whole(evaluation: &Evaluation) -> Vec<&Measured> {
+/// The results of all rows with nothing hidden but what was asked for, of each data set and task of a column.
+fn whole(column: &Column) -> Vec<&Measured> {
     let mut all: Vec<&Measured> = Vec::new();
-    for measured in &evaluation.results {
-        if !all.iter().any(|known| known.data == measured.data) {
+    for measured in &column.results {
+        let own = tasks(std::slice::from_ref(measured));
+        let is_known = |known: &&Measured| {
+            known.data == measured.data && !own.is_disjoint(&tasks(std::slice::from_ref(*known)))
+        };
+        if !all.iter().any(is_known) {
             all.push(measured);
         }
     }
@@ -104,13 +165,13 @@ struct Asked<'a> {
 }
 
 fn asked<'a>(
-    named: &'a [Named],
+    columns: &'a [Column],
     task: Task,
     is_asked: impl Fn(&Measured, &Question) -> bool,
 ) -> Vec<Asked<'a>> {
     let mut all: Vec<Asked<'a>> = Vec::new();
-    for (at, (_, evaluation)) in named.iter().enumerate() {
-        for measured in whole(evaluation) {
+    for (at, column) in columns.iter().enumerate() {
+        for measured in whole(column) {
             let of_task = measured.questions.iter().filter(|question| question.task == task);
             for question in of_task.filter(|question| is_asked(measured, question)) {
                 let same = |asked: &&mut Asked<'_>| {
@@ -119,7 +180,11 @@ fn asked<'a>(
                 let known = match all.iter_mut().find(same) {
                     Some(known) => known,
                     None => {
-                        all.push(Asked { data: &measured.data, question, answers: vec![None; named.len()] });
+                        all.push(Asked {
+                            data: &measured.data,
+                            question,
+                            answers: vec![None; columns.len()],
+                        });
                         let Some(new) = all.last_mut() else { unreachable!("it was put there") };
                         new
                     }
@@ -169,8 +234,8 @@ fn differ(asked: &[Asked<'_>]) -> bool {
 }
 
 /// Whether what was asked is held out.
-fn held_out(named: &[Named]) -> String {
-    let results = || named.iter().flat_map(|(_, evaluation)| &evaluation.results);
+fn held_out(columns: &[Column]) -> String {
+    let results = || columns.iter().flat_map(|column| &column.results);
     let learned = results().filter_map(|measured| measured.learned).fold(0.0, f64::max);
     if learned > 0.0 {
         return format!("Not held out: of some rows up to {:.1} % were learned from.", 100.0 * learned);
@@ -181,18 +246,18 @@ fn held_out(named: &[Named]) -> String {
 }
 
 /// Everything side by side.
-pub(super) fn blocks(named: &[Named]) -> Result<Vec<Block>, ReportError> {
+pub(super) fn blocks(columns: &[Column]) -> Result<Vec<Block>, ReportError> {
     let mut blocks = vec![
         Block::Heading(2, "Side by side".to_owned()),
         Block::Text(format!(
             "{} Behind a figure stands its interval of 95 %, by resampling sequences or subjects; the best of each row is \
                  marked, networks and simple predictors alike.",
-            held_out(named)
+            held_out(columns)
         )),
-        Block::Table(overview(named)),
+        Block::Table(overview(columns)),
     ];
     for task in Task::ALL {
-        let all = asked(named, task, |measured, question| {
+        let all = asked(columns, task, |measured, question| {
             // Where links that are clear now are asked, they are the question.
             question.clear_now
                 || !measured.questions.iter().any(|other| other.task == task && other.clear_now)
@@ -201,11 +266,11 @@ pub(super) fn blocks(named: &[Named]) -> Result<Vec<Block>, ReportError> {
             continue;
         }
         blocks.push(Block::Heading(3, heading(task).to_owned()));
-        let plots = against_horizon(named, task, &all)?;
+        let plots = against_horizon(columns, task, &all)?;
         if !plots.is_empty() {
             blocks.push(Block::Plots(plots));
         }
-        blocks.push(Block::Table(table(named, task, &all)));
+        blocks.push(Block::Table(table(columns, task, &all)));
         if differ(&all) {
             blocks.push(Block::Text(
                 "The evaluations differ in their rows, or in what the simple predictors know of their training part; these \
@@ -228,13 +293,13 @@ pub(super) const fn heading(task: Task) -> &'static str {
 }
 
 /// A row per task, a column per network, and the best simple predictor: the paper's Table I.
-fn overview(named: &[Named]) -> Table {
+fn overview(columns: &[Column]) -> Table {
     let mut head = ["task", "data", "rows / groups", "measure"].map(str::to_owned).to_vec();
-    head.extend(named.iter().map(|(name, _)| name.clone()));
+    head.extend(columns.iter().map(|column| column.name.clone()));
     head.push("best simple predictor".to_owned());
     let mut table = Table::new("Networks, one row per task and data set", &head);
     for task in Task::ALL {
-        let all = asked(named, task, |measured, question| {
+        let all = asked(columns, task, |measured, question| {
             main_question(measured, task).is_some_and(|main| main.what == question.what)
         });
         for asked in &all {
@@ -271,7 +336,12 @@ fn overview(named: &[Named]) -> Table {
         }
     }
     let mut row = vec![Cell::text("parameters"), Cell::default(), Cell::default(), Cell::default()];
-    row.extend(named.iter().map(|(_, evaluation)| Cell::number(grouped(evaluation.parameters))));
+    row.extend(columns.iter().map(|column| {
+        let cell = Cell::number(grouped(column.parameters.iter().sum()));
+        let count = column.parameters.len();
+        let note = if count > 1 { format!("in {count}") } else { String::new() };
+        Cell { note, ..cell }
+    }));
     row.push(Cell::default());
     table.rows.push(row);
     table
@@ -291,10 +361,10 @@ fn grouped(number: usize) -> String {
 }
 
 /// Every main measure of every question of a task.
-fn table(named: &[Named], task: Task, all: &[Asked<'_>]) -> Table {
+fn table(columns: &[Column], task: Task, all: &[Asked<'_>]) -> Table {
     let simple = simple(all);
     let mut head = ["question", "data", "rows / groups", "measure"].map(str::to_owned).to_vec();
-    head.extend(named.iter().map(|(name, _)| name.clone()));
+    head.extend(columns.iter().map(|column| column.name.clone()));
     head.extend(simple.iter().cloned());
     let mut table = Table::new("Networks, and simple predictors on the same rows", &head);
     for asked in all {
@@ -326,7 +396,7 @@ fn table(named: &[Named], task: Task, all: &[Asked<'_>]) -> Table {
 }
 
 /// How well a task is done the farther ahead is asked.
-fn against_horizon(named: &[Named], task: Task, all: &[Asked<'_>]) -> Result<Vec<Plot>, ReportError> {
+fn against_horizon(columns: &[Column], task: Task, all: &[Asked<'_>]) -> Result<Vec<Plot>, ReportError> {
     let measures: &[&str] = match task {
         Task::Beam => &[TOP_1, "mean power loss, dB"],
         Task::Blockage => &[AP, ACCURACY],
@@ -345,8 +415,8 @@ fn against_horizon(named: &[Named], task: Task, all: &[Asked<'_>]) -> Result<Vec
                 let points = own.iter();
                 points.filter_map(|asked| Some((f64::from(asked.question.ahead_ms), value(asked)?))).collect()
             };
-            let networks = named.iter().enumerate().map(|(at, (name, _))| Series {
-                name: name.clone(),
+            let networks = columns.iter().enumerate().map(|(at, column)| Series {
+                name: column.name.clone(),
                 look: Look::Dotted,
                 points: along(&|asked| {
                     asked
@@ -392,10 +462,72 @@ pub(super) fn measure_axis(measure: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn known(value: f64) -> Option<Figure> {
         Some(Figure { value, interval: Some([value - 0.01, value + 0.01]) })
+    }
+
+    fn evaluation(network: &str, checkpoint: &str, asked: &[(&str, Task)]) -> Evaluation {
+        let question = |task| Question {
+            task,
+            what: "now".to_owned(),
+            ahead_ms: 0,
+            clear_now: false,
+            rows: 1,
+            groups: 1,
+            worth: Vec::new(),
+            confusion: Vec::new(),
+            reliability: Vec::new(),
+            reliability_before: Vec::new(),
+            poses: Vec::new(),
+        };
+        let measured = |&(data, task): &(&str, Task)| Measured {
+            data: data.to_owned(),
+            hidden: Vec::new(),
+            learned: None,
+            condition: None,
+            gate: BTreeMap::new(),
+            questions: vec![question(task)],
+        };
+        Evaluation {
+            version: super::super::evaluation::VERSION,
+            network: network.to_owned(),
+            checkpoint: checkpoint.into(),
+            parameters: 10,
+            results: asked.iter().map(measured).collect(),
+        }
+    }
+
+    #[test]
+    fn networks_of_one_task_each_stand_in_one_column() {
+        let (beam, pose) = (("street", Task::Beam), ("rooms", Task::Pose));
+        let blockage = ("street", Task::Blockage);
+        let column = |all: &[(&str, Evaluation)]| {
+            let named: Vec<(String, Evaluation)> =
+                all.iter().map(|(name, own)| ((*name).to_owned(), own.clone())).collect();
+            columns(&named)
+        };
+        let alone = [
+            ("mlp (a)", evaluation("mlp", "a", &[beam, beam])),
+            ("whole", evaluation("whole", "w", &[beam, pose])),
+            ("mlp (b)", evaluation("mlp", "b", &[blockage])),
+            ("mlp (c)", evaluation("mlp", "c", &[pose])),
+        ];
+        let found = column(&alone);
+        let names: Vec<&str> = found.iter().map(|column| column.name.as_str()).collect();
+        assert_eq!(names, ["mlp, one for each task", "whole"]);
+        assert_eq!(found[0].parameters, [10, 10, 10]);
+        // Both tasks on the street, each once.
+        let told: Vec<Task> = whole(&found[0]).iter().map(|measured| measured.questions[0].task).collect();
+        assert_eq!(told, [Task::Beam, Task::Blockage, Task::Pose]);
+        // One network that was asked twice is one, and networks that do the same task are several.
+        let twice = [("a", evaluation("mlp", "a", &[beam])), ("b", evaluation("mlp", "a", &[pose]))];
+        assert_eq!((column(&twice)[0].name.as_str(), column(&twice)[0].parameters.len()), ("mlp", 1));
+        let rivals = [("a", evaluation("mlp", "a", &[beam])), ("b", evaluation("mlp", "b", &[beam, pose]))];
+        assert_eq!(column(&rivals).len(), 2);
     }
 
     #[test]
