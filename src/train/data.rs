@@ -14,7 +14,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Codebook;
-use crate::infer::network::features::{BeamGrid, Heard};
+use crate::infer::network::features::{self, BeamGrid, Heard};
 use crate::model::tasks::{Sizes, Task};
 use crate::model::ue::POSITION_FEATURES;
 use crate::model::{Cloud, MODALITIES};
@@ -251,6 +251,32 @@ pub struct DataSet {
     pub lost: Vec<Lost>,
     /// What is not known of it, and what is taken for it.
     pub notes: Vec<String>,
+}
+
+impl DataSet {
+    /// What nothing is known of but what it fits.
+    fn of_shape(name: &str, tasks: &[Task], shape: Shape) -> Self {
+        Self {
+            name: name.to_owned(),
+            scene: None,
+            tasks: tasks.to_vec(),
+            grid: BeamGrid::new(&features::beam_directions(&shape.codebook, shape.sizes.beams)),
+            shape,
+            groups: Vec::new(),
+            conditions: Vec::new(),
+            subjects: Vec::new(),
+            sides: None,
+            links: Vec::new(),
+            rows_ahead: None,
+            examples: Vec::new(),
+            reports: Vec::new(),
+            noise_free: Vec::new(),
+            sources: Vec::new(),
+            store: None,
+            lost: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
 }
 
 /// Instants that count rows.

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::shared::Shared;
 use super::{DataSet, Example, Place, Report, Shape, Source, Truth, lose};
 use crate::config::Codebook;
-use crate::infer::network::features::{self, BeamGrid};
+use crate::infer::network::features;
 use crate::model::tasks::{Sizes, Task};
 use crate::model::ue::LINK_SLOTS;
 use crate::model::{Input, MODALITIES};
@@ -419,32 +419,14 @@ fn empty(request: &Request<'_>, sizes: Sizes, horizons_ms: Vec<u32>) -> DataSet 
         Layout::Mars | Layout::Radhar => "none",
     };
     let codebook = Codebook { id: id.to_owned(), beams: Some(sizes.beams), ..Codebook::default() };
-    DataSet {
-        name: request.name.to_owned(),
-        scene: None,
-        tasks: request.tasks.to_vec(),
-        grid: BeamGrid::new(&features::beam_directions(&codebook, sizes.beams)),
-        shape: Shape {
-            sizes,
-            stride_ms: (FRAME_MS * LINK_SLOTS as i64) as f64,
-            codebook,
-            horizons_ms,
-            instants_ms: vec![0],
-        },
-        groups: Vec::new(),
-        conditions: Vec::new(),
-        subjects: Vec::new(),
-        sides: None,
-        links: Vec::new(),
-        rows_ahead: None,
-        examples: Vec::new(),
-        reports: Vec::new(),
-        noise_free: Vec::new(),
-        sources: Vec::new(),
-        store: None,
-        lost: Vec::new(),
-        notes: Vec::new(),
-    }
+    let shape = Shape {
+        sizes,
+        stride_ms: (FRAME_MS * LINK_SLOTS as i64) as f64,
+        codebook,
+        horizons_ms,
+        instants_ms: vec![0],
+    };
+    DataSet::of_shape(request.name, request.tasks, shape)
 }
 
 fn finish(

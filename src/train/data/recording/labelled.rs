@@ -15,7 +15,6 @@ use super::super::{
 use super::collector::{FrameSeen, Kept, UeSeen};
 use super::{CollectError, Request, SCENE};
 use crate::config::{Codebook, Pipeline};
-use crate::infer::network::features::{self, BeamGrid};
 use crate::model::MODALITIES;
 use crate::model::tasks::{Sizes, Task};
 use crate::percentile::LinkReference;
@@ -109,6 +108,13 @@ impl<'a> Labelled<'a> {
             }
         });
         let groups: Vec<String> = groups.collect();
+        let shape = Shape {
+            sizes,
+            stride_ms: pipeline.align.stride_ms,
+            codebook,
+            horizons_ms,
+            instants_ms: request.instants_ms.to_vec(),
+        };
         let mut labelled = Self {
             recording,
             frames,
@@ -116,30 +122,13 @@ impl<'a> Labelled<'a> {
             begins,
             known: BTreeMap::new(),
             data: DataSet {
-                name: request.name.to_owned(),
                 scene: origin(request.path),
-                tasks: request.tasks.to_vec(),
-                grid: BeamGrid::new(&features::beam_directions(&codebook, beams)),
-                shape: Shape {
-                    sizes,
-                    stride_ms: pipeline.align.stride_ms,
-                    codebook,
-                    horizons_ms,
-                    instants_ms: request.instants_ms.to_vec(),
-                },
                 groups,
                 conditions: conditions(recording)?,
                 subjects: recording.people().iter().map(|person| person.subject as u32).collect(),
                 sides: (!recording.people().is_empty()).then_some(people::SIDES),
-                links: Vec::new(),
                 rows_ahead,
-                examples: Vec::new(),
-                reports: Vec::new(),
-                noise_free: Vec::new(),
-                sources: Vec::new(),
-                store: None,
-                lost: Vec::new(),
-                notes: Vec::new(),
+                ..DataSet::of_shape(request.name, request.tasks, shape)
             },
             sensor_sources: HashMap::new(),
             ue_sources: HashMap::new(),
