@@ -12,6 +12,7 @@
 mod eval;
 mod info;
 mod made;
+mod memory;
 mod model;
 mod models;
 mod parity;
@@ -111,6 +112,9 @@ impl Failure {
 #[must_use]
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if matches!(arguments.command, Command::Train(_) | Command::Eval(_)) {
+        memory::keep_for_reuse();
+    }
     let usual = match &arguments.command {
         Command::Train(_) | Command::Eval(_) => format!("warn,zenoh=error,mmsense=info,{MODE}=off"),
         _ => "warn,zenoh=error,mmsense=info".to_owned(),

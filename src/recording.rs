@@ -84,12 +84,14 @@ pub enum RecordingError {
         found: Vec<String>,
     },
     /// Not a single row could be read.
-    #[error("{}: no rows ({malformed} malformed)", path.display())]
+    #[error("{}: no rows ({malformed} malformed{})", path.display(), first.as_ref().map(|row| format!(", the first: {row}")).unwrap_or_default())]
     NoRows {
         /// The recording.
         path: PathBuf,
         /// Rows that could not be read.
         malformed: usize,
+        /// The first of them.
+        first: Option<MalformedRow>,
     },
     /// The recording is known to be unusable.
     #[error("{}: refused: {reason}", path.display())]
@@ -224,6 +226,12 @@ pub struct MalformedRow {
     pub reason: String,
 }
 
+impl std::fmt::Display for MalformedRow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}, line {}: {}", self.file, self.line, self.reason)
+    }
+}
+
 /// An open recording: its rows and samples in capture order.
 #[derive(Debug)]
 pub struct Recording {
@@ -263,6 +271,12 @@ impl Recording {
     /// [`RecordingError`] when there is nothing to read.
     pub fn open(path: &Path, options: &Options) -> Result<Self, RecordingError> {
         if is_of_people(path) { mmfi::open(path, options) } else { deepsense::open(path, options) }
+    }
+
+    /// What was found in its index, and what was made of it.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// Where it lies, as it was opened.

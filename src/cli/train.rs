@@ -15,7 +15,7 @@ use crate::model::config::NetworkConfig;
 use crate::train::data::recording::{self, CollectError, Resolution};
 use crate::train::data::split::Split;
 use crate::train::data::twins::{self, Divided};
-use crate::train::data::{DataSet, Lost, Part, archive};
+use crate::train::data::{DataSet, Part, archive};
 use crate::train::recipe::{self, By, DataEntry, Recipe, Use};
 use crate::train::trainer::{Ended, Event, Standing, Trainer};
 use crate::train::workers::STACK;
@@ -131,6 +131,14 @@ fn chain(arguments: &Arguments) -> Result<Vec<(PathBuf, Recipe)>, Failure> {
                 "{file}: from: found more than {LONGEST_CHAIN} recipes that begin with one another"
             )));
         }
+    }
+    if let Some((file, Recipe { from: Some(from), .. })) = chain.last()
+        && !from.is_dir()
+    {
+        let (file, from) = (file.display(), from.display());
+        return Err(Failure::Usage(format!(
+            "{file}: from: found no folder {from}, allowed is a run or a recipe"
+        )));
     }
     chain.reverse();
     Ok(chain)
@@ -311,9 +319,8 @@ pub(super) fn parts(
 /// Says what of a data set could not be had, and what is not known of it.
 pub(super) fn tell_of(data: &DataSet) {
     let name = &data.name;
-    for Lost { what, count, first, .. } in &data.lost {
-        let first = first.as_ref().map(|first| format!("; the first: {first}")).unwrap_or_default();
-        text::progress(format!("{name}: {count} {what}{first}"));
+    for lost in &data.lost {
+        text::progress(format!("{name}: {lost}"));
     }
     for note in &data.notes {
         text::progress(format!("{name}: {note}"));

@@ -13,7 +13,7 @@ use super::DecodeError;
 pub const MAGIC: &[u8] = b"\x93NUMPY";
 
 /// Longest header; NumPy itself writes 118 bytes for our arrays.
-const MAX_HEADER: usize = 4096;
+pub(crate) const MAX_HEADER: usize = 4096;
 
 /// An array in standard (C) order; 64-bit files are rounded to 32 bits where that is what the reading needs.
 #[derive(Clone, Debug, PartialEq)]
@@ -96,8 +96,11 @@ fn values<T: Deserialize + Clone>(header: NpyHeader, bytes: &[u8]) -> Result<Arr
     array.map_err(|error| DecodeError::malformed("npy", error))
 }
 
-/// Bounds the length, the nesting and the numbers of a header.
-fn check_header(bytes: &[u8]) -> Result<(), DecodeError> {
+/// Bounds the length, the nesting and the numbers of a header; gives the place of the first value.
+///
+/// # Errors
+/// What [`read`] says of a header.
+pub(crate) fn check_header(bytes: &[u8]) -> Result<usize, DecodeError> {
     let malformed = |detail: &str| Err(DecodeError::malformed("npy", detail));
     if !bytes.starts_with(MAGIC) {
         return malformed("the file does not begin with \\x93NUMPY");
@@ -131,7 +134,7 @@ fn check_header(bytes: &[u8]) -> Result<(), DecodeError> {
     if digits > 19 {
         return malformed("the header holds more than 19 digits: no array of this size fits in a message");
     }
-    Ok(())
+    Ok(start + length)
 }
 
 #[cfg(test)]

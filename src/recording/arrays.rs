@@ -7,11 +7,16 @@ use std::path::{Path, PathBuf};
 use ndarray::{ArrayD, IxDyn, ShapeBuilder};
 use serde::{Deserialize, Serialize};
 
-use super::payload::{self, FILE_LIMIT};
+use super::payload;
 use super::structure;
+use crate::decode::npy;
 
 /// Most arrays of one `.npz` file.
 const ARRAY_LIMIT: usize = 1000;
+/// Most bytes of one of them: what is packed is small whatever it unpacks to.
+const BYTE_LIMIT: u64 = 1 << 29;
+/// Enough of an array to read its header.
+const HEAD: u64 = npy::MAX_HEADER as u64 + 16;
 
 /// One array.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,15 +70,58 @@ fn describe_file(path: &Path) -> ArrayFile {
     }
 }
 
-fn array_info(name: &str, bytes: &[u8]) -> Result<ArrayInfo, String> {
-    let (header, _) = structure::npy(bytes)?;
+/// What an array of `whole` bytes is that begins with `bytes`.
+fn array_info(name: &str, bytes: &[u8], whole: u64) -> Result<ArrayInfo, String> {
+    let (header, _) = structure::npy_header(bytes, whole)?;
     let dtype = header.dtype().descr().trim_matches('\'').to_owned();
     Ok(ArrayInfo { name: name.to_owned(), dtype, shape: header.shape().to_vec() })
 }
 
 fn read_npy(path: &Path) -> Result<ArrayInfo, String> {
     let bytes = payload::read_file(path).map_err(|error| error.to_string())?;
-    array_info("", &bytes)
+    array_info("", &bytes, bytes.len() as u64)
+}
+
+/// A `.npz` file: `.npy` files by name, of which each is unpacked when it is asked for.
+#[derive(Debug)]
+pub(crate) struct Npz(zip::ZipArchive<File>);
+
+impl Npz {
+    /// Reads what it holds, not the arrays.
+    pub(crate) fn open(path: &Path) -> Result<Self, String> {
+        let file = File::open(path).map_err(|error| error.to_string())?;
+        let archive = zip::ZipArchive::new(file).map_err(|error| format!("no .npz file: {error}"))?;
+        if archive.len() > ARRAY_LIMIT {
+            return Err(format!("found {} arrays, allowed are {ARRAY_LIMIT} at most", archive.len()));
+        }
+        Ok(Self(archive))
+    }
+
+    /// Names of its arrays, in its order.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let names = (0..self.0.len()).filter_map(|at| self.0.name_for_index(at));
+        names.map(|name| name.trim_end_matches(".npy").to_owned()).collect()
+    }
+
+    /// The array at a place of [`Npz::names`], or of it only the first `most` bytes, as a `.npy` file; and how many bytes it says
+    /// that it has.
+    fn unpack(&mut self, at: usize, most: u64) -> Result<(Vec<u8>, u64), String> {
+        let entry = self.0.by_index(at).map_err(|error| error.to_string())?;
+        let whole = entry.size();
+        let mut bytes = Vec::new();
+        entry.take(most).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+        Ok((bytes, whole))
+    }
+
+    /// An array; `None` when there is none of this name.
+    pub(crate) fn array(&mut self, name: &str) -> Result<Option<Vec<u8>>, String> {
+        let Some(at) = self.names().iter().position(|known| known == name) else { return Ok(None) };
+        let (bytes, _) = self.unpack(at, BYTE_LIMIT + 1)?;
+        if bytes.len() as u64 > BYTE_LIMIT {
+            return Err(format!("found more than {BYTE_LIMIT} bytes, allowed are as many"));
+        }
+        Ok(Some(bytes))
+    }
 }
 
 /// An array of numbers, whatever their type was.
@@ -83,27 +131,6 @@ pub(crate) struct Numbers {
     pub(crate) shape: Vec<usize>,
     /// Row by row (C order).
     pub(crate) values: Vec<f64>,
-}
-
-/// The arrays of a `.npz` file by name, as `.npy` files.
-pub(crate) fn read_entries(path: &Path) -> Result<Vec<(String, Vec<u8>)>, String> {
-    let file = File::open(path).map_err(|error| error.to_string())?;
-    let mut archive = zip::ZipArchive::new(file).map_err(|error| format!("no .npz file: {error}"))?;
-    if archive.len() > ARRAY_LIMIT {
-        return Err(format!("{} arrays; at most {ARRAY_LIMIT} are allowed", archive.len()));
-    }
-    let mut entries = Vec::with_capacity(archive.len());
-    for position in 0..archive.len() {
-        let entry = archive.by_index(position).map_err(|error| error.to_string())?;
-        let name = entry.name().trim_end_matches(".npy").to_owned();
-        let mut bytes = Vec::new();
-        entry.take(FILE_LIMIT + 1).read_to_end(&mut bytes).map_err(|error| format!("{name}: {error}"))?;
-        if bytes.len() as u64 > FILE_LIMIT {
-            return Err(format!("{name}: more than the {FILE_LIMIT} bytes that are allowed"));
-        }
-        entries.push((name, bytes));
-    }
-    Ok(entries)
 }
 
 /// The numbers of a `.npy` file: integers, floats, truth values.
@@ -138,14 +165,14 @@ pub(crate) fn numbers(bytes: &[u8]) -> Result<Numbers, String> {
 }
 
 fn read_npz(path: &Path) -> Result<(Vec<ArrayInfo>, Option<WindowInfo>), String> {
+    let mut npz = Npz::open(path)?;
     let mut arrays = Vec::new();
-    let mut labels = None;
-    for (name, bytes) in read_entries(path)? {
-        arrays.push(array_info(&name, &bytes).map_err(|error| format!("{name}: {error}"))?);
-        if name == "labels" {
-            labels = positive_share(&bytes);
-        }
+    for (at, name) in npz.names().iter().enumerate() {
+        let info = npz.unpack(at, HEAD).and_then(|(head, whole)| array_info(name, &head, whole));
+        arrays.push(info.map_err(|error| format!("{name}: {error}"))?);
     }
+    let labels = npz.array("labels").map_err(|error| format!("labels: {error}"))?;
+    let labels = labels.as_deref().and_then(positive_share);
     let features = arrays.iter().find(|array| array.name == "features");
     let windows = match (features.map(|array| array.shape.as_slice()), labels) {
         (Some(&[windows, frames, beams]), Some((count, positive_share))) if count as u64 == windows => {

@@ -1,6 +1,6 @@
 //! DeepSense 6G: index files whose columns name the files of each instant, and bare folders of camera frames.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 use std::sync::OnceLock;
@@ -39,7 +39,7 @@ struct RawRow {
     files: Vec<RawReading>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct RawReading {
     modality: Modality,
     /// Whose it is, where it is of a UE.
@@ -402,6 +402,53 @@ fn choose_stamps(raw: &mut Raw) -> StampSource {
     if any { StampSource::CameraNames } else { StampSource::Synthetic }
 }
 
+/// Leaves out rows that name the files of an earlier one, powers among them: what such a row is asked, its past would tell.
+fn leave_out_repeated(raw: &mut Raw) {
+    let is_power = |file: &RawReading| file.modality == Modality::Link && file.back == 0;
+    let mut known: HashSet<Vec<RawReading>> = HashSet::new();
+    let before = raw.rows.len();
+    raw.rows.retain(|row| !row.files.iter().any(is_power) || known.insert(row.files.clone()));
+    let repeated = before - raw.rows.len();
+    if repeated > 0 {
+        raw.notes.push(format!("{repeated} rows name the files of an earlier one: left out"));
+    }
+}
+
+/// Rows of one sequence stand together. Where they do not, or do not go up, the order of `index` is taken, if every row has an
+/// index of its own and no sequence comes apart by it; what is still in pieces is told.
+fn bring_into_order(raw: &mut Raw) {
+    let key = |row: &RawRow| Some((row.sequence.0, row.index?));
+    let keys: Option<Vec<(usize, u64)>> = raw.rows.iter().map(key).collect();
+    let distinct = keys.iter().flatten().collect::<HashSet<_>>().len();
+    if keys.is_some_and(|keys| distinct == keys.len() && !keys.is_sorted()) {
+        let mut ordered = raw.rows.clone();
+        ordered.sort_by_key(key);
+        if split_sequences(&ordered).len() <= split_sequences(&raw.rows).len() {
+            raw.rows = ordered;
+            raw.notes.push("the rows are not in the order of their `index`: taken in that order".to_owned());
+        }
+    }
+    let mut pieces: HashMap<&(usize, Option<String>), usize> = HashMap::new();
+    let runs = raw.rows.chunk_by(|one, next| one.sequence == next.sequence).filter_map(|run| run.first());
+    runs.for_each(|row| *pieces.entry(&row.sequence).or_default() += 1);
+    let named = pieces.iter().filter(|((_, name), _)| name.is_some());
+    let (broken, all) =
+        named.fold((0, 0), |(broken, all), (_, &pieces)| (broken + usize::from(pieces > 1), all + 1));
+    let unnamed = raw.rows.iter().filter(|row| row.sequence.1.is_none()).count();
+    if broken > 0 {
+        raw.notes.push(format!(
+            "{broken} of {all} sequences lie in several pieces: each piece is taken for a sequence of its own, and knows \
+             nothing of the others"
+        ));
+    }
+    if all > 0 && unnamed > 0 {
+        raw.notes.push(format!(
+            "{unnamed} of {} rows name no sequence: each is taken for one of its own, and knows nothing of the others",
+            raw.rows.len()
+        ));
+    }
+}
+
 /// Runs of rows of one sequence.
 fn split_sequences(rows: &[RawRow]) -> Vec<Sequence> {
     let mut sequences: Vec<Sequence> = Vec::new();
@@ -424,8 +471,14 @@ fn build(
     options: &Options,
 ) -> Result<Recording, RecordingError> {
     if raw.rows.is_empty() {
-        return Err(RecordingError::NoRows { path: path.to_owned(), malformed: raw.malformed.len() });
+        return Err(RecordingError::NoRows {
+            path: path.to_owned(),
+            malformed: raw.malformed.len(),
+            first: raw.malformed.into_iter().next(),
+        });
     }
+    leave_out_repeated(&mut raw);
+    bring_into_order(&mut raw);
     renumber_labels(&mut raw);
     let source = choose_stamps(&mut raw);
     let hours_behind_radar_names = hours_ahead(&raw.rows);

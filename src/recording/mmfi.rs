@@ -202,13 +202,15 @@ fn own_levels(path: &Path) -> [Option<usize>; 3] {
     levels
 }
 
-/// Whether a folder looks like a part of the data set: one of its levels, or a folder of them.
+/// Whether a folder looks like a part of the data set: one of its levels, or a folder of them. Where an index lies it does not,
+/// whatever the folder is called: `S31` is a scenario's name, too.
 pub(super) fn is_layout(path: &Path) -> bool {
-    let is_level = |path: &Path| path.is_dir() && level(path).is_some();
-    if own_levels(path) != [None; 3] && path.is_dir() {
-        return true;
-    }
-    fs::read_dir(path).is_ok_and(|entries| entries.flatten().any(|entry| is_level(&entry.path())))
+    let Ok(entries) = fs::read_dir(path) else { return false };
+    let entries: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    let is_index =
+        |path: &PathBuf| path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
+    let is_level = |path: &PathBuf| path.is_dir() && level(path).is_some();
+    !entries.iter().any(is_index) && (own_levels(path) != [None; 3] || entries.iter().any(is_level))
 }
 
 /// A sequence as it lies on the disk.

@@ -1,5 +1,6 @@
 //! Is a payload whole? Headers and sizes only; what the bytes mean is for the decoders.
 
+use crate::decode;
 use crate::sample::Format;
 
 /// Checks that `bytes` begin and end as a file of this format does.
@@ -51,33 +52,33 @@ fn png(bytes: &[u8]) -> Result<(), String> {
 
 /// Header of a NumPy file and the values behind it, once it is clear that all of them are there.
 pub(super) fn npy(bytes: &[u8]) -> Result<(npyz::NpyHeader, &[u8]), String> {
+    let (header, start) = npy_header(bytes, bytes.len() as u64)?;
+    Ok((header, bytes.get(start..).unwrap_or_default()))
+}
+
+/// Header of a NumPy file of `whole` bytes that begins with `bytes`, and where its values begin: so many that the file holds
+/// them all.
+pub(super) fn npy_header(bytes: &[u8], whole: u64) -> Result<(npyz::NpyHeader, usize), String> {
     if !bytes.starts_with(b"\x93NUMPY") {
         return Err("no NumPy file: wrong signature".to_owned());
     }
-    let word = |at: usize| usize::from(bytes.get(at).copied().unwrap_or(0));
-    // The header's length decides how much memory its reader takes.
-    let (start, length) = if word(6) == 1 {
-        (10, word(8) | word(9) << 8)
-    } else {
-        (12, word(8) | word(9) << 8 | word(10) << 16 | word(11) << 24)
-    };
-    if length > 1 << 16 || bytes.len() < start + length {
-        return Err(format!("truncated: a header of {length} bytes in a file of {}", bytes.len()));
-    }
+    let start = decode::npy::check_header(bytes).map_err(|error| error.to_string())?;
     let header =
         npyz::NpyHeader::from_reader(bytes).map_err(|error| format!("its header cannot be read: {error}"))?;
-    let values = bytes.get(start + length..).unwrap_or_default();
+    let there = whole.saturating_sub(start as u64);
     let cells = header.shape().iter().try_fold(1u64, |product, &side| product.checked_mul(side));
     let width = header.dtype().num_bytes().and_then(|width| u64::try_from(width).ok());
     match cells.zip(width).and_then(|(cells, width)| cells.checked_mul(width)) {
-        None => Err(format!("shape {:?} of {} has no size", header.shape(), header.dtype().descr())),
-        Some(needed) if needed > values.len() as u64 => Err(format!(
-            "truncated: shape {:?} of {} takes {needed} bytes, {} are there",
+        None => {
+            let (shape, kind) = (header.shape(), header.dtype().descr());
+            Err(format!("found shape {shape:?} of {kind}, allowed are numbers, as many as there can be"))
+        }
+        Some(needed) if needed > there => Err(format!(
+            "truncated: shape {:?} of {} takes {needed} bytes, {there} are there",
             header.shape(),
             header.dtype().descr(),
-            values.len()
         )),
-        Some(_) => Ok((header, values)),
+        Some(_) => Ok((header, start)),
     }
 }
 

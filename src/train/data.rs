@@ -187,6 +187,13 @@ pub struct Lost {
     pub is_broken: bool,
 }
 
+impl std::fmt::Display for Lost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.count, self.what)?;
+        self.first.iter().try_for_each(|first| write!(f, "; the first: {first}"))
+    }
+}
+
 /// Counts one more that could not be had.
 fn lose(lost: &mut Vec<Lost>, what: &'static str, is_broken: bool, first: impl FnOnce() -> String) {
     match lost.iter_mut().find(|lost| lost.what == what) {

@@ -344,7 +344,19 @@ fn check<'a>(recipe: &Recipe, config: &NetworkConfig, parts: &'a [Part]) -> Resu
         }
     }
     if parts.iter().all(|part| part.split.train.is_empty()) {
-        return Err(TrainError::Data("no example is left to learn from".to_owned()));
+        let left = parts.iter().map(|Part { data, split, .. }| {
+            let (validation, test) = (split.validation.len(), split.test.len());
+            format!("`{}` has {validation} to validate and {test} to test", data.name)
+        });
+        let left: Vec<String> = left.collect();
+        return Err(TrainError::Data(format!("no example is left to learn from: {}", left.join(", "))));
+    }
+    let slots = first.data.slots();
+    let mut asked = recipe.stage.iter().filter_map(|stage| Some((&stage.name, stage.slots?)));
+    if let Some((stage, found)) = asked.find(|(_, found)| *found > slots) {
+        return Err(TrainError::Data(format!(
+            "stage `{stage}`: found slots = {found}, allowed are 1 to {slots}, those of the window"
+        )));
     }
     for part in parts.iter().filter(|part| !part.split.train.is_empty()) {
         if !recipe.stage.iter().any(|stage| is_of(recipe, stage, part)) {

@@ -351,8 +351,44 @@ fn what_cannot_be_opened_says_why() {
     let rate = Recording::open(empty.path(), &Options { rate_hz: 0.0, ..options() }).unwrap_err();
     assert!(matches!(rate, RecordingError::Rate { .. }));
     let hollow = Folder::new();
+    hollow.put("scenario1.csv", "index,unit1_pwr_60ghz,seq_index\n1,../a.txt,1\n");
+    let text = message(&hollow);
+    assert!(text.contains("1 malformed, the first: scenario1.csv, line 2: `../a.txt` leaves"), "{text}");
     hollow.put("scenario1.csv", "index,unit1_pwr_60ghz,seq_index\n");
-    assert!(matches!(hollow.try_open(), Err(RecordingError::NoRows { malformed: 0, .. })));
+    assert!(matches!(hollow.try_open(), Err(RecordingError::NoRows { malformed: 0, first: None, .. })));
+}
+
+#[test]
+fn rows_that_repeat_an_earlier_one_are_left_out() {
+    let folder = Folder::new();
+    let rows = "1,a.txt,1\n2,b.txt,1\n2,b.txt,1\n3,c.txt,1\n1,a.txt,2\n4,a.txt,2\n5,,2\n";
+    folder.put("scenario1.csv", format!("index,unit1_pwr_60ghz,seq_index\n{rows}"));
+    let recording = folder.open();
+    let indices: Vec<_> = recording.rows().iter().map(|row| row.index).collect();
+    assert_eq!(indices, [Some(1), Some(2), Some(3)]);
+    assert_eq!(recording.notes(), ["3 rows name the files of an earlier one: left out"]);
+    assert_eq!(recording.malformed().len(), 1, "a row without a file");
+}
+
+#[test]
+fn rows_are_taken_in_the_order_of_their_index_where_it_tells() {
+    let open = |rows: &str| {
+        let folder = Folder::new();
+        folder.put("scenario1.csv", format!("index,unit1_pwr_60ghz,seq_index\n{rows}"));
+        folder.open()
+    };
+    let order =
+        |recording: &Recording| recording.rows().iter().filter_map(|row| row.index).collect::<Vec<_>>();
+    let shuffled = open("4,d.txt,2\n1,a.txt,1\n3,c.txt,2\n2,b.txt,1\n");
+    assert_eq!((order(&shuffled), shuffled.sequences().len()), (vec![1, 2, 3, 4], 2));
+    assert!(shuffled.notes()[0].contains("taken in that order"), "{:?}", shuffled.notes());
+    // An index that begins anew in each sequence tells nothing of their order.
+    let anew = open("1,a.txt,1\n2,b.txt,1\n1,c.txt,2\n2,d.txt,2\n");
+    assert_eq!((order(&anew), anew.notes().len()), (vec![1, 2, 1, 2], 0));
+    let pieces = open("1,a.txt,1\n2,b.txt,2\n3,c.txt,1\n4,d.txt,\n");
+    assert_eq!((order(&pieces), pieces.sequences().len()), (vec![1, 2, 3, 4], 4));
+    assert!(pieces.notes()[0].contains("1 of 2 sequences lie in several pieces"), "{:?}", pieces.notes());
+    assert!(pieces.notes()[1].contains("1 of 4 rows name no sequence"), "{:?}", pieces.notes());
 }
 
 #[test]

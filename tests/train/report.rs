@@ -255,6 +255,13 @@ fn what_cannot_be_read_is_said_where_it_stands() {
     write(&file, &newer);
     assert!(refused(&[folder, &file]).contains("eval.json: version: found 3, allowed is 2"));
     newer["version"] = json!(2);
+    for wrong in [json!([1e308, -1e308]), json!([0.9, 0.8]), json!([0.0, 1e30])] {
+        let mut far = newer.clone();
+        far["results"][0]["questions"][0]["worth"][0]["figures"]["top-1"]["interval"] = wrong;
+        write(&file, &far);
+        let wrong = refused(&[folder, &file]);
+        assert!(wrong.contains("`top-1` of 0.7, ") && wrong.contains("the lower end first"), "{wrong}");
+    }
     newer["results"][0]["questions"][0]["rows"] = json!("many");
     write(&file, &newer);
     let wrong = refused(&[folder, &file]);

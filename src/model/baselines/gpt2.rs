@@ -12,6 +12,7 @@ use super::moe_lora::{LayerExperts, MoeLora};
 use crate::model::attention::{attend, causal};
 use crate::model::checkpoint::Checkpoint;
 use crate::model::layers::{Dense, LayerNorm, Mode};
+use crate::model::ops;
 use crate::model::tasks::Task;
 
 /// Size of the backbone; by default the first half of GPT-2 small.
@@ -111,7 +112,7 @@ impl Layer {
         let (y, _) = attend(query, key, value, self.heads, mask)?;
         let x = (x + tuned(&self.attention, &y, route, experts.map(|experts| &experts.attention))?)?;
         let y = tuned(&self.up, &self.ln_2.forward(&x)?, route, experts.map(|experts| &experts.up))?;
-        x + tuned(&self.down, &y.gelu()?, route, experts.map(|experts| &experts.down))?
+        x + tuned(&self.down, &ops::gelu_tanh(&y)?, route, experts.map(|experts| &experts.down))?
     }
 }
 

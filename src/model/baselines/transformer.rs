@@ -9,6 +9,7 @@ use crate::model::attention::attend;
 use crate::model::fusion::{FREQUENCIES, Tokens, age_features};
 use crate::model::heads::{Head, mean_token};
 use crate::model::layers::{Dense, LayerNorm, Mode};
+use crate::model::ops;
 use crate::model::tasks::{Asked, Core, Said, Task, TokenShape};
 
 /// Size of the Transformer baseline.
@@ -79,7 +80,7 @@ impl Layer {
         let (query, key, value) = (self.query.forward(&y)?, self.key.forward(&y)?, self.value.forward(&y)?);
         let (mixed, _) = attend(&query, &key, &value, self.heads, mask)?;
         let x = (x + self.output.forward(&mixed)?)?;
-        let y = self.up.forward(&self.norm.1.forward(&x)?)?.gelu()?;
+        let y = ops::gelu_tanh(&self.up.forward(&self.norm.1.forward(&x)?)?)?;
         x + self.down.forward(&y)?
     }
 }

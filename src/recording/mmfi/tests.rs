@@ -145,6 +145,12 @@ fn what_is_no_data_set_is_none() {
     fs::create_dir_all(folder.path().join("E01/S01/A01/depth")).unwrap();
     let error = Recording::open(folder.path(), &Options::new(UnitId::new("u").unwrap())).unwrap_err();
     assert!(matches!(error, RecordingError::NoIndex { .. }), "{error}");
+    // A scenario of links may be called as a subject is.
+    let scenario = folder.path().join("S31");
+    fs::create_dir(&scenario).unwrap();
+    assert!(is_layout(&scenario));
+    fs::write(scenario.join("scenario31.csv"), "index,unit1_pwr_1\n1,./a.txt\n").unwrap();
+    assert!(!is_layout(&scenario));
     for (name, number) in [("frame001.bin", Some(1)), ("frame297.png", Some(297)), ("frame.bin", None)] {
         assert_eq!(frame_number(Path::new(name)), number, "{name}");
     }

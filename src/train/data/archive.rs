@@ -7,7 +7,7 @@
 //! | RadHAR (Singh et al., 2019) | `points` (P, 8) = x ahead, y left, z up, range in m, speed in m/s, Doppler bin, bearing, intensity in dB; `frame_start` (F); `stamp` (F) in s; `file_index` (F); the activity is the file's name | activity |
 //! | blockage windows (DeepSense 6G S17–21) | `features` (N, frames, 54) linear power of the 64 beams without 27…36; `labels` (N); the file's name says how many frames ahead | blockage |
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -21,12 +21,16 @@ use crate::model::tasks::{Sizes, Task};
 use crate::model::ue::LINK_SLOTS;
 use crate::model::{Input, MODALITIES};
 use crate::percentile::LinkReference;
-use crate::recording::arrays::{self, Numbers};
+use crate::recording::arrays::{self, Npz, Numbers};
 use crate::sample::{RadarPoint, RadarReading};
 use crate::time::{CaptureTime, Span};
 
 /// Frames that are further apart do not belong to one reading, seconds.
 const GAP_S: f64 = 0.35;
+/// Between the last frame of a file and the first of the next one, seconds.
+const BETWEEN_FILES_S: f64 = 10.0;
+/// Farthest along any axis that something stands, metres: these radars see people within a room.
+const FARTHEST_M: f64 = 100.0;
 /// Activities of RadHAR, in the order of their names.
 const RADHAR: [&str; 5] = ["boxing", "jack", "jump", "squats", "walk"];
 /// Beams of the windows' codebook, and those of them that the windows leave out: the line of sight.
@@ -188,39 +192,81 @@ fn files(request: &Request<'_>) -> Result<Vec<PathBuf>, ArchiveError> {
     Ok(files)
 }
 
-/// The arrays of one archive.
+/// One archive.
 struct Archive<'a> {
     path: &'a Path,
-    arrays: BTreeMap<String, Vec<u8>>,
+    npz: Npz,
 }
 
 impl<'a> Archive<'a> {
     fn open(path: &'a Path) -> Result<Self, ArchiveError> {
-        let entries = arrays::read_entries(path);
-        let entries = entries.map_err(|reason| ArchiveError::File { path: path.to_owned(), reason })?;
-        Ok(Self { path, arrays: entries.into_iter().collect() })
+        let npz = Npz::open(path).map_err(|reason| ArchiveError::File { path: path.to_owned(), reason })?;
+        Ok(Self { path, npz })
     }
 
     fn fail(&self, reason: String) -> ArchiveError {
         ArchiveError::File { path: self.path.to_owned(), reason }
     }
 
-    /// An array of so many rows (any number where 0) of `row` numbers each.
-    fn get(&self, name: &str, rows: usize, row: &[usize]) -> Result<Numbers, ArchiveError> {
-        let Some(bytes) = self.arrays.get(name) else {
-            let known: Vec<&str> = self.arrays.keys().map(String::as_str).collect();
-            return Err(self.fail(format!("found arrays {}, wanted is `{name}`", known.join(", "))));
+    /// An array of so many rows (any number where `None`) of `row` numbers each (any number where `None`).
+    fn get(
+        &mut self,
+        name: &str,
+        rows: Option<usize>,
+        row: &[Option<usize>],
+    ) -> Result<Numbers, ArchiveError> {
+        let array = match self.npz.array(name) {
+            Ok(Some(bytes)) => arrays::numbers(&bytes),
+            Ok(None) => {
+                let known = self.npz.names().join(", ");
+                return Err(self.fail(format!("found arrays {known}, wanted is `{name}`")));
+            }
+            Err(reason) => Err(reason),
         };
-        let array = arrays::numbers(bytes).map_err(|reason| self.fail(format!("`{name}`: {reason}")))?;
-        let right = match array.shape.split_first() {
-            Some((&count, rest)) => rest == row && (rows == 0 || count == rows),
-            None => false,
-        };
-        if right {
+        let array = array.map_err(|reason| self.fail(format!("`{name}`: {reason}")))?;
+        let allowed = || std::iter::once(&rows).chain(row);
+        let fits = |(side, allowed): (&usize, &Option<usize>)| allowed.is_none_or(|allowed| allowed == *side);
+        if array.shape.len() == 1 + row.len() && array.shape.iter().zip(allowed()).all(fits) {
             return Ok(array);
         }
-        let rows = if rows == 0 { "N".to_owned() } else { rows.to_string() };
-        Err(self.fail(format!("`{name}`: found shape {:?}, allowed is {rows} rows of {row:?}", array.shape)))
+        let side = |side: &Option<usize>| side.map_or_else(|| "any".to_owned(), |side| side.to_string());
+        let allowed: Vec<String> = allowed().map(side).collect();
+        Err(self.fail(format!(
+            "`{name}`: found shape {:?}, allowed is [{}]",
+            array.shape,
+            allowed.join(", ")
+        )))
+    }
+
+    /// One number per frame, each of which has to be as `allowed` says.
+    fn per_frame(
+        &mut self,
+        name: &str,
+        frames: Option<usize>,
+        is_allowed: impl Fn(f64) -> bool,
+        allowed: &str,
+    ) -> Result<Vec<f64>, ArchiveError> {
+        let values = self.get(name, frames, &[])?.values;
+        match values.iter().enumerate().find(|(_, value)| !is_allowed(**value)) {
+            Some((frame, found)) => {
+                Err(self.fail(format!("`{name}`: found {found} in frame {frame}, allowed are {allowed}")))
+            }
+            None => Ok(values),
+        }
+    }
+
+    /// Refuses places that are further away than people are, as those in millimetres would be.
+    fn check_places(&self, name: &str, places: &[f64], columns: usize) -> Result<(), ArchiveError> {
+        let far = places.chunks(columns).enumerate().find_map(|(row, place)| {
+            let axes = place.iter().take(3);
+            axes.copied().find(|axis| axis.is_finite() && axis.abs() > FARTHEST_M).map(|axis| (row, axis))
+        });
+        match far {
+            Some((row, found)) => Err(self.fail(format!(
+                "`{name}`: found {found} in row {row}, allowed are places of people in metres, -{FARTHEST_M} to {FARTHEST_M}"
+            ))),
+            None => Ok(()),
+        }
     }
 }
 
@@ -241,17 +287,20 @@ type Joints = Vec<[f32; 3]>;
 
 /// Frames of one archive, in its order.
 fn frames(layout: Layout, path: &Path) -> Result<Vec<Frame>, ArchiveError> {
-    let archive = Archive::open(path)?;
+    let mut archive = Archive::open(path)?;
     let stem = stem(path);
-    let starts = archive.get("frame_start", 0, &[])?.values;
-    let count = starts.len();
     let (columns, clock) = match layout {
         Layout::Mars => (5, "abs_time"),
         _ => (8, "stamp"),
     };
-    let points = archive.get("points", 0, &[columns])?.values;
+    let points = archive.get("points", None, &[Some(columns)])?.values;
+    archive.check_places("points", &points, columns)?;
     let total = points.len() / columns;
-    let times = archive.get(clock, count, &[])?.values;
+    let is_point = |start: f64| start.fract() == 0.0 && (0.0..=total as f64).contains(&start);
+    let starts =
+        archive.per_frame("frame_start", None, is_point, &format!("numbers of points, 0 to {total}"))?;
+    let count = starts.len();
+    let times = archive.per_frame(clock, Some(count), f64::is_finite, "seconds")?;
     let point = |row: &[f64]| {
         let number = |column: usize| row.get(column).copied().unwrap_or_default() as f32;
         let (position, doppler_mps, power_db) = match layout {
@@ -265,21 +314,18 @@ fn frames(layout: Layout, path: &Path) -> Result<Vec<Frame>, ArchiveError> {
     };
     let (joints, classes, runs): (Vec<Option<Joints>>, Vec<u32>, Vec<String>) = match layout {
         Layout::Mars => {
-            let joints = archive.get("joints", count, &[Sizes::KINECT_JOINTS, 3])?.values;
+            let shape = [Some(Sizes::KINECT_JOINTS), Some(3)];
+            let joints = archive.get("joints", Some(count), &shape)?.values;
+            archive.check_places("joints", &joints, 3)?;
             let joints = joints.chunks_exact(3 * Sizes::KINECT_JOINTS).map(|pose| {
                 let (joints, _) = pose.as_chunks::<3>();
                 let joints = joints.iter().map(|joint| joint.map(|metres| metres as f32));
                 Some(joints.collect())
                     .filter(|joints: &Joints| joints.iter().flatten().all(|axis| axis.is_finite()))
             });
-            let movements = archive.get("movement", count, &[])?.values;
-            let is_one = |movement: &f64| (1..=Sizes::MOVEMENTS).any(|known| known as f64 == *movement);
-            if let Some((frame, found)) = movements.iter().enumerate().find(|(_, movement)| !is_one(movement))
-            {
-                let most = Sizes::MOVEMENTS;
-                return Err(archive
-                    .fail(format!("`movement`: found {found} in frame {frame}, allowed are 1 to {most}")));
-            }
+            let most = Sizes::MOVEMENTS;
+            let is_one = |movement: f64| movement.fract() == 0.0 && (1.0..=most as f64).contains(&movement);
+            let movements = archive.per_frame("movement", Some(count), is_one, &format!("1 to {most}"))?;
             let runs = movements.iter().map(|movement| format!("movement {movement}"));
             let runs = runs.collect();
             let classes = movements.iter().map(|movement| (movement - 1.0) as u32).collect();
@@ -293,7 +339,7 @@ fn frames(layout: Layout, path: &Path) -> Result<Vec<Frame>, ArchiveError> {
                     RADHAR.join(", ")
                 )));
             };
-            let files = archive.get("file_index", count, &[])?.values;
+            let files = archive.get("file_index", Some(count), &[])?.values;
             let runs = files.iter().map(|file| format!("file {file}")).collect();
             (vec![None; count], vec![class as u32; count], runs)
         }
@@ -305,9 +351,9 @@ fn frames(layout: Layout, path: &Path) -> Result<Vec<Frame>, ArchiveError> {
         starts.iter().zip(ends).zip(&times).zip(labels).zip(0..)
     {
         let (from, to) = (*start as usize, end as usize);
-        let Some(rows) = points.get(from * columns..to * columns).filter(|_| from <= to) else {
+        let Some(rows) = points.get(from * columns..to * columns) else {
             return Err(archive.fail(format!(
-                "`frame_start`: found frame {number} from point {from} to {to}, allowed is up to {total}"
+                "`frame_start`: found frame {number} from point {from} to {to}, allowed is an order that goes up"
             )));
         };
         let subject = stem.split('_').next().unwrap_or_default();
@@ -340,9 +386,13 @@ fn people(request: &Request<'_>, files: &[PathBuf]) -> Result<DataSet, ArchiveEr
     };
     let mut data = empty(request, sizes, Vec::new());
     let mut groups: HashMap<String, u32> = HashMap::new();
+    // Files one after the other in time.
     let mut offset = 0.0;
+    let (mut runs, mut seen) = (0, 0);
     for path in files {
         let frames = frames(request.layout, path)?;
+        let first_s = frames.iter().map(|frame| frame.time).fold(f64::INFINITY, f64::min);
+        let last_s = frames.iter().map(|frame| frame.time).fold(first_s, f64::max);
         // Windows share readings.
         let mut readings: HashMap<(usize, usize), Option<u32>> = HashMap::new();
         let mut begin = 0;
@@ -358,6 +408,7 @@ fn people(request: &Request<'_>, files: &[PathBuf]) -> Result<DataSet, ArchiveEr
                 before.run != frame.run || !(0.0..=GAP_S).contains(&passed)
             }) {
                 begin = at;
+                runs += 1;
             }
             // A window that would reach back behind the run's beginning: MARS, whose parts take turns in each other's
             // gaps, has many short runs, and a shorter reading is one too; of RadHAR, whole windows are classified.
@@ -390,6 +441,8 @@ fn people(request: &Request<'_>, files: &[PathBuf]) -> Result<DataSet, ArchiveEr
                 }
             }
             if places.iter().rev().take(MODALITIES).all(Option::is_none) {
+                let first = || format!("{}: frame {at}", path.display());
+                lose(&mut data.lost, "frames have no points", false, first);
                 continue;
             }
             let truth = Truth {
@@ -397,7 +450,7 @@ fn people(request: &Request<'_>, files: &[PathBuf]) -> Result<DataSet, ArchiveEr
                 pose: frame.truth.pose.clone().filter(|_| request.tasks.contains(&Task::Pose)),
                 ..Truth::default()
             };
-            let time = CaptureTime::from_nanos(((offset + frame.time) * 1e9) as i64);
+            let time = CaptureTime::from_nanos(((offset + frame.time - first_s) * 1e9) as i64);
             data.examples.push(Example {
                 group,
                 link: 0,
@@ -408,7 +461,16 @@ fn people(request: &Request<'_>, files: &[PathBuf]) -> Result<DataSet, ArchiveEr
                 truth,
             });
         }
-        offset += frames.last().map_or(0.0, |last| last.time.max(0.0)) + 10.0;
+        seen += frames.len();
+        if !frames.is_empty() {
+            offset += last_s - first_s + BETWEEN_FILES_S;
+        }
+    }
+    if 2 * runs > seen {
+        data.notes.push(format!(
+            "{runs} runs in {seen} frames: most frames stand alone, with none within {GAP_S} s before them; times are taken for \
+             seconds"
+        ));
     }
     finish(request, data, groups)
 }
@@ -437,7 +499,10 @@ fn finish(
     if data.examples.is_empty() {
         return Err(ArchiveError::File {
             path: request.path.to_owned(),
-            reason: format!("found no window of {:?}", request.windowing),
+            reason: {
+                let Windowing { slots, frames, .. } = request.windowing;
+                format!("found no window of {slots} × {frames} frames with points in the newest")
+            },
         });
     }
     let mut names: Vec<(u32, String)> = groups.into_iter().map(|(name, number)| (number, name)).collect();
@@ -453,7 +518,7 @@ fn finish(
 fn blockages(request: &Request<'_>, files: &[PathBuf]) -> Result<DataSet, ArchiveError> {
     let mut known = Vec::new();
     for path in files {
-        let archive = Archive::open(path)?;
+        let mut archive = Archive::open(path)?;
         let name = stem(path);
         let digits = name.trim_start_matches(|letter: char| !letter.is_ascii_digit());
         let Some(ahead) = digits.parse::<u32>().ok().filter(|ahead| (1..=AHEAD).contains(ahead)) else {
@@ -462,18 +527,16 @@ fn blockages(request: &Request<'_>, files: &[PathBuf]) -> Result<DataSet, Archiv
             )));
         };
         let beams = BEAMS - LEFT_OUT.len();
-        let labels = archive.get("labels", 0, &[])?.values;
-        let frames = match archive.arrays.get("features").map(|bytes| arrays::numbers(bytes)) {
-            Some(Ok(Numbers { shape, .. })) => shape.get(1).copied().unwrap_or_default(),
-            _ => 0,
-        };
-        let features = archive.get("features", labels.len(), &[frames, beams])?.values;
+        let labels = archive.get("labels", None, &[])?.values;
+        let array = archive.get("features", Some(labels.len()), &[None, Some(beams)])?;
+        let frames = array.shape.get(1).copied().unwrap_or_default();
         if frames == 0 {
-            let shape = [labels.len(), frames, beams];
+            let shape = array.shape;
             return Err(archive.fail(format!(
                 "`features`: found shape {shape:?}, allowed are windows of 1 frame and more"
             )));
         }
+        let features = array.values;
         if let Some((row, label)) = labels.iter().enumerate().find(|(_, label)| ![0.0, 1.0].contains(*label))
         {
             return Err(archive.fail(format!("`labels`: found {label} in row {row}, allowed are 0 and 1")));

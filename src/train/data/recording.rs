@@ -98,13 +98,25 @@ pub enum CollectError {
         path: PathBuf,
     },
     /// There is nothing to learn.
-    #[error("{}: no frame has a label for any of {tasks:?}", path.display())]
+    #[error("{}: no frame has a label for {}{}", path.display(), either(tasks), in_brackets(lost))]
     NoLabels {
         /// The recording.
         path: PathBuf,
         /// What was asked for.
         tasks: Vec<Task>,
+        /// What could not be had.
+        lost: Vec<Lost>,
     },
+}
+
+/// `beam or blockage`
+fn either(tasks: &[Task]) -> String {
+    tasks.iter().map(|task| task.name()).collect::<Vec<_>>().join(" or ")
+}
+
+fn in_brackets(lost: &[Lost]) -> String {
+    let told: Vec<String> = lost.iter().map(Lost::to_string).collect();
+    if told.is_empty() { String::new() } else { format!(" ({})", told.join("; ")) }
 }
 
 /// What a scene beside a simulated recording says of the unit.
@@ -237,6 +249,15 @@ pub fn open(request: &Request<'_>, watch: Watch<'_>) -> Result<DataSet, CollectE
         let what = format!("samples of {modality} cannot be read ({reason})").into();
         labelled.data.lost.push(Lost { what, count: count as usize, first: None, is_broken: true });
     }
+    if let Some(row) = recording.malformed().first() {
+        labelled.data.lost.push(Lost {
+            what: "rows of the index cannot be read".into(),
+            count: recording.malformed().len(),
+            first: Some(row.to_string()),
+            is_broken: true,
+        });
+    }
+    labelled.data.notes.extend(recording.notes().iter().cloned());
     let is_position = |source: &Source| matches!(source, Source::Position(_));
     if !knows_heading && labelled.data.sources.iter().any(is_position) {
         labelled.data.notes.push(
@@ -255,7 +276,8 @@ pub fn open(request: &Request<'_>, watch: Watch<'_>) -> Result<DataSet, CollectE
         );
     }
     if examples.is_empty() {
-        return Err(CollectError::NoLabels { path: request.path.to_owned(), tasks: request.tasks.to_vec() });
+        let (path, tasks) = (request.path.to_owned(), request.tasks.to_vec());
+        return Err(CollectError::NoLabels { path, tasks, lost: labelled.data.lost });
     }
     Ok(labelled.data)
 }

@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::ReportError;
 use crate::train::score::{Figure, Question};
 
+/// Largest figure: what is beyond was never measured.
+const LARGEST: f64 = 1e12;
 /// The version that is written and read.
 pub const VERSION: u32 = 2;
 
@@ -74,6 +76,20 @@ pub fn load(path: &Path) -> Result<Evaluation, ReportError> {
         serde_path_to_error::deserialize(&mut source).map_err(|error| wrong(error.to_string()))?;
     if evaluation.results.is_empty() {
         return Err(wrong("results: found none, allowed are 1 and more".to_owned()));
+    }
+    for result in &evaluation.results {
+        let questions = result.questions.iter().flat_map(|question| &question.worth);
+        let figures = questions.flat_map(|worth| &worth.figures).chain(&result.gate);
+        for (name, Figure { value, interval }) in figures {
+            let [low, high] = interval.unwrap_or([*value; 2]);
+            if !(low <= high && [low, high, *value].iter().all(|number| number.abs() <= LARGEST)) {
+                let found = format!("`{name}` of {value}, {low} to {high}");
+                let data = &result.data;
+                return Err(wrong(format!(
+                    "results of `{data}`: found {found}, allowed are -{LARGEST:e} to {LARGEST:e}, the lower end first"
+                )));
+            }
+        }
     }
     Ok(evaluation)
 }

@@ -147,16 +147,16 @@ impl Page {
 
     /// Markdown whose plots are files in `folder`, and these files.
     pub fn markdown(&self, folder: &str) -> (String, Vec<(String, String)>) {
-        let mut text = format!("# {}\n", self.title);
+        let mut text = format!("# {}\n", prose(&self.title));
         let mut files = Vec::new();
         for block in &self.blocks {
             text.push('\n');
             match block {
                 Block::Heading(level, heading) => {
-                    let _ = writeln!(text, "{} {heading}", "#".repeat(usize::from(*level)));
+                    let _ = writeln!(text, "{} {}", "#".repeat(usize::from(*level)), prose(heading));
                 }
                 Block::Text(paragraph) => {
-                    let _ = writeln!(text, "{paragraph}");
+                    let _ = writeln!(text, "{}", prose(paragraph));
                 }
                 Block::Table(table) => text.push_str(&table.markdown()),
                 Block::Plots(plots) => {
@@ -168,8 +168,8 @@ impl Page {
                             .collect();
                         let words: Vec<&str> = words.split_whitespace().collect();
                         let name = format!("{:02}-{}.svg", files.len() + 1, words.join("-"));
-                        let _ =
-                            writeln!(text, "![{}](<{folder}/{name}>)", plot.title.replace(['[', ']'], ""));
+                        let title = prose(&plot.title.replace(['[', ']'], ""));
+                        let _ = writeln!(text, "![{title}](<{folder}/{name}>)");
                         files.push((name, titled(plot, FILE_STYLE)));
                     }
                 }
@@ -218,8 +218,8 @@ impl Table {
     }
 
     fn markdown(&self) -> String {
-        let bar = |text: &str| text.replace('|', "\\|");
-        let mut text = format!("**{}**\n\n|", self.caption);
+        let bar = |text: &str| prose(text).replace('|', "\\|");
+        let mut text = format!("**{}**\n\n|", prose(&self.caption));
         for name in &self.head {
             let _ = write!(text, " {} |", bar(name));
         }
@@ -240,6 +240,17 @@ impl Table {
         }
         text
     }
+}
+
+/// Markdown in which nothing is HTML: between back-ticks nothing is, elsewhere it is escaped.
+fn prose(text: &str) -> String {
+    let escape = |part: &str| part.replace('&', "&amp;").replace('<', "&lt;");
+    if text.matches('`').count() % 2 == 1 {
+        return escape(text);
+    }
+    let parts = text.split('`').enumerate();
+    let parts = parts.map(|(at, part)| if at % 2 == 1 { format!("`{part}`") } else { escape(part) });
+    parts.collect()
 }
 
 #[cfg(test)]
@@ -277,7 +288,8 @@ mod tests {
     #[test]
     fn markdown_has_the_same_and_its_plots_in_files() {
         let (text, files) = page().markdown("report");
-        assert!(text.contains("| what | a\\|b |\n|---|---:|\n| <row> | **2** (1 to 3) |"), "{text}");
+        assert!(text.contains("| what | a\\|b |\n|---|---:|\n| &lt;row> | **2** (1 to 3) |"), "{text}");
+        assert!(text.starts_with("# A &lt; B\n") && text.contains("say `a < b`\n"), "{text}");
         assert!(text.contains("![Loss, \"beam\"](<report/01-loss-beam.svg>)"), "{text}");
         assert_eq!(files.len(), 1);
         assert!(files[0].1.contains("prefers-color-scheme") && files[0].1.ends_with("<g/></svg>"));

@@ -97,10 +97,13 @@ fn number(value: f64, span: f64) -> String {
     if text.trim_start_matches(['-', '0', '.']).is_empty() { "0".to_owned() } else { text }
 }
 
+/// What lies beyond is no figure of anything, and steps of an axis would not reach it.
+const LARGEST: f64 = 1e12;
+
 /// Room around values, so that none lies on the frame; `from_zero` where 0 belongs to them.
 fn range(values: impl Iterator<Item = f64>, from_zero: bool) -> std::ops::Range<f64> {
     let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
-    for value in values.filter(|value| value.is_finite()) {
+    for value in values.filter(|value| value.abs() <= LARGEST) {
         (low, high) = (low.min(value), high.max(value));
     }
     if low > high {
@@ -109,7 +112,9 @@ fn range(values: impl Iterator<Item = f64>, from_zero: bool) -> std::ops::Range<
     if from_zero {
         (low, high) = (low.min(0.0), high.max(0.0));
     }
-    let room = if high > low { 0.06 * (high - low) } else { 0.1 * high.abs().max(1e-3) };
+    // Steps have to be told from each other where the axis stands.
+    let apart = high - low > 1e-6 * low.abs().max(high.abs());
+    let room = if apart { 0.06 * (high - low) } else { 0.1 * high.abs().max(low.abs()).max(1e-3) };
     (if from_zero && low == 0.0 { 0.0 } else { low - room })..(high + room)
 }
 
@@ -217,7 +222,7 @@ pub(super) fn lines(
         // Curves go from frame to frame.
         let (low, high) =
             all().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), (x, _)| (low.min(*x), high.max(*x)));
-        if low < high {
+        if low < high && low.abs().max(high.abs()) <= LARGEST {
             x = low..high;
         }
     }
@@ -530,6 +535,10 @@ mod tests {
         assert_eq!(range([2.0, 3.0].into_iter(), true).start, 0.0);
         let one = range([5.0].into_iter(), false);
         assert!(one.start < 5.0 && one.end > 5.0);
+        // An axis through these would never end.
+        assert_eq!(range([2.0, 1e308, -1e308].into_iter(), false), range([2.0].into_iter(), false));
+        let close = range([1e9, 1e9 + 1e-6].into_iter(), false);
+        assert!(close.end - close.start > 1e6, "{close:?}");
     }
 
     #[test]

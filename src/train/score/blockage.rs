@@ -54,7 +54,11 @@ fn predictors<'a>(asked: &Asked<'a>, rows: &[Asking<'_>]) -> Vec<Predictor<'a>> 
         within_horizons(&row.scores).get(horizon).map_or(0.0, |&p| f64::from(p))
     };
     let was = |(_, example): &Asking<'_>, _| f64::from(u8::from(example.was_blocked == Some(true)));
-    let mut all: Vec<Predictor<'a>> = vec![(asked.network, Box::new(own)), ("persistence", Box::new(was))];
+    let mut all: Vec<Predictor<'a>> = vec![(asked.network, Box::new(own))];
+    // Of windows that were cut out, nobody says what was before.
+    if rows.iter().any(|(_, example)| example.was_blocked.is_some()) {
+        all.push(("persistence", Box::new(was)));
+    }
     if let Some(simple) = asked.simple {
         let prevalence = move |horizon| simple.prevalence(horizon).unwrap_or(0.0);
         all.push(("always the commonest", Box::new(move |_, horizon| prevalence(horizon))));
