@@ -637,6 +637,10 @@ criterion_group! {
 }
 
 fn main() {
+    // As the `train` command does; a unit does not.
+    if std::env::args().any(|argument| argument.starts_with("^training-")) {
+        mmsense::train::memory::keep_for_reuse();
+    }
     // Gradients are followed back by recursion.
     let run = || {
         benches();

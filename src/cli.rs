@@ -12,7 +12,6 @@
 mod eval;
 mod info;
 mod made;
-mod memory;
 mod model;
 mod models;
 mod parity;
@@ -113,7 +112,7 @@ impl Failure {
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if matches!(arguments.command, Command::Train(_) | Command::Eval(_)) {
-        memory::keep_for_reuse();
+        crate::train::memory::keep_for_reuse();
     }
     let usual = match &arguments.command {
         Command::Train(_) | Command::Eval(_) => format!("warn,zenoh=error,mmsense=info,{MODE}=off"),

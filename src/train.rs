@@ -19,6 +19,7 @@ pub mod live;
 mod log;
 pub mod losses;
 pub mod measures;
+pub mod memory;
 pub mod optimiser;
 pub mod recipe;
 pub mod report;

@@ -189,7 +189,9 @@ fn train(
             (Event::Began(began), Format::Text) => {
                 let (taken, drawn) = (began.taken, began.drawn);
                 let from = began.from.display();
-                progress.say(format!("begins with {taken} tensors of {from}, and {drawn} that it has not"));
+                progress.say(format!(
+                    "begins with {taken} tensors of {from}, and {drawn} that it has not in this shape"
+                ));
             }
             (Event::Began(began), Format::Json) => text::result(json!({ "type": "began", "began": began })),
             (Event::Standing(standing), Format::Text) => {

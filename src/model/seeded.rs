@@ -24,7 +24,7 @@ struct Completed {
     fresh: VarBuilder<'static>,
 }
 
-/// The weights of `known`, and of `fresh` where a name that `may_miss` is not among them.
+/// The weights of `known`, and of `fresh` where a name that `may_miss` is not among them, or has another shape there.
 #[must_use]
 pub fn completed(
     known: VarBuilder<'static>,
@@ -37,7 +37,9 @@ pub fn completed(
 
 impl SimpleBackend for Completed {
     fn get(&self, shape: Shape, name: &str, init: Init, dtype: DType, _: &Device) -> Result<Tensor> {
-        let is_missing = (self.may_miss)(name) && !self.known.contains_tensor(name);
+        let is_missing = (self.may_miss)(name)
+            && (!self.known.contains_tensor(name)
+                || self.known.get_unchecked_dtype(name, dtype)?.shape() != &shape);
         let source = if is_missing { &self.fresh } else { &self.known };
         source.get_with_hints_dtype(shape, name, init, dtype)
     }

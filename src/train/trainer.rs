@@ -12,13 +12,13 @@
 //! A run that was stopped goes on from `last`, and what comes of it is the same to the last bit: batches and dropout follow
 //! from seed and step, weights, moments and running statistics are kept as they are.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Device, Var};
 use sha2::{Digest, Sha256};
 
 use super::batch::Batch;
@@ -143,10 +143,10 @@ impl<'a> Trainer<'a> {
                 beginning = Some(Beginning { tensors, is_of_another: false });
             }
             let mut moving = self.build(stage, beginning.as_ref())?;
-            if let (Some(Beginning { tensors, is_of_another: true }), Some(run)) =
+            if let (Some(beginning @ Beginning { is_of_another: true, .. }), Some(run)) =
                 (&beginning, &self.recipe.from)
             {
-                let began = Self::began(run, tensors, &moving)?;
+                let began = Self::began(run, beginning, &moving)?;
                 if !tell(&Event::Began(began)) {
                     return Ok(Ended::Stopped);
                 }
@@ -183,11 +183,11 @@ impl<'a> Trainer<'a> {
     }
 
     /// What of another run's weights was taken.
-    fn began(run: &Path, tensors: &HashMap<String, Tensor>, moving: &Moving) -> Result<Began, TrainError> {
+    fn began(run: &Path, beginning: &Beginning, moving: &Moving) -> Result<Began, TrainError> {
         let all = moving.parameters.all();
         let own = || all.iter().filter(|(name, _)| !alone::is_of(name));
-        let taken = own().filter(|(name, _)| tensors.contains_key(name)).count();
-        if own().all(|(name, _)| !tensors.contains_key(name) || name.starts_with(uncertainty::PREFIX)) {
+        let taken = own().filter(|(name, var)| beginning.has(name, var)).count();
+        if own().all(|(name, var)| !beginning.has(name, var) || name.starts_with(uncertainty::PREFIX)) {
             let reason = format!("{} has no tensor of this network", run.display());
             return Err(TrainError::State { file: Some(best_weights(run)), reason });
         }

@@ -107,6 +107,28 @@ fn another_network_takes_what_it_has_in_common() {
             assert_eq!(numbers(tensor), numbers(before), "{name}");
         }
 
+        // What has another shape there is drawn, too: without a task attention, heads are as wide as the backbone.
+        let mut third = short(folder, "third");
+        third.from = Some(first.output.clone());
+        let text = format!("extends = {file:?}\n[core]\ntask_width = 0\n");
+        fs::write(folder.join("wide.toml"), text).unwrap();
+        let wide = config::load_network(&folder.join("wide.toml")).unwrap();
+        let mut began: Option<Began> = None;
+        let mut tell = |event: &Event| {
+            if let Event::Began(event) = event {
+                began = Some(event.clone());
+            }
+            true
+        };
+        Trainer::new(&third, &wide, &parts, Device::Cpu).unwrap().run(&mut tell).unwrap();
+        let (own, others) = (weights(&third), weights(&first));
+        let same =
+            |name: &String| others.get(name).map(candle_core::Tensor::shape) == Some(own[name].shape());
+        let differs = own.keys().filter(|name| others.contains_key(*name) && !same(name)).count();
+        let taken = own.keys().filter(|name| same(name)).count();
+        assert!(differs > 0 && taken > 0);
+        assert_eq!(began.map(|began| (began.taken, began.drawn)), Some((taken, own.len() - taken)));
+
         // Another split asks about what the first run has learned from, whatever the data set is called there.
         let refusal =
             |leaking: &[Part]| Trainer::new(&second, &other, leaking, Device::Cpu).err().unwrap().to_string();

@@ -24,6 +24,13 @@ pub(super) struct Beginning {
     pub(super) is_of_another: bool,
 }
 
+impl Beginning {
+    /// Whether it has a tensor of this name and shape.
+    pub(super) fn has(&self, name: &str, own: &Tensor) -> bool {
+        self.tensors.get(name).is_some_and(|tensor| tensor.shape() == own.shape())
+    }
+}
+
 /// Leaves out the heads of single inputs, and how certain they were, which says nothing of those that come.
 pub(super) fn throw_away(weights: &mut HashMap<String, Tensor>) {
     if weights.keys().any(|name| alone::is_of(name)) {
@@ -145,7 +152,7 @@ impl Trainer<'_> {
         let mean = Tensor::new(mean.concat(), &self.device)?;
         let own = format!("{}bias", self.config.core.last_layer(Task::Pose));
         for (name, var) in parameters.trained() {
-            let is_known = beginning.is_some_and(|beginning| beginning.tensors.contains_key(&name));
+            let is_known = beginning.is_some_and(|beginning| beginning.has(&name, &var));
             let is_bias = name == own || alone::is_last_bias(&name, Task::Pose);
             if is_bias && !is_known && var.shape() == mean.shape() {
                 var.set(&mean.to_dtype(var.dtype())?)?;

@@ -6,7 +6,7 @@
 /// to the system as soon as they are free, and the next step pays for every page again: a fifth of the time of a step, and
 /// more, goes into that. To be called before the first thread is started. Of other allocators nothing is known, and nothing
 /// done.
-pub(super) fn keep_for_reuse() {
+pub fn keep_for_reuse() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
         // No block has a map of its own, the end of the heap is not given back below this size, and threads share one heap: that
