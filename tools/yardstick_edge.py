@@ -47,6 +47,8 @@ from yardstick import median_ms
 CLOSE = 1e-4
 TRAINED_CLOSE = 5e-3
 MODALITIES = ("camera", "radar", "lidar", "link", "position")
+# Whether the tokens of a modality say where they are.
+ORDERED = (1.0, 0.0, 0.0, 1.0, 1.0)
 OUTPUTS = {"beam": 64, "blockage": 4, "activity": 27, "pose": 51}
 SLOTS = 5
 FEATURES = {"radar": 7, "lidar": 3}
@@ -80,7 +82,7 @@ class PointEncoder(yardstick_points.Encoder):
 
 
 class LinkEncoder(nn.Module):
-    def __init__(self, tokens, width, features=2064, hidden=224, share=32):
+    def __init__(self, tokens, width, features=2080, hidden=224, share=32):
         super().__init__()
         self.first = nn.Linear(features, hidden)
         self.second = nn.Linear(hidden, tokens * share)
@@ -94,9 +96,11 @@ class LinkEncoder(nn.Module):
 
 
 class Fusion(nn.Module):
-    def __init__(self, slots, width, heads):
+    def __init__(self, slots, width, heads, tokens):
         super().__init__()
         self.heads = heads
+        self.place = nn.Parameter(torch.empty(len(MODALITIES), tokens, width))
+        self.register_buffer("ordered", torch.tensor(ORDERED).view(-1, 1, 1), persistent=False)
         self.modality = nn.Parameter(torch.empty(len(MODALITIES), width))
         self.slot = nn.Parameter(torch.empty(slots, width))
         self.age = nn.Linear(2 * FREQUENCIES, width)
@@ -109,7 +113,8 @@ class Fusion(nn.Module):
         rows, slots, modalities, count, width = values.shape
         phase = ages[..., None] * self.turns
         place = self.age(torch.cat([phase.sin(), phase.cos()], -1)) + (self.slot[:, None] + self.modality)
-        x = (values * weights[..., None, None] + place[:, :, :, None]).reshape(rows, -1, width)
+        place = place[:, :, :, None] + self.place * self.ordered
+        x = (values * weights[..., None, None] + place).reshape(rows, -1, width)
         q, k, v = (part(x).view(rows, -1, self.heads, width // self.heads).transpose(1, 2)
                    for part in (self.query, self.key, self.value))
         penalty = ((mask - 1.0) * -MASKED).reshape(rows, 1, 1, -1)
@@ -335,7 +340,7 @@ class Edge(nn.Module):
         self.position = mlp(8, width, grid * grid * width)
         self.norm = nn.ModuleDict({name: nn.LayerNorm(width) for name in MODALITIES})
         self.gate = mlp(len(MODALITIES) * (width + 2), width, len(MODALITIES))
-        self.fusion = Fusion(SLOTS, width, config["core"]["heads"])
+        self.fusion = Fusion(SLOTS, width, config["core"]["heads"], grid * grid)
         self.projector = mlp(width, 2 * width, size["hidden_size"])
         self.backbone = Backbone(size)
         self.tasks = nn.ModuleDict({task: Reader(4, size["hidden_size"], config["core"]["task_width"], outputs)
