@@ -187,7 +187,9 @@ fn read_index(path: &Path, number: usize, raw: &mut Raw) -> Result<(), Recording
     let names: Vec<String> = header.iter().map(|cell| String::from_utf8_lossy(cell).into_owned()).collect();
     let columns = Columns::parse(names.iter().map(String::as_str));
     if columns.readings.is_empty() {
-        let found: Vec<String> = names.into_iter().filter(|name| !name.trim().is_empty()).take(20).collect();
+        // Of a file in another encoding they are no text.
+        let shown = |name: String| name.escape_debug().take(60).collect();
+        let found = names.into_iter().filter(|name| !name.trim().is_empty()).take(20).map(shown).collect();
         return Err(RecordingError::NoKnownColumn { path: path.to_owned(), found });
     }
     let root = path.parent().unwrap_or(Path::new(""));

@@ -233,6 +233,8 @@ pub struct Batching {
     pub validate_every: u32,
 }
 
+/// Latest instant for which a beam is chosen, ms.
+const LATEST_MS: u32 = 60_000;
 /// Examples that a batch may have.
 const ROWS: RangeInclusive<usize> = 1..=4096;
 
@@ -370,8 +372,10 @@ pub fn load(path: &Path) -> Result<Recipe, ConfigError> {
 
 fn check(recipe: &Recipe, problems: &mut Vec<Problem>) {
     let mut add = |key: &str, message: String| problems.push(Problem { key: key.to_owned(), message });
-    if recipe.instants_ms.first() != Some(&0) || !recipe.instants_ms.is_sorted_by(|a, b| a < b) {
-        add("instants_ms", format!("found {:?}, allowed are rising numbers from 0", recipe.instants_ms));
+    let rises = recipe.instants_ms.first() == Some(&0) && recipe.instants_ms.is_sorted_by(|a, b| a < b);
+    if !rises || recipe.instants_ms.last().is_some_and(|&last| last > LATEST_MS) {
+        let found = &recipe.instants_ms;
+        add("instants_ms", format!("found {found:?}, allowed are rising numbers from 0 to {LATEST_MS}"));
     }
     if i64::try_from(recipe.seed).is_err() {
         add("seed", format!("found {}, allowed is 0 to {}", recipe.seed, i64::MAX));
