@@ -404,15 +404,29 @@ fn choose_stamps(raw: &mut Raw) -> StampSource {
     if any { StampSource::CameraNames } else { StampSource::Synthetic }
 }
 
-/// Leaves out rows that name the files of an earlier one, powers among them: what such a row is asked, its past would tell.
+/// Leaves out rows that name the files of an earlier one of their sequence, powers among them: what such a row is asked, its past
+/// would tell. Those of another sequence are told.
 fn leave_out_repeated(raw: &mut Raw) {
     let is_power = |file: &RawReading| file.modality == Modality::Link && file.back == 0;
-    let mut known: HashSet<Vec<RawReading>> = HashSet::new();
-    let before = raw.rows.len();
-    raw.rows.retain(|row| !row.files.iter().any(is_power) || known.insert(row.files.clone()));
+    let mut known: HashMap<Vec<RawReading>, HashSet<(usize, Option<String>)>> = HashMap::new();
+    let (before, mut elsewhere) = (raw.rows.len(), 0);
+    raw.rows.retain(|row| {
+        if !row.files.iter().any(is_power) {
+            return true;
+        }
+        let sequences = known.entry(row.files.clone()).or_default();
+        let (is_known, is_new) = (!sequences.is_empty(), sequences.insert(row.sequence.clone()));
+        elsewhere += usize::from(is_known && is_new);
+        is_new
+    });
     let repeated = before - raw.rows.len();
     if repeated > 0 {
-        raw.notes.push(format!("{repeated} rows name the files of an earlier one: left out"));
+        raw.notes
+            .push(format!("{repeated} rows name the files of an earlier one of their sequence: left out"));
+    }
+    if elsewhere > 0 {
+        raw.notes
+            .push(format!("{elsewhere} rows name the files of a row of another sequence: they count twice"));
     }
 }
 

@@ -365,8 +365,14 @@ fn rows_that_repeat_an_earlier_one_are_left_out() {
     folder.put("scenario1.csv", format!("index,unit1_pwr_60ghz,seq_index\n{rows}"));
     let recording = folder.open();
     let indices: Vec<_> = recording.rows().iter().map(|row| row.index).collect();
-    assert_eq!(indices, [Some(1), Some(2), Some(3)]);
-    assert_eq!(recording.notes(), ["3 rows name the files of an earlier one: left out"]);
+    assert_eq!(indices, [Some(1), Some(2), Some(3), Some(1)]);
+    assert_eq!(
+        recording.notes(),
+        [
+            "2 rows name the files of an earlier one of their sequence: left out",
+            "1 rows name the files of a row of another sequence: they count twice"
+        ]
+    );
     assert_eq!(recording.malformed().len(), 1, "a row without a file");
 }
 

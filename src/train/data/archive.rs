@@ -218,8 +218,10 @@ impl<'a> Archive<'a> {
         let array = match self.npz.array(name) {
             Ok(Some(bytes)) => arrays::numbers(&bytes),
             Ok(None) => {
-                let known = self.npz.names().join(", ");
-                return Err(self.fail(format!("found arrays {known}, wanted is `{name}`")));
+                let known = self.npz.names();
+                let (count, first) = (known.len(), known.get(..known.len().min(10)).unwrap_or_default());
+                let first = first.join(", ");
+                return Err(self.fail(format!("found {count} arrays ({first}), wanted is `{name}`")));
             }
             Err(reason) => Err(reason),
         };
