@@ -13,8 +13,9 @@ use std::path::{Path, PathBuf};
 
 use crate::config::ConfigError;
 use crate::train::TrainError;
+use crate::train::data::mmfi::{Held, MmFi};
 use crate::train::learned::{self, Learned};
-use crate::train::recipe::{self, Recipe, Use};
+use crate::train::recipe::{self, By, DataEntry, Recipe, Use};
 use crate::train::trainer::{LOG, MODEL, RECIPE};
 
 mod comparison;
@@ -185,7 +186,7 @@ fn summary(recipe: &Recipe, learned: &[Learned]) -> Table {
         let source = entry.scene.as_ref().or(entry.recording.as_ref());
         let source = source.and_then(|path| path.file_name()).map(|name| name.to_string_lossy());
         let source = source.map_or(String::new(), |name| format!(" ({name})"));
-        add(&format!("data `{}`", entry.name), format!("{}{source}", told(entry.used)));
+        add(&format!("data `{}`", entry.name), format!("{}{source}", told(entry)));
     }
     // Those of a run that it began with, too.
     for Learned { name, scene_sha256, simulator, .. } in learned {
@@ -198,18 +199,41 @@ fn summary(recipe: &Recipe, learned: &[Learned]) -> Table {
     table
 }
 
-const fn told(used: Use) -> &'static str {
-    match used {
-        Use::Split => "split by groups",
-        Use::Train => "training",
-        Use::Validation => "validation",
-        Use::Test => "test",
-    }
+/// What a data set is for, and how it is split.
+fn told(entry: &DataEntry) -> String {
+    let split = match (entry.used, entry.mmfi, entry.split) {
+        (Use::Train, ..) => return "training".to_owned(),
+        (Use::Validation, ..) => return "validation".to_owned(),
+        (Use::Test, ..) => return "test".to_owned(),
+        (Use::Split, Some(MmFi { protocol, split }), _) => {
+            let held = match split {
+                Held::Random => "of each activity eight subjects",
+                Held::CrossSubject => "every fifth subject",
+                Held::CrossScene => "the fourth environment",
+            };
+            format!("protocol {protocol} of MM-Fi, the test is {held}")
+        }
+        (Use::Split, None, By::Sequence) => "split by groups".to_owned(),
+        (Use::Split, None, By::Random) => "split by single rows, at random".to_owned(),
+    };
+    let few = entry.few_shot.map(|share| format!(", of which {share} of each sequence is learned from"));
+    split + &few.unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_split_is_told_as_it_is() {
+        let entry = |more: &str| toml::from_str::<DataEntry>(&format!("name = \"a\"\n{more}")).unwrap();
+        assert_eq!(told(&entry("")), "split by groups");
+        assert_eq!(told(&entry("use = \"test\"")), "test");
+        assert_eq!(told(&entry("split = \"random\"")), "split by single rows, at random");
+        let few = entry("mmfi = { split = \"cross-subject\" }\nfew_shot = 0.1");
+        let said = "protocol 3 of MM-Fi, the test is every fifth subject, of which 0.1 of each sequence is learned from";
+        assert_eq!(told(&few), said);
+    }
 
     #[test]
     fn networks_of_one_name_are_told_apart_by_their_files() {
