@@ -5,8 +5,8 @@ use std::path::Path;
 
 use candle_core::Device;
 use mmsense::config;
-use mmsense::model::Task;
 use mmsense::model::checkpoint::Checkpoint;
+use mmsense::model::{NetworkConfig, Task};
 use mmsense::train::data::Part;
 use mmsense::train::data::split::{Shares, Split};
 use mmsense::train::learned;
@@ -62,6 +62,19 @@ fn workers_change_no_bit() {
     });
 }
 
+/// Trains a network by a recipe that begins with another run; what it has told of that.
+fn begin(recipe: &Recipe, config: &NetworkConfig, parts: &[Part]) -> Began {
+    let mut began = None;
+    let mut tell = |event: &Event| {
+        if let Event::Began(event) = event {
+            began = Some(event.clone());
+        }
+        true
+    };
+    Trainer::new(recipe, config, parts, Device::Cpu).unwrap().run(&mut tell).unwrap();
+    began.unwrap()
+}
+
 #[test]
 fn another_network_takes_what_it_has_in_common() {
     with_stack(|| {
@@ -83,21 +96,13 @@ fn another_network_takes_what_it_has_in_common() {
         fs::write(folder.join("other.toml"), text).unwrap();
         let other = config::load_network(&folder.join("other.toml")).unwrap();
         assert_ne!(other.core, tiny().core);
-        let mut began: Option<Began> = None;
-        let mut tell = |event: &Event| {
-            if let Event::Began(event) = event {
-                began = Some(event.clone());
-            }
-            true
-        };
-        Trainer::new(&second, &other, &parts, Device::Cpu).unwrap().run(&mut tell).unwrap();
+        let began = begin(&second, &other, &parts);
         let weights = |recipe: &Recipe| {
             let file = Checkpoint::open(&recipe.output.join("last/weights.safetensors")).unwrap();
             file.load_all(&Device::Cpu).unwrap()
         };
         let (own, others) = (weights(&second), weights(&first));
         let taken = own.keys().filter(|name| others.contains_key(*name)).count();
-        let began = began.unwrap();
         assert_eq!((began.taken, began.drawn), (taken, own.len() - taken));
         assert!(began.taken > 0 && began.drawn > 0);
         for (name, tensor) in own.iter().filter(|(name, _)| name.starts_with("link.")) {
@@ -113,21 +118,14 @@ fn another_network_takes_what_it_has_in_common() {
         let text = format!("extends = {file:?}\n[core]\ntask_width = 0\n");
         fs::write(folder.join("wide.toml"), text).unwrap();
         let wide = config::load_network(&folder.join("wide.toml")).unwrap();
-        let mut began: Option<Began> = None;
-        let mut tell = |event: &Event| {
-            if let Event::Began(event) = event {
-                began = Some(event.clone());
-            }
-            true
-        };
-        Trainer::new(&third, &wide, &parts, Device::Cpu).unwrap().run(&mut tell).unwrap();
+        let began = begin(&third, &wide, &parts);
         let (own, others) = (weights(&third), weights(&first));
         let same =
             |name: &String| others.get(name).map(candle_core::Tensor::shape) == Some(own[name].shape());
         let differs = own.keys().filter(|name| others.contains_key(*name) && !same(name)).count();
         let taken = own.keys().filter(|name| same(name)).count();
         assert!(differs > 0 && taken > 0);
-        assert_eq!(began.map(|began| (began.taken, began.drawn)), Some((taken, own.len() - taken)));
+        assert_eq!((began.taken, began.drawn), (taken, own.len() - taken));
 
         // Another split asks about what the first run has learned from, whatever the data set is called there.
         let refusal =
