@@ -12,6 +12,7 @@ use crate::config;
 use crate::infer::device;
 use crate::model::Task;
 use crate::model::config::NetworkConfig;
+use crate::train::batch::Mirror;
 use crate::train::data::recording::{self, CollectError, Resolution};
 use crate::train::data::split::Split;
 use crate::train::data::twins::{self, Divided};
@@ -314,6 +315,13 @@ pub(super) fn parts(
             split.validation.len(),
             split.test.len()
         ));
+        if recipe.augment.mirror > 0.0 && !split.train.is_empty() && Mirror::of(data).is_none() {
+            text::progress(format!(
+                "{}: nothing of it is mirrored: nobody says where its beams look ([codebook] peaks_deg of its \
+                 pipeline), or which joints are left ones",
+                data.name
+            ));
+        }
     }
     Ok(parts)
 }

@@ -5,13 +5,14 @@
 //! share readings, each of which is encoded once. It holds runs of every data set of the step: batch norms, which are asked
 //! about all of them with one running mean, must not learn from one at a time.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Result, Tensor};
 use rand_pcg::Pcg64;
 
 use super::data::store::StoreError;
-use super::data::{DataSet, Example, Reading};
+use super::data::{DataSet, Example, Reading, Report};
 use super::recipe::{Augment, Losses, See};
 use crate::infer::network::features::{self, BeamGrid};
 use crate::model::encoders::EncodedBatch;
@@ -23,10 +24,12 @@ use crate::model::ue::POSITION_FEATURES;
 use crate::model::{Cloud, Input, MODALITIES, Network, NetworkConfig};
 
 mod augment;
+mod course;
 
 pub use augment::Mirror;
 
 use augment::{Body, Changed, forget, recolour, turn_image};
+use course::{Course, Line};
 
 /// The order in which the examples of one data set are shown.
 #[derive(Clone, Debug)]
@@ -213,7 +216,8 @@ impl Batch {
             let first = run.first().and_then(|&number| data.examples.get(number as usize));
             let body = first.zip(making.augment);
             let body = body.and_then(|(example, augment)| Body::draw(example, mirror, augment, random));
-            let changed = Changed { mirror, body };
+            let course = making.augment.and_then(|augment| Course::draw(&augment.course, random));
+            let changed = Changed { mirror, body, course };
             // A changed reading is another one.
             known.clear();
             for &number in run {
@@ -240,7 +244,12 @@ impl Batch {
     ) -> std::result::Result<(), StoreError> {
         let slots = making.network.slots_of(tasks, data.slots()).min(making.slots);
         let hidden = (data.slots() - slots) * MODALITIES;
-        let sees = sees(example, making, random);
+        let mut sees = sees(example, making, random);
+        let line = changed.course.and_then(|course| along(course, data, example, slots, &sees));
+        if line.is_some() {
+            // Where the UE would be, nobody knows.
+            sees = Input::ALL.map(|input| input == Input::Link);
+        }
         let mut places = vec![None; self.slots * MODALITIES];
         // A shorter window stands at the end.
         let begin = (self.slots - data.slots()) * MODALITIES;
@@ -253,11 +262,17 @@ impl Batch {
                 continue;
             }
             let seen = match known.get(&place.reading) {
-                Some(seen) => *seen,
-                None => {
-                    let reading = data.reading(place.reading)?;
+                // Of another course it is another one for each example.
+                Some(seen) if line.is_none() => *seen,
+                _ => {
+                    let mut reading = data.reading(place.reading)?;
+                    if let (Some(line), Reading::Link(heard)) = (&line, &mut reading) {
+                        *heard = line.heard(heard);
+                    }
                     let seen = self.keep(reading, input, &data.grid, making.augment, changed, random);
-                    known.insert(place.reading, seen);
+                    if line.is_none() {
+                        known.insert(place.reading, seen);
+                    }
                     seen
                 }
             };
@@ -280,10 +295,21 @@ impl Batch {
             match task {
                 Task::Beam => {
                     let instants = 0..data.shape.sizes.instants;
-                    let target = |instant| beam_target(data, example, instant, making.losses, changed.mirror);
+                    let measured = |instant| match &line {
+                        Some(line) => line.measured(data.measured(example, instant)?).map(Cow::Owned),
+                        None => data.measured(example, instant).map(Cow::Borrowed),
+                    };
+                    let target = |instant| beam_target(&*measured(instant)?, making.losses, changed.mirror);
                     self.targets.beam.push(instants.map(target).collect());
                 }
-                Task::Blockage => self.targets.blockage.push(example.truth.blocked.clone()),
+                Task::Blockage => {
+                    let mut blocked = example.truth.blocked.clone();
+                    if line.is_some() {
+                        // When it would have come, nobody knows.
+                        blocked.fill(None);
+                    }
+                    self.targets.blockage.push(blocked);
+                }
                 Task::Activity => {
                     let activity = example.truth.activity;
                     self.targets.activity.push(activity.map(|activity| changed.activity(activity)));
@@ -464,14 +490,26 @@ fn sees(example: &Example, making: &Making<'_>, random: &mut Pcg64) -> [bool; MO
     sees
 }
 
-fn beam_target(
-    data: &DataSet,
+/// An example along another course, where reports and a position are all that is seen, of the present slot alone.
+fn along<'a>(
+    course: Course,
+    data: &'a DataSet,
     example: &Example,
-    instant: usize,
-    losses: &Losses,
-    mirror: Option<&Mirror>,
-) -> Option<BeamTarget> {
-    let report = data.measured(example, instant)?;
+    slots: usize,
+    sees: &[bool; MODALITIES],
+) -> Option<Line<'a>> {
+    let present = example.places.len().checked_sub(MODALITIES)?;
+    let place = |input: Input| {
+        let is_seen = sees.get(input.place()) == Some(&true);
+        example.places.get(present + input.place()).copied().flatten().filter(|_| is_seen)
+    };
+    let is_more_seen =
+        [Input::Camera, Input::Radar, Input::Lidar].into_iter().any(|input| place(input).is_some());
+    let link = place(Input::Link).filter(|_| slots == 1 && !is_more_seen)?;
+    Some(Line::new(course, data, example, link.reading))
+}
+
+fn beam_target(report: &Report, losses: &Losses, mirror: Option<&Mirror>) -> Option<BeamTarget> {
     let best = match mirror {
         Some(mirror) => mirror.beam(report.best)?,
         None => report.best,

@@ -378,6 +378,15 @@ impl DataSet {
         })
     }
 
+    /// The reports that a reading is made of, positions in [`DataSet::reports`]; none of what is no link's.
+    #[must_use]
+    pub fn reports_of(&self, reading: u32) -> &[u32] {
+        match self.sources.get(reading as usize) {
+            Some(Source::Link { reports, .. }) => reports,
+            _ => &[],
+        }
+    }
+
     /// The report that tells the beam of an example at an instant.
     #[must_use]
     pub fn measured(&self, example: &Example, instant: usize) -> Option<&Report> {

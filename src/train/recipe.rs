@@ -286,6 +286,39 @@ pub struct Augment {
     pub beam_drop: f64,
     /// Share of the past reports, but for the newest, that are lost.
     pub report_drop: f64,
+    /// Other courses of UEs.
+    // A recipe without them is the recipe that it was before there were any: its runs go on.
+    #[serde(skip_serializing_if = "Courses::are_none")]
+    pub course: Courses,
+}
+
+/// `[augment.course]`: other courses of UEs, where reports and a position are all that is seen. A network that learned from a
+/// site where everyone drives one way at one pace is of no use where they do not. The position is not shown then.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Courses {
+    /// Share of the runs whose UE takes another course.
+    pub share: f64,
+    /// The slowest that it goes, of its own pace.
+    pub slowest: f64,
+    /// Share of these that go back the way that they came.
+    pub back: f64,
+    /// The most beams by which all powers are moved, to either side.
+    pub beams: u32,
+}
+
+impl Courses {
+    /// Whether none is ever taken.
+    #[must_use]
+    pub fn are_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Default for Courses {
+    fn default() -> Self {
+        Self { share: 0.0, slowest: 1.0, back: 0.0, beams: 0 }
+    }
 }
 
 /// Probability that each modality is dropped.
@@ -495,7 +528,12 @@ fn check(recipe: &Recipe, problems: &mut Vec<Problem>) {
         time_jitter_ms,
         beam_drop,
         report_drop,
+        course,
     } = recipe.augment;
+    if !(course.slowest > 0.0 && course.slowest <= 1.0) {
+        let message = format!("found {}, allowed is more than 0, and 1 at most", course.slowest);
+        problems.push(Problem { key: "augment.course.slowest".to_owned(), message });
+    }
     for (key, value, most) in [
         ("augment.slot_drop", slot_drop, 1.0),
         ("augment.mirror", mirror, 1.0),
@@ -506,6 +544,9 @@ fn check(recipe: &Recipe, problems: &mut Vec<Problem>) {
         ("augment.time_jitter_ms", time_jitter_ms, 1e3),
         ("augment.beam_drop", beam_drop, 1.0),
         ("augment.report_drop", report_drop, 1.0),
+        ("augment.course.share", course.share, 1.0),
+        ("augment.course.back", course.back, 1.0),
+        ("augment.course.beams", f64::from(course.beams), 4096.0),
         ("loss.beam_softness_db", recipe.loss.beam_softness_db, 100.0),
         ("loss.blockage_weight", recipe.loss.blockage_weight, 1e4),
         ("optimiser.rate", recipe.optimiser.rate, 1.0),

@@ -2,6 +2,7 @@
 
 use rand_pcg::Pcg64;
 
+use super::course::Course;
 use crate::infer::network::features::Heard;
 use crate::model::grid::PLACE_M;
 use crate::model::tasks::Task;
@@ -16,6 +17,8 @@ pub(super) struct Changed<'a> {
     pub(super) mirror: Option<&'a Mirror>,
     /// Another body at another place.
     pub(super) body: Option<Body>,
+    /// Another course of its UE.
+    pub(super) course: Option<Course>,
 }
 
 impl Changed<'_> {
@@ -82,7 +85,7 @@ impl Body {
         if body_size <= 0.0 && body_shift_m <= 0.0 || images.any(Option::is_some) {
             return None;
         }
-        let pose = Changed { mirror, body: None }.pose(example.truth.pose.as_ref()?);
+        let pose = Changed { mirror, ..Changed::default() }.pose(example.truth.pose.as_ref()?);
         let mean = |axis: usize| {
             let sum: f32 = pose.iter().filter_map(|joint| joint.get(axis)).sum();
             sum / pose.len().max(1) as f32
@@ -234,7 +237,7 @@ mod tests {
             let body = Body::draw(&person(Input::Radar), None, &augment, &mut random).unwrap();
             assert!((0.8..=1.2).contains(&body.size), "{body:?}");
             assert!(body.shift.iter().all(|shift| shift.abs() <= 0.5) && body.shift[2] == 0.0, "{body:?}");
-            let changed = Changed { mirror: None, body: Some(body) };
+            let changed = Changed { body: Some(body), ..Changed::default() };
             let pose = changed.pose(&POSE);
             assert!((pose[0][2] - POSE[0][2]).abs() < 1e-6, "feet stay on the ground");
             assert!((pose[2][2] - pose[0][2] - 1.7 * body.size).abs() < 1e-5, "{pose:?}");
