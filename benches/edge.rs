@@ -259,7 +259,12 @@ impl Edge {
 
     fn tokens(&self, new: &Tensor) -> Result<Tokens> {
         let values = Tensor::cat(&[&self.kept, &new.unsqueeze(0)?], 0)?.unsqueeze(0)?;
-        Ok(Tokens { values, mask: self.mask.clone(), ages: self.ages.clone() })
+        Ok(Tokens {
+            values,
+            mask: self.mask.clone(),
+            ages: self.ages.clone(),
+            reports: Some(self.link.clone()),
+        })
     }
 
     /// Writes what goes in and comes out, and looks whether the predictor says the same.
@@ -448,7 +453,7 @@ impl Training {
             "radar" => encoders.clouds(Input::Radar, &self.radar, TRAIN),
             "lidar" => encoders.clouds(Input::Lidar, &self.lidar, TRAIN),
             _ => {
-                let said = self.network.core().forward(&self.tokens, &self.asked, TRAIN).unwrap();
+                let said = self.network.scores(&self.tokens, &self.asked, TRAIN).unwrap();
                 let tasks: Vec<&Tensor> = ASKED.iter().map(|task| &said.tasks[task]).collect();
                 return Tensor::cat(&tasks, 1).unwrap();
             }
@@ -482,7 +487,7 @@ impl Training {
                 "radar" => named.extend(scan("radar", &edge.radar_encoder, &self.radar)),
                 "lidar" => named.extend(scan("lidar", &edge.lidar_encoder, &self.lidar)),
                 _ => {
-                    let Tokens { values, mask, ages } = self.tokens.clone();
+                    let Tokens { values, mask, ages, .. } = self.tokens.clone();
                     named.extend(
                         [("values", values), ("mask", mask), ("ages", ages)]
                             .map(|(name, x)| (name.to_owned(), x)),

@@ -4,7 +4,7 @@
 //!  image ──▶ ResNet ─────────────┐ z_m          f_m = w_m z_m
 //!  radar ──▶ Point Transformer ──┤ [n_f, d] ──▶ gate ──▶ cross-modal ──▶ backbone ──▶ task-specific ──▶ head, for each
 //!  LiDAR ──▶ Point Transformer ──┤ per sample            attention       ▲  taps      attention         of four tasks
-//!  link  ──▶ report encoder ─────┤                                     prompts
+//!  link  ──▶ report encoder ─────┤                                     prompts          (beams: + prior of reports)
 //!  position ──▶ vector encoder ──┘
 //! ```
 //!
@@ -43,6 +43,7 @@ pub mod neighbours;
 pub mod ops;
 pub mod parameters;
 pub mod point_transformer;
+pub mod prior;
 pub mod resnet;
 pub mod seeded;
 pub(crate) mod simd;
@@ -61,7 +62,8 @@ use encoders::Encoders;
 use fusion::Tokens;
 use input::InputError;
 use layers::{Mode, check_finite};
-use tasks::{Asked, Core};
+use prior::ReportPrior;
+use tasks::{Asked, Core, Said};
 
 /// Modalities that the network takes, in the order of its tokens: camera, radar, LiDAR, link, position.
 pub const MODALITIES: usize = 5;
@@ -151,6 +153,8 @@ pub struct Network {
     device: Device,
     encoders: Encoders,
     core: Box<dyn Core>,
+    /// What of beams is said by reports alone.
+    prior: Option<ReportPrior>,
     /// Of its backbone, where they were prepared once and for all.
     prompts: Option<StoredPrompts>,
 }
@@ -196,6 +200,22 @@ impl Network {
         Self { core, ..self }
     }
 
+    /// One pass over a batch of rows: what its core says, and its reports.
+    ///
+    /// # Errors
+    /// [`Core::forward`]'s.
+    pub fn scores(&self, tokens: &Tokens, asked: &Asked, mode: Mode) -> Result<Said> {
+        let mut said = self.core.forward(tokens, asked, mode)?;
+        let rows = asked.get(&Task::Beam).filter(|rows| !rows.is_empty());
+        if let (Some(prior), Some(reports), Some(rows)) = (&self.prior, &tokens.reports, rows)
+            && let Some(scores) = said.tasks.get_mut(&Task::Beam)
+        {
+            let rows = Tensor::new(rows.as_slice(), reports.device())?;
+            *scores = (&*scores + prior.forward(&reports.contiguous()?.index_select(&rows, 0)?)?)?;
+        }
+        Ok(said)
+    }
+
     /// One forward pass over all rows, to the host.
     ///
     /// # Errors
@@ -208,7 +228,7 @@ impl Network {
             return Err(InputError::Blind { row: blind, rows }.into());
         }
         check_finite(&tokens.values, "tokens")?;
-        let said = self.core.forward(tokens, asked, Mode::Infer)?;
+        let said = self.scores(tokens, asked, Mode::Infer)?;
         let tasks = said.tasks.into_iter().map(|(task, scores)| Ok((task, scores.to_vec2()?)));
         let gate = said.gate.map(|gate| gate.narrow(1, slots - 1, 1)?.squeeze(1)?.to_vec2());
         Ok(Output { tasks: tasks.collect::<Result<_>>()?, gate: gate.transpose()?.unwrap_or_default() })

@@ -19,6 +19,7 @@ use crate::model::heads::{softmax, within_horizons};
 use crate::model::input::InputError;
 use crate::model::layers::Mode;
 use crate::model::tasks::Asked;
+use crate::model::ue::LINK_FEATURES;
 use crate::model::{BuildError, Encoded, Input, MODALITIES, Network, NetworkConfig, Output, Sizes, Task};
 use crate::sample::{Data, Modality, Sample, UeId, UnitId};
 use crate::time::CaptureTime;
@@ -440,20 +441,18 @@ impl NetworkPredictor {
                 encoders.positions(&features::positions(&positions, device)?)
             }
             Input::Link => {
-                let heard: Vec<Vec<f32>> = origins
-                    .iter()
-                    .filter_map(|origin| match origin {
-                        Origin::Link(frame, ue) => {
-                            let view = frame.ues.get(ue)?;
-                            let reports: Vec<&LinkReport> = self.ours(&view.link).collect();
-                            Some(features::link(&reports, frame.time, &self.grid))
-                        }
-                        Origin::Sample(_) => None,
-                    })
-                    .collect();
+                let heard: Vec<Vec<f32>> =
+                    origins.iter().filter_map(|origin| self.reports_of(origin)).collect();
                 encoders.links(&features::links(&heard, device)?, Mode::Infer)
             }
         }
+    }
+
+    /// The last reports of a link, as numbers.
+    fn reports_of(&self, origin: &Origin) -> Option<Vec<f32>> {
+        let Origin::Link(frame, ue) = origin else { return None };
+        let reports: Vec<&LinkReport> = self.ours(&frame.ues.get(ue)?.link).collect();
+        Some(features::link(&reports, frame.time, &self.grid))
     }
 
     /// The tokens of all rows: every kept one that is needed once, then picked by index.
@@ -465,9 +464,19 @@ impl NetworkPredictor {
         let mut bank = vec![Tensor::zeros((count, width), candle_core::DType::F32, device)?];
         let mut numbers: BTreeMap<(&UnitId, &Key), (u32, usize)> = BTreeMap::new();
         let (mut picks, mut mask, mut ages) = (Vec::new(), Vec::new(), Vec::new());
+        let mut reports: Vec<Vec<f32>> = Vec::with_capacity(rows.len());
         for row in rows {
             let Some(unit) = windows.get(row.window).map(|window| &window.frame.unit) else { continue };
             let kept = self.units.get(unit);
+            let present = row
+                .places
+                .len()
+                .checked_sub(MODALITIES)
+                .and_then(|at| row.places.get(at + Input::Link.place()));
+            let origin = present.and_then(|place| Some(&kept?.get(&place.as_ref()?.0)?.origin));
+            reports.push(
+                origin.and_then(|origin| self.reports_of(origin)).unwrap_or_else(|| vec![0.0; LINK_FEATURES]),
+            );
             for place in &row.places {
                 let found = place.as_ref().and_then(|(key, capture)| {
                     let encoded = &kept?.get(key)?.encoded;
@@ -490,6 +499,7 @@ impl NetworkPredictor {
             values: values.reshape((rows.len(), slots, MODALITIES, count, width))?,
             mask: Tensor::from_vec(mask, (rows.len(), slots, MODALITIES, count), device)?,
             ages: Tensor::from_vec(ages, shape, device)?,
+            reports: Some(features::links(&reports, device)?),
         })
     }
 }

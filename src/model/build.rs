@@ -16,6 +16,7 @@ use super::deployed::PROMPT_STATES;
 use super::encoders::Encoders;
 use super::lora::{Adapters, LoraError, PeftAdapter};
 use super::mmsense::{HiddenShape, Mmsense};
+use super::prior::ReportPrior;
 use super::seeded::{fresh_weights, replaced};
 use super::tasks::{Core, Sizes, Task};
 use super::tokenizer::{Tokenizer, TokenizerError};
@@ -142,7 +143,16 @@ impl Network {
             (AnyCore::Mmsense(core), None) => core,
             (AnyCore::Baseline(core), _) => core,
         };
-        Ok(Self { config: config.clone(), sizes, device: vb.device().clone(), encoders, core, prompts })
+        let prior = prior_of(config, sizes, vb).map_err(typed)?;
+        Ok(Self {
+            config: config.clone(),
+            sizes,
+            device: vb.device().clone(),
+            encoders,
+            core,
+            prior,
+            prompts,
+        })
     }
 }
 
@@ -195,6 +205,16 @@ pub(super) fn core_of(
         CoreConfig::Llm4wm(core) => Box::new(baselines::Llm4Wm::load(core, shape, &tasks, &vb.pp("core"))?),
     };
     Ok(AnyCore::Baseline(core))
+}
+
+/// What of beams is said by reports alone, where the configuration asks for it.
+pub(super) fn prior_of(
+    config: &NetworkConfig,
+    sizes: Sizes,
+    vb: &VarBuilder<'_>,
+) -> candle_core::Result<Option<ReportPrior>> {
+    let asked = config.report_prior && config.tasks.contains(&Task::Beam);
+    asked.then(|| ReportPrior::load(sizes.beams, sizes.instants, &vb.pp("prior"))).transpose()
 }
 
 /// Where the prompts come from.

@@ -64,12 +64,20 @@ pub struct NetworkConfig {
     /// is that of the instant, at one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub slots: BTreeMap<Task, usize>,
+    /// Whether what the last reports say of each beam is added to the scores of beams ([`ReportPrior`](super::prior::ReportPrior)).
+    #[serde(default, skip_serializing_if = "is_not")]
+    pub report_prior: bool,
     /// From samples to tokens.
     pub encoders: EncodersConfig,
     /// From the tokens of a window to the tasks.
     pub core: CoreConfig,
     /// The backbone of an `mmsense` core; without one the mean fused token stands for its hidden state.
     pub backbone: Option<BackboneChoice>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+const fn is_not(asked: &bool) -> bool {
+    !*asked
 }
 
 fn all_tasks() -> Vec<Task> {

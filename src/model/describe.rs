@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::backbone::{BackboneConfig, Taps};
 use super::baselines::TransformerConfig;
 use super::baselines::encoders::MapConfig;
-use super::build::{BuildError, core_of};
+use super::build::{BuildError, core_of, prior_of};
 use super::config::{BackboneChoice, CoreConfig, EncodersConfig, ImageConfig, NetworkConfig, Precision};
 use super::encoders::Encoders;
 use super::layers::{RUNNING_MEAN, RUNNING_VARIANCE};
@@ -24,8 +24,8 @@ use super::mmsense::{HiddenShape, MmsenseConfig, PROJECTOR};
 use super::point_transformer::PointTransformerConfig;
 use super::resnet::ResNetConfig;
 use super::tasks::{Sizes, Task, TokenShape};
-use super::ue::{LINK_FEATURES, LINK_HIDDEN, LINK_SHARE, POSITION_FEATURES};
-use super::{LIDAR_FEATURES, MODALITIES, RADAR_FEATURES, grid};
+use super::ue::{LINK_BINS, LINK_FEATURES, LINK_HIDDEN, LINK_SHARE, POSITION_FEATURES};
+use super::{LIDAR_FEATURES, MODALITIES, RADAR_FEATURES, grid, prior};
 
 /// Beginning of the names of LLM4WM's GPT-2, which is never trained.
 const GPT2: &str = "core.gpt2.";
@@ -138,6 +138,7 @@ fn tensors(
         core.gpt2 = None;
     }
     core_of(&config, sizes, hidden, &vb)?;
+    prior_of(&config, sizes, &vb)?;
     drop(vb);
     Ok(Arc::try_unwrap(asked)
         .map_or_else(|_| BTreeMap::new(), |asked| asked.into_inner().unwrap_or_default()))
@@ -215,6 +216,14 @@ impl std::iter::Sum for Work {
     fn sum<I: Iterator<Item = Self>>(works: I) -> Self {
         works.fold(Self::default(), |a, b| Self { products: a.products + b.products, made: a.made + b.made })
     }
+}
+
+fn prior(sizes: Sizes) -> Work {
+    let inputs = [prior::CHANNELS, prior::WIDTH, prior::WIDTH];
+    let layers = inputs.map(|inputs| Work::dense(LINK_BINS, prior::TAPS * inputs, prior::WIDTH));
+    let others =
+        [Work::dense(1, prior::WHOLE, prior::WIDTH), Work::dense(LINK_BINS, prior::WIDTH, sizes.instants)];
+    layers.into_iter().chain(others).sum()
 }
 
 fn resnet(image: &ImageConfig, tokens: usize, width: usize) -> Work {
@@ -394,6 +403,10 @@ impl NetworkConfig {
         let position = [Work::dense(1, POSITION_FEATURES, d), Work::dense(1, d, n_f * d)].into_iter().sum();
         add("position", format!("[{POSITION_FEATURES}] → [{n_f}, {d}]"), position);
         add("norm", format!("[{n_f}, {d}] per modality"), Work::default());
+        if self.report_prior && self.tasks.contains(&Task::Beam) {
+            let shape = format!("[{LINK_FEATURES}] → beam {}", sizes.outputs(Task::Beam));
+            add("prior", shape, prior(sizes));
+        }
         match &self.core {
             CoreConfig::Mmsense(core) => {
                 let (gate, attention) = fusion(self, core, sizes, rows);

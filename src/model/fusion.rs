@@ -16,6 +16,9 @@ pub struct Tokens {
     pub mask: Tensor,
     /// `[R, W, D]`, age of the sample at the present instant, seconds.
     pub ages: Tensor,
+    /// `[R, LINK_FEATURES]`, what the last reports of the present slot are made of, 0 where there are none; `None`: no row
+    /// has any.
+    pub reports: Option<Tensor>,
 }
 
 /// Softmax(Q Kᵀ / √(d/h)) V over all tokens of a row, projected and added to them.
@@ -67,7 +70,12 @@ impl Tokens {
         if empty == 0 {
             return Ok(self.clone());
         }
-        Ok(Self { values: newest(&self.values)?, mask: newest(&self.mask)?, ages: newest(&self.ages)? })
+        Ok(Self {
+            values: newest(&self.values)?,
+            mask: newest(&self.mask)?,
+            ages: newest(&self.ages)?,
+            reports: self.reports.clone(),
+        })
     }
 }
 
@@ -81,7 +89,12 @@ impl Tokens {
         let padded = |x: &Tensor| x.pad_with_zeros(1, missing, 0);
         Ok(match missing {
             0 => self.clone(),
-            _ => Self { values: padded(&self.values)?, mask: padded(&self.mask)?, ages: padded(&self.ages)? },
+            _ => Self {
+                values: padded(&self.values)?,
+                mask: padded(&self.mask)?,
+                ages: padded(&self.ages)?,
+                reports: self.reports.clone(),
+            },
         })
     }
 }

@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 use rand_pcg::Pcg64;
 
 use super::data::store::StoreError;
@@ -20,7 +20,7 @@ use crate::model::fusion::Tokens;
 use crate::model::layers::Mode;
 use crate::model::seeded;
 use crate::model::tasks::{Asked, Task};
-use crate::model::ue::POSITION_FEATURES;
+use crate::model::ue::{LINK_FEATURES, POSITION_FEATURES};
 use crate::model::{Cloud, Input, MODALITIES, Network, NetworkConfig};
 
 mod augment;
@@ -441,7 +441,25 @@ impl Batch {
             values: values.reshape((self.rows, slots, MODALITIES, count, width))?,
             mask: Tensor::from_vec(mask, (self.rows, slots, MODALITIES, count), device)?,
             ages: Tensor::from_vec(ages, shape, device)?,
+            reports: self.reports(device)?,
         })
+    }
+
+    /// What the reports of the present slot are made of, row by row; `None` where no row sees any.
+    fn reports(&self, device: &Device) -> Result<Option<Tensor>> {
+        if self.links.is_empty() {
+            return Ok(None);
+        }
+        let of_row = self.slots * MODALITIES;
+        let present = of_row - MODALITIES + Input::Link.place();
+        let seen = self.places.chunks(of_row).map(|row| row.get(present).copied().flatten());
+        let reports: Vec<&[f32]> = seen
+            .map(|seen| {
+                seen.and_then(|seen| self.links.get(seen.at as usize))
+                    .map_or(&[0.0; LINK_FEATURES][..], Vec::as_slice)
+            })
+            .collect();
+        features::links(&reports, device).map(Some)
     }
 }
 

@@ -16,7 +16,7 @@ use crate::model::tasks::{Said, Sizes, Task};
 /// # Errors
 /// When the device fails.
 pub fn forward(network: &Network, batch: &Batch, mode: Mode) -> Result<Said> {
-    network.core().forward(&batch.encode(network, mode)?, &batch.asked, mode)
+    network.scores(&batch.encode(network, mode)?, &batch.asked, mode)
 }
 
 /// The loss of each task that has a label in the batch.

@@ -30,6 +30,7 @@ fn tokens(seen: impl Fn(usize, Input) -> bool) -> Tokens {
         values: fresh_weights(3, &Device::Cpu).get_with_hints(shape, "values", hint).unwrap(),
         mask: Tensor::from_vec(mask, (ROWS, slots, MODALITIES, count), &Device::Cpu).unwrap(),
         ages: Tensor::zeros((ROWS, slots, MODALITIES), candle_core::DType::F32, &Device::Cpu).unwrap(),
+        reports: None,
     }
 }
 

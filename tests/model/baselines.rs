@@ -66,6 +66,7 @@ fn tokens(dtype: DType) -> Tokens {
         values: random("values", &[3, 2, 3, 2, 4], dtype),
         mask: Tensor::new(&mask, &Device::Cpu).unwrap().to_dtype(dtype).unwrap(),
         ages: random("ages", &[3, 2, 3], dtype).abs().unwrap(),
+        reports: None,
     }
 }
 
@@ -193,6 +194,7 @@ fn a_row_is_answered_whatever_the_others_are() {
             )
             .unwrap(),
             ages: tokens.ages.clone(),
+            reports: None,
         };
         assert_eq!(say(&*core, &tokens, &all(&[1])), say(&*core, &other, &all(&[1])), "{name}");
         assert_ne!(say(&*core, &tokens, &all(&[0])), say(&*core, &other, &all(&[0])), "{name}");
@@ -213,6 +215,7 @@ fn what_is_masked_changes_nothing() {
             values: (&own.values + hidden).unwrap(),
             mask: own.mask.clone(),
             ages: (&own.ages + late).unwrap(),
+            reports: None,
         };
         assert_ne!(numbers(&own.values), numbers(&other.values));
         assert_eq!(say(&*core, &own, &rows), say(&*core, &other, &rows), "{name}");
@@ -410,6 +413,7 @@ fn llm4wm_sees_means_of_the_tokens_that_are_there() {
         values: Tensor::from_vec(means, (3, 2, 3, 1, 4), &Device::Cpu).unwrap(),
         mask: Tensor::from_vec(any, (3, 2, 3, 1), &Device::Cpu).unwrap(),
         ages: given.ages.clone(),
+        reports: None,
     };
     let (thinned, single) =
         (say(&thinned, &given, &all(&[0, 1, 2])), say(&single, &by_hand, &all(&[0, 1, 2])));
@@ -524,7 +528,7 @@ fn llm4wm_is_that_of_torch_around_gpt2_of_transformers() {
     let golden =
         candle_core::safetensors::load(golden().join("llm4wm.golden.safetensors"), &Device::Cpu).unwrap();
     let of = |name: &str| golden[name].clone();
-    let tokens = Tokens { values: of("values"), mask: of("mask"), ages: of("ages") };
+    let tokens = Tokens { values: of("values"), mask: of("mask"), ages: of("ages"), reports: None };
     let asked = tasks.iter().map(|&(task, _)| (task, vec![0, 1])).collect();
     let said = core.forward(&tokens, &asked, Mode::Infer).unwrap();
     for (task, scores) in said.tasks {

@@ -45,7 +45,7 @@ fn the_gate_sees_ages_but_not_what_is_missing() {
 fn tokens(values: Tensor, mask: [[[[f32; 2]; 2]; 1]; 1]) -> Tokens {
     let mask = Tensor::new(&mask, &Device::Cpu).unwrap();
     let ages = Tensor::zeros((1, 1, 2), candle_core::DType::F32, &Device::Cpu).unwrap();
-    Tokens { values, mask, ages }
+    Tokens { values, mask, ages, reports: None }
 }
 
 /// Of two tokens each: the first modality's are in an order.

@@ -40,6 +40,7 @@ fn tokens(rows: usize, vb: &VarBuilder<'_>) -> Tokens {
         values: random("values", &[rows, slots, MODALITIES, count, config.width], vb),
         mask: mask.to_dtype(vb.dtype()).unwrap(),
         ages,
+        reports: Some(random("reports", &[rows, LINK_FEATURES], vb)),
     }
 }
 
@@ -144,11 +145,16 @@ fn slots_of_which_no_row_has_anything_change_nothing() {
     let mask = Tensor::cat(&[whole.mask.narrow(0, 0, 1).unwrap(), one], 0).unwrap();
     let beside = Tokens { mask, ..whole };
     let of = |x: &Tensor| x.narrow(0, 1, 1).unwrap().contiguous().unwrap();
-    let alone = Tokens { values: of(&beside.values), mask: of(&beside.mask), ages: of(&beside.ages) };
+    let alone = Tokens {
+        values: of(&beside.values),
+        mask: of(&beside.mask),
+        ages: of(&beside.ages),
+        reports: beside.reports.as_ref().map(of),
+    };
     for (name, config) in variants() {
         let network = Network::fresh(&config, sizes(), &Device::Cpu).unwrap();
-        let both = network.core().forward(&beside, &asked(&[1]), Mode::Infer).unwrap();
-        let one = network.core().forward(&alone, &asked(&[0]), Mode::Infer).unwrap();
+        let both = network.scores(&beside, &asked(&[1]), Mode::Infer).unwrap();
+        let one = network.scores(&alone, &asked(&[0]), Mode::Infer).unwrap();
         for (task, scores) in &one.tasks {
             for (a, b) in numbers(scores).into_iter().zip(numbers(&both.tasks[task])) {
                 assert!((a - b).abs() < 1e-4, "{name} {task}: {a} {b}");
@@ -183,7 +189,7 @@ fn places_that_are_magnified_are_those_of_a_cloud_that_is_as_much_larger() {
 
 /// A loss that every output of every task has a share in.
 fn loss(network: &Network, tokens: &Tokens, vb: &VarBuilder<'_>) -> Tensor {
-    let said = network.core().forward(tokens, &asked(&[0, 1]), TRAIN).unwrap();
+    let said = network.scores(tokens, &asked(&[0, 1]), TRAIN).unwrap();
     let parts = said.tasks.iter().map(|(task, scores)| {
         (scores * random(&format!("probe.{task}"), scores.dims(), vb)).unwrap().sum_all().unwrap()
     });
@@ -298,11 +304,12 @@ fn encoded(network: &Network, rows: usize, vb: &VarBuilder<'_>) -> Tokens {
         (0..samples).map(of).collect::<Vec<Cloud>>()
     };
     let side = config.image_side();
+    let reports = random("reports", &[samples, LINK_FEATURES], vb);
     let of_inputs = [
         encoders.images(&random("images", &[samples, 3, side, side], vb), TRAIN).unwrap(),
         encoders.clouds(Input::Radar, &cloud("radar", RADAR_FEATURES), TRAIN).unwrap(),
         encoders.clouds(Input::Lidar, &cloud("lidar", LIDAR_FEATURES), TRAIN).unwrap(),
-        encoders.links(&random("reports", &[samples, LINK_FEATURES], vb), TRAIN).unwrap(),
+        encoders.links(&reports, TRAIN).unwrap(),
         encoders.positions(&random("positions", &[samples, POSITION_FEATURES], vb)).unwrap(),
     ];
     let (count, width) = (config.tokens(), config.width);
@@ -316,6 +323,10 @@ fn encoded(network: &Network, rows: usize, vb: &VarBuilder<'_>) -> Tokens {
         values: Tensor::cat(&values, 1).unwrap().reshape((rows, slots, MODALITIES, count, width)).unwrap(),
         mask: Tensor::from_iter(mask, vb.device()).unwrap().reshape(shape).unwrap(),
         ages: random("ages", &[rows, slots, MODALITIES], vb).abs().unwrap(),
+        // Of the present slot.
+        reports: Some(
+            reports.reshape((rows, slots, LINK_FEATURES)).unwrap().get_on_dim(1, slots - 1).unwrap(),
+        ),
     }
 }
 
