@@ -464,7 +464,8 @@ impl NetworkPredictor {
         let mut bank = vec![Tensor::zeros((count, width), candle_core::DType::F32, device)?];
         let mut numbers: BTreeMap<(&UnitId, &Key), (u32, usize)> = BTreeMap::new();
         let (mut picks, mut mask, mut ages) = (Vec::new(), Vec::new(), Vec::new());
-        let mut reports: Vec<Vec<f32>> = Vec::with_capacity(rows.len());
+        let asks_reports = self.network.config().report_prior;
+        let mut reports: Vec<Vec<f32>> = Vec::new();
         for row in rows {
             let Some(unit) = windows.get(row.window).map(|window| &window.frame.unit) else { continue };
             let kept = self.units.get(unit);
@@ -474,9 +475,10 @@ impl NetworkPredictor {
                 .checked_sub(MODALITIES)
                 .and_then(|at| row.places.get(at + Input::Link.place()));
             let origin = present.and_then(|place| Some(&kept?.get(&place.as_ref()?.0)?.origin));
-            reports.push(
-                origin.and_then(|origin| self.reports_of(origin)).unwrap_or_else(|| vec![0.0; LINK_FEATURES]),
-            );
+            if asks_reports {
+                let heard = origin.and_then(|origin| self.reports_of(origin));
+                reports.push(heard.unwrap_or_else(|| vec![0.0; LINK_FEATURES]));
+            }
             for place in &row.places {
                 let found = place.as_ref().and_then(|(key, capture)| {
                     let encoded = &kept?.get(key)?.encoded;
@@ -499,7 +501,7 @@ impl NetworkPredictor {
             values: values.reshape((rows.len(), slots, MODALITIES, count, width))?,
             mask: Tensor::from_vec(mask, (rows.len(), slots, MODALITIES, count), device)?,
             ages: Tensor::from_vec(ages, shape, device)?,
-            reports: Some(features::links(&reports, device)?),
+            reports: asks_reports.then(|| features::links(&reports, device)).transpose()?,
         })
     }
 }

@@ -17,7 +17,7 @@ pub struct Tokens {
     /// `[R, W, D]`, age of the sample at the present instant, seconds.
     pub ages: Tensor,
     /// `[R, LINK_FEATURES]`, what the last reports of the present slot are made of, 0 where there are none; `None`: no row
-    /// has any.
+    /// has any, or nobody asks.
     pub reports: Option<Tensor>,
 }
 

@@ -441,7 +441,7 @@ impl Batch {
             values: values.reshape((self.rows, slots, MODALITIES, count, width))?,
             mask: Tensor::from_vec(mask, (self.rows, slots, MODALITIES, count), device)?,
             ages: Tensor::from_vec(ages, shape, device)?,
-            reports: self.reports(device)?,
+            reports: if network.config().report_prior { self.reports(device)? } else { None },
         })
     }
 
