@@ -642,6 +642,7 @@ criterion_group! {
 }
 
 fn main() {
+    mmsense::threads::settle();
     // As the `train` command does; a unit does not.
     if std::env::args().any(|argument| argument.starts_with("^training-")) {
         mmsense::train::memory::keep_for_reuse();

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use candle_core::{D, DType, Device, Result, Tensor, Var};
 use candle_nn::VarBuilder;
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, criterion_group};
 use mmsense::model::layers::{Mode, Statistics};
 use mmsense::model::ops;
 use mmsense::model::parameters::Parameters;
@@ -231,4 +231,9 @@ criterion_group! {
     config = Criterion::default().warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(3)).sample_size(20);
     targets = parts, resnet, training
 }
-criterion_main!(benches);
+
+fn main() {
+    mmsense::threads::settle();
+    benches();
+    Criterion::default().configure_from_args().final_summary();
+}

@@ -11,7 +11,7 @@ use std::hint::black_box;
 use std::path::Path;
 use std::sync::Arc;
 
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, Throughput, criterion_group};
 use mmsense::align::Windower;
 use mmsense::config::{self, Align, Codebook};
 use mmsense::frame::{Frame, Window};
@@ -124,4 +124,9 @@ fn units(criterion: &mut Criterion) {
 }
 
 criterion_group!(benches, stages, units);
-criterion_main!(benches);
+
+fn main() {
+    mmsense::threads::settle();
+    benches();
+    Criterion::default().configure_from_args().final_summary();
+}

@@ -5,7 +5,7 @@ use std::hint::black_box;
 
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, criterion_group};
 use mmsense::train::clip::grad_norm;
 use mmsense::train::optimiser::{AdamW, AdamWConfig, Factors, Rates};
 
@@ -55,4 +55,9 @@ fn steps(criterion: &mut Criterion) {
 }
 
 criterion_group!(benches, steps);
-criterion_main!(benches);
+
+fn main() {
+    mmsense::threads::settle();
+    benches();
+    Criterion::default().configure_from_args().final_summary();
+}

@@ -8,7 +8,7 @@ use std::hint::black_box;
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, criterion_group};
 use mmsense::model::layers::Mode;
 use mmsense::model::neighbours::{farthest, nearest};
 use mmsense::model::point_transformer::{Form, Hierarchy, PointTransformer, PointTransformerConfig};
@@ -167,4 +167,9 @@ fn encoder(criterion: &mut Criterion) {
 }
 
 criterion_group!(benches, neighbours, encoder);
-criterion_main!(benches);
+
+fn main() {
+    mmsense::threads::settle();
+    benches();
+    Criterion::default().configure_from_args().final_summary();
+}

@@ -110,6 +110,7 @@ impl Failure {
 /// Reads the arguments, runs the command and gives its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
+    crate::threads::settle();
     let arguments = Arguments::parse();
     if matches!(arguments.command, Command::Train(_) | Command::Eval(_)) {
         crate::train::memory::keep_for_reuse();

@@ -35,5 +35,6 @@ pub mod runtime;
 pub mod sample;
 pub mod simulate;
 pub mod space;
+pub mod threads;
 pub mod time;
 pub mod train;
