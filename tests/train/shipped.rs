@@ -7,7 +7,7 @@ use candle_core::Device;
 use mmsense::config;
 use mmsense::model::{Task, deployed};
 use mmsense::simulate::{self, scene};
-use mmsense::train::recipe;
+use mmsense::train::recipe::{self, DataEntry, Recipe};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
@@ -30,10 +30,14 @@ fn the_demo_runs_a_trained_network_that_fits_it() {
 
 #[test]
 fn it_was_made_of_the_scenes_that_are_here() {
-    let recipe = recipe::load(&shipped("recipe.toml")).unwrap();
+    let [recipe, start] =
+        ["recipe.toml", "recipe-start.toml"].map(|file| recipe::load(&shipped(file)).unwrap());
+    // What it began with was learned from other data sets, too.
+    let is_new = |entry: &&DataEntry| recipe.data.iter().all(|other| other.name != entry.name);
+    let entries: Vec<&DataEntry> = recipe.data.iter().chain(start.data.iter().filter(is_new)).collect();
     let told: Vec<Value> = serde_json::from_slice(&fs::read(shipped("data.json")).unwrap()).unwrap();
-    assert_eq!(recipe.data.len(), told.len());
-    for (entry, told) in recipe.data.iter().zip(&told) {
+    assert_eq!(entries.len(), told.len());
+    for (entry, told) in entries.into_iter().zip(&told) {
         assert_eq!(entry.name, told["name"]);
         let mut scene = scene::load(entry.scene.as_ref().unwrap()).unwrap();
         scene.seed = entry.seed.unwrap_or(scene.seed);
@@ -44,11 +48,22 @@ fn it_was_made_of_the_scenes_that_are_here() {
         let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hash, told["scene_sha256"], "{}: the network has to be trained anew", entry.name);
     }
-    // The recipe beside it is the one that is shipped as a recipe.
-    let of_folder =
-        recipe::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("config/recipes/edge.toml")).unwrap();
-    let settings = |recipe: &recipe::Recipe| {
-        (recipe.seed, recipe.stage.clone(), recipe.batch, recipe.loss, recipe.augment, recipe.optimiser)
+}
+
+#[test]
+fn the_recipes_beside_it_are_those_that_are_shipped_as_recipes() {
+    let recipes = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/recipes");
+    let settings = |recipe: &Recipe| {
+        let network = fs::canonicalize(&recipe.network).unwrap();
+        let data: Vec<String> = recipe.data.iter().map(|entry| entry.name.clone()).collect();
+        let learned =
+            (recipe.seed, recipe.stage.clone(), recipe.batch, recipe.loss, recipe.augment, recipe.optimiser);
+        (recipe.name.clone(), network, data, learned)
     };
-    assert_eq!(settings(&recipe), settings(&of_folder));
+    for (beside, file) in [("recipe.toml", "edge.toml"), ("recipe-start.toml", "edge-start.toml")] {
+        let [beside, file] = [shipped(beside), recipes.join(file)].map(|path| recipe::load(&path).unwrap());
+        assert_eq!(settings(&beside), settings(&file));
+        let from = |recipe: &Recipe| recipe.from.as_ref().map(|from| fs::canonicalize(from).unwrap());
+        assert_eq!(from(&beside), from(&file));
+    }
 }
