@@ -300,7 +300,6 @@ fn backbone() {
 }
 
 fn main() {
-    mmsense::threads::settle();
     let arguments: Vec<String> = std::env::args().collect();
     match arguments.iter().position(|argument| argument == "--variant") {
         Some(place) => match arguments[place + 1].as_str() {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use candle_core::{D, DType, Device, Result, Tensor, Var};
 use candle_nn::VarBuilder;
-use criterion::{Criterion, criterion_group};
+use criterion::{Criterion, criterion_group, criterion_main};
 use mmsense::model::layers::{Mode, Statistics};
 use mmsense::model::ops;
 use mmsense::model::parameters::Parameters;
@@ -231,9 +231,4 @@ criterion_group! {
     config = Criterion::default().warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(3)).sample_size(20);
     targets = parts, resnet, training
 }
-
-fn main() {
-    mmsense::threads::settle();
-    benches();
-    Criterion::default().configure_from_args().final_summary();
-}
+criterion_main!(benches);

@@ -12,8 +12,8 @@ const OF_SUMS: &str = "CANDLE_NUM_THREADS";
 ///
 /// candle counts the cores of the machine, though a container or `taskset` may leave fewer of them: its threads then wait for
 /// each other in turns. It also counts them anew, from `/proc/cpuinfo`, before every product of two matrices. And it has
-/// sums of tensors done by threads that spin until all are through: of the small ones of a frame, and of batches that are
-/// learned from side by side, these gain nothing and take cores from others.
+/// sums of large tensors done by threads that spin until all are through, one sum at a time: batches that are learned from
+/// side by side take cores from each other so.
 ///
 /// To be called before the first thread is started.
 pub fn settle() {
