@@ -432,6 +432,18 @@ impl Recording {
         })
     }
 
+    /// Per row the best beam as its label names it, from 0; nothing of a recording that measures powers, which say it better.
+    /// Labels count from 1, as those of all published recordings do, unless one of them is 0.
+    #[must_use]
+    pub fn labelled_beams(&self) -> Vec<Option<u32>> {
+        if self.beams().is_some() || self.rows.iter().all(|row| row.label.is_none()) {
+            return Vec::new();
+        }
+        let first = if self.rows.iter().any(|row| row.label == Some(0)) { 0 } else { 1 };
+        let beam = |label: i64| u32::try_from(label - first).ok();
+        self.rows.iter().map(|row| row.label.and_then(beam)).collect()
+    }
+
     /// Latitude and longitude of the unit in degrees, where the recording knows.
     #[must_use]
     pub fn site(&self) -> Option<(f64, f64)> {

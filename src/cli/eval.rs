@@ -12,7 +12,7 @@ use crate::model::deployed::{self, Scaling};
 use crate::model::{Input, MODALITIES, Network, Task};
 use crate::recording as recordings;
 use crate::train::data::recording::{self, Resolution};
-use crate::train::data::{Ahead, DataSet};
+use crate::train::data::{Ahead, DataSet, Shape};
 use crate::train::evaluate::{self, Answers, Asking};
 use crate::train::learned::{self, Learned};
 use crate::train::live::Witness;
@@ -30,7 +30,7 @@ pub(super) struct Arguments {
     /// A recording that training has never seen; left out, the test part of the recipe's data
     recording: Option<PathBuf>,
     /// Pipeline file whose road the recording's samples take [default: that of the recipe's first data set]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "recording")]
     pipeline: Option<PathBuf>,
     /// Recording that takes the place of the recipe's data set NAME
     #[arg(long, value_name = "NAME=PATH", value_parser = train::named_path, conflicts_with = "recording")]
@@ -77,7 +77,7 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
     }
     recipe.instants_ms.clone_from(&fit.instants_ms);
     // What training never saw, it is not asked with.
-    let mut without = recipe.hidden();
+    let mut without = Input::ALL.map(|input| fit.without.contains(&input));
     for input in &arguments.without {
         if let Some(hidden) = without.get_mut(input.place()) {
             *hidden = true;
@@ -100,14 +100,16 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
         if shape.sizes == fit.sizes {
             return Ok(());
         }
-        let (found, built) = (shape.sizes, fit.sizes);
-        Err(Failure::Usage(format!("{what}: has {found:?}, the network was built for {built:?}")))
+        let built = Shape { sizes: fit.sizes, ..shape.clone() };
+        let unlike = shape.unlike(&built).join("; ");
+        Err(Failure::Usage(format!("{what}: {unlike}: what the network was built for")))
     };
     let mut results = Vec::new();
     let outcome;
     match &arguments.recording {
         Some(path) => {
-            let data = foreign(&recipe, &network, path, arguments.pipeline.as_deref(), &stopped)?;
+            let mut data = foreign(&recipe, &network, path, arguments.pipeline.as_deref(), &stopped)?;
+            data.take_beams(fit.sizes.beams, &fit.codebook);
             train::tell_of(&data);
             fits(&data, &path.display())?;
             let examples: Vec<u32> = (0..data.examples.len() as u32).collect();
@@ -122,7 +124,8 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
             train::check_places(&named)?;
             let parts = train::parts(&named, network.config(), &stopped)?;
             outcome = train::outcome(parts.iter().map(|part| &part.data));
-            for part in parts {
+            for mut part in parts {
+                part.data.take_beams(fit.sizes.beams, &fit.codebook);
                 fits(&part.data, &part.data.name)?;
                 if !part.split.test.is_empty() {
                     judge.measure(&part.data, &part.split.test, &stopped, &mut results)?;

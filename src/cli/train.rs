@@ -165,14 +165,44 @@ fn learn(
     let opened = device::open(recipe.device).map_err(Failure::usage)?;
     let (file, name) = (file.display(), &config.name);
     text::progress(format!("{file}: {name} on {}: {}", opened.name, opened.reason));
-    let parts = parts(recipe, &config, stopped)?;
-    let body = || train(recipe, &config, &parts, &opened, stopped, format);
+    let mut parts = parts(recipe, &config, stopped)?;
+    let mut recipe = recipe.clone();
+    leave_out_untold(&mut recipe, &mut config, &mut parts);
+    let body = || train(&recipe, &config, &parts, &opened, stopped, format);
     let ended = std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("train".to_owned()).stack_size(STACK);
         let thread = thread.spawn_scoped(scope, body).map_err(Failure::failed)?;
         thread.join().map_err(|_| Failure::Failed("training broke: a defect of mmsense".to_owned()))?
     })?;
     Ok((ended, outcome(parts.iter().map(|part| &part.data))))
+}
+
+/// Leaves out the tasks of which nothing that is learned from tells, where it tells others, and says so: of a data set that has
+/// part of the labels that a recipe is for, that part is learned.
+fn leave_out_untold(recipe: &mut Recipe, config: &mut NetworkConfig, parts: &mut [Part]) {
+    let is_told = |task: &Task| {
+        parts
+            .iter()
+            .any(|part| part.tasks.contains(task) && part.examples_to_learn().any(|of| of.truth.tells(*task)))
+    };
+    let (told, untold): (Vec<Task>, Vec<Task>) = config.tasks.iter().copied().partition(is_told);
+    if told.is_empty() || untold.is_empty() {
+        return;
+    }
+    let names = |tasks: &[Task]| tasks.iter().map(|task| task.name()).collect::<Vec<_>>().join(", ");
+    text::progress(format!(
+        "no example that is learned from has a label for {}: the network is made for {} alone",
+        names(&untold),
+        names(&told)
+    ));
+    for entry in recipe.data.iter_mut().filter(|entry| entry.tasks.iter().any(|task| told.contains(task))) {
+        entry.tasks.retain(|task| told.contains(task));
+    }
+    for part in parts {
+        part.tasks.retain(|task| told.contains(task));
+    }
+    config.slots.retain(|task, _| told.contains(task));
+    (recipe.tasks, config.tasks) = (told.clone(), told);
 }
 
 fn train(
@@ -294,6 +324,10 @@ pub(super) fn parts(
         let tasks = data.tasks.clone();
         parts.push(Part { data, split, tasks });
     }
+    let of_beams = parts.iter().map(|part| &part.data.shape).find(|shape| shape.codebook.beams.is_some());
+    if let Some((beams, codebook)) = of_beams.map(|shape| (shape.sizes.beams, shape.codebook.clone())) {
+        parts.iter_mut().for_each(|part| part.data.take_beams(beams, &codebook));
+    }
     let sides = parts.iter_mut().zip(&recipe.data);
     let mut sides: Vec<Divided<'_>> = sides
         .map(|(Part { data, split, .. }, entry)| Divided { data, split, by_rows: entry.split == By::Random })
@@ -367,7 +401,7 @@ pub(super) fn open(
         (None, Some(pipeline)) => decode(
             &recording::Request {
                 name: &entry.name,
-                path: &entry.files.first().map_or_else(|| path.to_owned(), |index| path.join(index)),
+                path: &index(path, entry)?,
                 pipeline,
                 tasks,
                 resolution,
@@ -378,6 +412,33 @@ pub(super) fn open(
             stopped,
         ),
         (None, None) => unreachable!("a recipe states either"),
+    }
+}
+
+/// The recording that an entry names, or the index of it: the one file that is named as the entry's `files` says.
+fn index(path: &Path, entry: &DataEntry) -> Result<PathBuf, Failure> {
+    let Some(pattern) = entry.files.first() else { return Ok(path.to_owned()) };
+    if !pattern.contains('*') {
+        return Ok(path.join(pattern));
+    }
+    let unread = |error| Failure::Usage(format!("{}: {error}", path.display()));
+    let mut found = Vec::new();
+    for file in std::fs::read_dir(path).map_err(unread)? {
+        let name = file.map_err(unread)?.file_name().to_string_lossy().into_owned();
+        if archive::fits(&name, pattern) {
+            found.push(name);
+        }
+    }
+    found.sort();
+    match found.as_slice() {
+        [index] => Ok(path.join(index)),
+        _ => {
+            let (path, name) = (path.display(), &entry.name);
+            let found = if found.is_empty() { "none".to_owned() } else { found.join(", ") };
+            Err(Failure::Usage(format!(
+                "{path}: data `{name}`: files: `{pattern}`: found {found}, allowed is one file that is named so"
+            )))
+        }
     }
 }
 

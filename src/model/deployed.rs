@@ -150,7 +150,8 @@ impl Fit {
 }
 
 /// A codebook in a few words.
-fn told(codebook: &Codebook) -> String {
+#[must_use]
+pub fn told(codebook: &Codebook) -> String {
     let beams = codebook.beams.map_or_else(|| "unknown".to_owned(), |beams| beams.to_string());
     let circular = if codebook.circular { ", circular" } else { "" };
     let peaks = match &codebook.peaks_deg {

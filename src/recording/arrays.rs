@@ -89,7 +89,7 @@ pub(crate) struct Npz(zip::ZipArchive<File>);
 impl Npz {
     /// Reads what it holds, not the arrays.
     pub(crate) fn open(path: &Path) -> Result<Self, String> {
-        let file = File::open(path).map_err(|error| error.to_string())?;
+        let file = payload::open_file(path).map_err(|error| error.to_string())?;
         let archive = zip::ZipArchive::new(file).map_err(|error| format!("no .npz file: {error}"))?;
         if archive.len() > ARRAY_LIMIT {
             return Err(format!("found {} arrays, allowed are {ARRAY_LIMIT} at most", archive.len()));

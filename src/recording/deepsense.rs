@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use csv::ByteRecord;
 
 use super::columns::{Columns, Reading};
+use super::payload;
 use super::stamp::{self, DayTime};
 use super::timeline::{self, Rules};
 use super::{
@@ -181,7 +182,7 @@ fn read_index(path: &Path, number: usize, raw: &mut Raw) -> Result<(), Recording
     if size > INDEX_LIMIT {
         return Err(RecordingError::TooLarge { path: path.to_owned(), found: size, allowed: INDEX_LIMIT });
     }
-    let file = fs::File::open(path).map_err(io)?;
+    let file = payload::open_file(path).map_err(io)?;
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(std::io::BufReader::new(file));
     let header = reader.byte_headers().map_err(csv_error)?.clone();
     let names: Vec<String> = header.iter().map(|cell| String::from_utf8_lossy(cell).into_owned()).collect();

@@ -21,7 +21,7 @@
 //!
 //! What is known of the person is no sample: [`labels`] gives it to training and scoring.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -230,10 +230,17 @@ struct Walk {
     strange: usize,
     /// Folders of modalities that nothing is read from.
     unread: BTreeSet<String>,
+    /// Folders that were gone into, by the paths that no link is in: none is read twice, whatever leads to it.
+    known: HashSet<PathBuf>,
 }
 
 impl Walk {
     fn folder(&mut self, path: &Path, levels: [Option<usize>; 3]) -> Result<(), RecordingError> {
+        let real = fs::canonicalize(path);
+        if !self.known.insert(real.map_err(|source| RecordingError::Io { path: path.to_owned(), source })?) {
+            self.strange += 1;
+            return Ok(());
+        }
         if let [environment, Some(subject), Some(action)] = levels {
             // S01–S10 are in E01, S11–S20 in E02, …
             let environment = environment.unwrap_or((subject - 1) / 10 + 1);
@@ -333,7 +340,7 @@ pub(super) fn open(path: &Path, options: &Options) -> Result<Recording, Recordin
     }
     let mut walk = Walk::default();
     walk.folder(path, own_levels(path))?;
-    let Walk { mut found, empty, strange, unread } = walk;
+    let Walk { mut found, empty, strange, unread, known: _ } = walk;
     found.retain(|sequence| !sequence.frames.is_empty());
     if found.is_empty() {
         let found = deepsense::kinds(&deepsense::list(path)?);

@@ -95,9 +95,19 @@ fn extension(path: &Path) -> String {
     path.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase()).unwrap_or_default()
 }
 
+/// Opens a file of a recording. What is none, but a pipe or a device, would be waited for without end.
+pub(super) fn open_file(path: &Path) -> std::io::Result<File> {
+    let kind = std::fs::metadata(path)?.file_type();
+    if !kind.is_file() && !kind.is_dir() {
+        let message = "found a pipe, socket or device, allowed is a file";
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, message));
+    }
+    File::open(path)
+}
+
 /// Reads a whole file of at most [`FILE_LIMIT`] bytes.
 pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, LoadError> {
-    let file = File::open(path).map_err(|error| match error.kind() {
+    let file = open_file(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => {
             LoadError::Absent { path: path.to_owned() }
         }

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Codebook;
 use crate::infer::network::features::{self, BeamGrid, Heard};
+use crate::model::deployed;
 use crate::model::tasks::{Sizes, Task};
 use crate::model::ue::POSITION_FEATURES;
 use crate::model::{Cloud, MODALITIES};
@@ -217,6 +218,42 @@ pub struct Shape {
     pub instants_ms: Vec<u32>,
 }
 
+impl Shape {
+    /// In what it differs from another one: what was found, and what is allowed.
+    #[must_use]
+    pub fn unlike(&self, other: &Self) -> Vec<String> {
+        let (own, sizes) = (&self.sizes, &other.sizes);
+        let counts = [
+            ("slots", own.slots, sizes.slots),
+            ("beams", own.beams, sizes.beams),
+            ("instants", own.instants, sizes.instants),
+            ("horizons", own.horizons, sizes.horizons),
+            ("activities", own.activities, sizes.activities),
+            ("joints", own.joints, sizes.joints),
+        ];
+        let differ = counts.into_iter().filter(|(_, found, allowed)| found != allowed);
+        let mut told: Vec<String> = differ
+            .map(|(what, found, allowed)| format!("found {found} {what}, allowed are {allowed}"))
+            .collect();
+        if self.stride_ms != other.stride_ms {
+            told.push(format!("found slots {} ms apart, allowed is {} ms", self.stride_ms, other.stride_ms));
+        }
+        for (what, found, allowed) in [
+            ("horizons", &self.horizons_ms, &other.horizons_ms),
+            ("instants", &self.instants_ms, &other.instants_ms),
+        ] {
+            if found != allowed && found.len() == allowed.len() {
+                told.push(format!("found {what} of {found:?} ms, allowed are {allowed:?}"));
+            }
+        }
+        if self.codebook != other.codebook && own.beams == sizes.beams {
+            let (found, allowed) = (deployed::told(&self.codebook), deployed::told(&other.codebook));
+            told.push(format!("found the codebook {found}, allowed is {allowed}"));
+        }
+        told
+    }
+}
+
 /// Labelled examples.
 #[derive(Debug)]
 pub struct DataSet {
@@ -339,7 +376,24 @@ pub struct Part {
     pub tasks: Vec<Task>,
 }
 
+impl Part {
+    /// The examples that are learned from.
+    pub fn examples_to_learn(&self) -> impl Iterator<Item = &Example> {
+        self.split.train.iter().filter_map(|&at| self.data.examples.get(at as usize))
+    }
+}
+
 impl DataSet {
+    /// Takes the beams of others where nothing says which ones it has: none of it was measured, and its pipeline names none.
+    pub fn take_beams(&mut self, beams: usize, codebook: &Codebook) {
+        if self.shape.codebook.beams.is_some() || !self.reports.is_empty() {
+            return;
+        }
+        self.shape.sizes.beams = beams;
+        self.shape.codebook = codebook.clone();
+        self.grid = BeamGrid::new(&features::beam_directions(codebook, beams));
+    }
+
     /// Which inputs any of its examples has a reading of, in the order of [`Input::ALL`](crate::model::Input::ALL).
     #[must_use]
     pub fn holds(&self) -> [bool; MODALITIES] {

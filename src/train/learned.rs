@@ -37,7 +37,7 @@ pub struct Learned {
     pub marks: Option<Marks>,
 }
 
-/// Marks ([`twins::mark`]) of examples that were learned from, or chose: the smallest ones, which are a fair sample.
+/// Marks ([`twins::marks`]) of examples that were learned from, or chose: the smallest ones, which are a fair sample.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Marks {
     /// The largest mark that would have been kept, hexadecimal as all.
@@ -54,8 +54,8 @@ impl Marks {
         let mut marks = BTreeSet::new();
         let mut to = u64::MAX;
         for &number in part.split.train.iter().chain(&part.split.validation) {
-            marks.insert(twins::mark(&part.data, number)?);
-            if marks.len() > MARKS {
+            marks.extend(twins::marks(&part.data, number)?);
+            while marks.len() > MARKS {
                 marks.pop_last();
                 to = marks.last().copied().unwrap_or_default();
             }
@@ -200,7 +200,7 @@ pub fn repeated(
     let Some(kept) = kept.filter(|kept| !kept.is_empty()) else { return Ok(None) };
     let mut asked = BTreeSet::new();
     for &number in examples.iter().filter(|&&number| !by_truth || twins::is_told_by_truth(data, number)) {
-        asked.insert(shown(twins::mark(data, number)?));
+        asked.extend(twins::marks(data, number)?.into_iter().map(shown));
     }
     Ok(kept.into_iter().filter_map(|marks| marks.share(&asked)).reduce(f64::max))
 }

@@ -119,7 +119,7 @@ pub struct DataEntry {
     pub recording: Option<PathBuf>,
     /// What the archives hold; left out, it is a recording.
     pub layout: Option<Layout>,
-    /// Of archives, the names of those that are taken, in which `*` stands for anything; of a recording, its index file.
+    /// Of archives, the names of those that are taken; of a recording, that of its index file. `*` stands for anything.
     #[serde(default)]
     pub files: Vec<String>,
     /// Readings and windows of an archive's radar frames.
@@ -498,6 +498,10 @@ fn check(recipe: &Recipe, problems: &mut Vec<Problem>) {
         if stage.slots == Some(0) {
             let message = "found 0, allowed is 1 and more; left out, all slots of the window".to_owned();
             problems.push(Problem { key: format!("stage[{number}].slots"), message });
+        }
+        if stage.patience == Some(0) {
+            let message = "found 0, allowed is 1 and more; left out, the stage never ends early".to_owned();
+            problems.push(Problem { key: format!("stage[{number}].patience"), message });
         }
         if stage.freeze.iter().any(String::is_empty) {
             let message =

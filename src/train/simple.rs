@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::data::{DataSet, Example, Part};
+use crate::infer::spread::{settle, steps};
 use crate::model::{Input, MODALITIES};
 use crate::time::Span;
 
@@ -162,11 +163,14 @@ impl Simple {
         self.pose.as_deref()
     }
 
-    /// A score per beam: how common it is among the training examples whose last two beams are nearest (sum of differences).
+    /// A score per beam: how common it is among the training examples whose last two beams are nearest (sum of the steps
+    /// between them, around the codebook where it is a circle).
     #[must_use]
     pub fn by_past(&self, data: &DataSet, example: &Example, instant: usize) -> Option<Vec<f64>> {
         let [a, b] = past(data, example)?;
-        let distance = |known: &Known| known.past.map(|[x, y]| f64::from(a.abs_diff(x) + b.abs_diff(y)));
+        let (beams, circular) = (data.shape.sizes.beams, data.shape.codebook.circular);
+        let off = |a: u32, b: u32| steps(a as usize, b as usize, beams, circular).unsigned_abs() as f64;
+        let distance = |known: &Known| known.past.map(|[x, y]| off(a, x) + off(b, y));
         let near = self.nearest(distance);
         votes(data.shape.sizes.beams, near.filter_map(|known| known.beams.get(instant).copied().flatten()))
     }
@@ -218,16 +222,22 @@ pub fn extrapolation(data: &DataSet, example: &Example, ahead: Span) -> Option<V
     let [.., a, b] = example.past.as_slice() else { return persistence(data, example) };
     let (a, b) = (data.reports.get(*a as usize)?, data.reports.get(*b as usize)?);
     let seconds = (b.capture - a.capture).as_secs_f64();
-    let steps = f64::from(b.best) - f64::from(a.best);
+    let (beams, circular) = (data.shape.sizes.beams, data.shape.codebook.circular);
+    let steps = steps(a.best as usize, b.best as usize, beams, circular) as f64;
     let wait = (example.time + ahead - b.capture).as_secs_f64();
-    let last = data.shape.sizes.beams.saturating_sub(1) as f64;
     let moved = if seconds > 0.0 { steps * wait / seconds } else { 0.0 };
-    let reached = (f64::from(b.best) + moved).clamp(0.0, last);
+    let reached = f64::from(b.best) + moved;
     // Half a beam between two goes to the higher one.
-    let first = reached.round();
-    let score =
-        |beam: usize| 1.0 / (1.0 + (beam as f64 - reached).abs() + f64::from(u8::from(beam as f64 != first)));
-    Some((0..data.shape.sizes.beams).map(score).collect())
+    let first = settle(reached, beams, circular);
+    let round = beams as f64;
+    let reached =
+        if circular { reached.rem_euclid(round) } else { reached.clamp(0.0, (round - 1.0).max(0.0)) };
+    let score = |beam: usize| {
+        let straight = (beam as f64 - reached).abs();
+        let off = if circular { straight.min(round - straight) } else { straight };
+        1.0 / (1.0 + off + f64::from(u8::from(beam != first)))
+    };
+    Some((0..beams).map(score).collect())
 }
 
 /// The poses that are learned from.

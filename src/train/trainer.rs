@@ -334,8 +334,10 @@ fn check<'a>(recipe: &Recipe, config: &NetworkConfig, parts: &'a [Part]) -> Resu
     for part in parts {
         if part.data.shape != first.data.shape {
             return Err(TrainError::Data(format!(
-                "`{}` has {:?}, `{}` has {:?}: allowed is the same window, beams and horizons for all",
-                first.data.name, first.data.shape, part.data.name, part.data.shape
+                "`{}` differs from `{}`: {}: the same window, beams and horizons are allowed for all",
+                part.data.name,
+                first.data.name,
+                part.data.shape.unlike(&first.data.shape).join("; ")
             )));
         }
         let shared = part.split.shared_groups(&part.data);
@@ -372,10 +374,7 @@ fn check<'a>(recipe: &Recipe, config: &NetworkConfig, parts: &'a [Part]) -> Resu
     }
     let is_told = |task: Task| {
         let of_part = |part: &&Part| part.tasks.contains(&task);
-        parts.iter().filter(of_part).any(|part| {
-            let mut examples = part.split.train.iter().filter_map(|&at| part.data.examples.get(at as usize));
-            examples.any(|example| example.truth.tells(task))
-        })
+        parts.iter().filter(of_part).any(|part| part.examples_to_learn().any(|of| of.truth.tells(task)))
     };
     if let Some(task) = recipe.tasks(config).into_iter().find(|&task| !is_told(task)) {
         return Err(TrainError::Data(format!(

@@ -1,5 +1,6 @@
 //! Data sets in NumPy archives, made here by hand.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
@@ -7,6 +8,7 @@ use std::path::Path;
 use mmsense::model::{Input, MODALITIES, Task};
 use mmsense::train::data::archive::{self, ArchiveError, Layout, Request, Windowing};
 use mmsense::train::data::split::{Shares, Split};
+use mmsense::train::data::twins::{self, Divided};
 use mmsense::train::data::{DataSet, Reading};
 use npyz::WriterBuilder;
 use zip::write::SimpleFileOptions;
@@ -334,4 +336,43 @@ fn a_header_that_is_nested_costs_nothing() {
     let error = archive::open(&request).unwrap_err().to_string();
     assert!(error.contains("`points`") && error.contains("nested deeper than 4 levels"), "{error}");
     assert!(error.len() < 300, "{error}");
+}
+
+#[test]
+fn windows_of_two_data_sets_that_share_a_frame_stand_on_one_side() {
+    let folder = tempfile::tempdir().unwrap();
+    let (learned, asked) = (folder.path().join("a"), folder.path().join("b"));
+    for folder in [&learned, &asked] {
+        fs::create_dir(folder).unwrap();
+    }
+    windows(&learned.join("s17_val_Tp1.npz"), &[[1, 2, 3], [7, 8, 9]], &[1.0, 0.0]);
+    windows(&asked.join("scenario18_Tp10.npz"), &[[3, 4, 5], [11, 12, 13]], &[0.0, 1.0]);
+    let open = |path: &Path| {
+        let request = request(path, Layout::BlockageWindows, &[Task::Blockage], Windowing::default());
+        archive::open(&request).unwrap()
+    };
+    let (learned, asked) = (open(&learned), open(&asked));
+    let mut train = Split { train: vec![0, 1], ..Split::default() };
+    let mut test = Split { test: vec![0, 1], ..Split::default() };
+    let sides = [(&learned, &mut train), (&asked, &mut test)];
+    let mut sides = sides.map(|(data, split)| Divided { data, split, by_rows: false });
+    assert_eq!(twins::leave_out(&mut sides).unwrap(), [1, 0]);
+    assert_eq!((train.train.len(), test.test.len()), (1, 2));
+    // Nor is that hidden from whoever asks a network about the other one.
+    let marks = |data: &DataSet| -> BTreeSet<u64> {
+        (0..2).flat_map(|number| twins::marks(data, number).unwrap()).collect()
+    };
+    assert_eq!(marks(&learned).len(), 6);
+    assert_eq!(marks(&learned).intersection(&marks(&asked)).count(), 1);
+}
+
+#[test]
+fn windows_in_which_nothing_was_measured_are_refused_by_what_they_lack() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("val_Tp1.npz");
+    let dark = [Array("features", &[2, 3, 54], vec![0.0; 2 * 3 * 54]), Array("labels", &[2], vec![0.0, 1.0])];
+    write(&path, &dark);
+    let request = request(&path, Layout::BlockageWindows, &[Task::Blockage], Windowing::default());
+    let error = archive::open(&request).unwrap_err().to_string();
+    assert!(error.contains("any beam has a power above 0"), "{error}");
 }

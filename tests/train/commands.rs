@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use mmsense::model::{Input, deployed};
+
 use crate::learning::{make_rooms, prepare};
 
 fn mmsense(arguments: &[&str]) -> Output {
@@ -40,6 +42,7 @@ fn recipes(folder: &Path) {
         [[data]]
         name = "street"
         scene = "{root}/recordings/scenes/two-way-street.toml"
+        files = ["*ario.csv"]
         seed = 401
         repeat = 3
         without = ["camera", "radar", "lidar"]
@@ -110,6 +113,25 @@ fn a_recipe_learns_from_other_data_and_is_asked_about_recordings_of_both_layouts
     assert!(folder.join("runs/first-beam/model.safetensors").is_file(), "{said}");
     let said = done(&["eval", text(&folder.join("runs/second-beam"))]);
     assert!(said.contains("beam, now") && !said.contains("blockage, now"), "{said}");
+    // A unit does not show it what it has never seen.
+    let (_, fit) = deployed::describe(&folder.join("runs/second-beam/model.safetensors")).unwrap();
+    assert_eq!(fit.without, [Input::Camera, Input::Radar, Input::Lidar]);
+
+    // Links of which nobody says whether they are blocked: the rest is learned.
+    let index = links.join("scenario.csv");
+    let whole = fs::read_to_string(&index).unwrap();
+    fs::write(&index, whole.replace("unit1_blockage", "other")).unwrap();
+    let part = folder.join("part");
+    let said =
+        done(&[&["train", text(&folder.join("first.toml")), "-o", text(&part)], data.as_slice()].concat());
+    assert!(
+        said.contains("has a label for blockage: the network is made for beam, activity, pose alone"),
+        "{said}"
+    );
+    let said = done(&["eval", text(&part)]);
+    assert!(said.contains("beam, now") && !said.contains("blockage, now"), "{said}");
+    fs::write(&index, whole).unwrap();
+
     let output_of =
         |task: &str| mmsense(&[&["train", text(&recipe), "--task", task], data.as_slice()].concat());
     let wrong = output_of("sleep");

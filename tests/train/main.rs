@@ -8,6 +8,7 @@ mod commands;
 mod learning;
 mod losses;
 mod optimiser;
+mod partial;
 mod report;
 mod shipped;
 mod splits;

@@ -161,7 +161,8 @@ fn stem(path: &Path) -> String {
 }
 
 /// Whether a name fits a pattern in which `*` stands for anything.
-fn fits(name: &str, pattern: &str) -> bool {
+#[must_use]
+pub fn fits(name: &str, pattern: &str) -> bool {
     match pattern.split_once('*') {
         None => name == pattern,
         Some((before, after)) => name.strip_prefix(before).is_some_and(|rest| {
@@ -501,9 +502,13 @@ fn finish(
     if data.examples.is_empty() {
         return Err(ArchiveError::File {
             path: request.path.to_owned(),
-            reason: {
-                let Windowing { slots, frames, .. } = request.windowing;
-                format!("found no window of {slots} × {frames} frames with points in the newest")
+            reason: match (request.layout, request.windowing) {
+                (Layout::BlockageWindows, _) => {
+                    "found no window in whose newest frames any beam has a power above 0".to_owned()
+                }
+                (_, Windowing { slots, frames, .. }) => {
+                    format!("found no window of {slots} × {frames} frames with points in the newest")
+                }
             },
         });
     }
@@ -522,7 +527,8 @@ fn blockages(request: &Request<'_>, files: &[PathBuf]) -> Result<DataSet, Archiv
     for path in files {
         let mut archive = Archive::open(path)?;
         let name = stem(path);
-        let digits = name.trim_start_matches(|letter: char| !letter.is_ascii_digit());
+        let before = name.trim_end_matches(|letter: char| letter.is_ascii_digit());
+        let digits = name.strip_prefix(before).unwrap_or_default();
         let Some(ahead) = digits.parse::<u32>().ok().filter(|ahead| (1..=AHEAD).contains(ahead)) else {
             return Err(archive.fail(format!(
                 "found the name `{name}`, allowed is one that ends with the number of frames ahead, 1 to {AHEAD}"

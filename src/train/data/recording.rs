@@ -13,12 +13,13 @@ use sha2::{Digest, Sha256};
 
 use super::once;
 use super::store::{Store, StoreError};
-use super::{Ahead, DataSet, Lost, Source};
+use super::{Ahead, DataSet, Lost, Source, lose};
 use crate::config::{self, ConfigError, Pipeline};
 use crate::model::tasks::Task;
 use crate::model::{Input, NetworkConfig};
 use crate::recording::{LoadError, Options, Recording, RecordingError, fill_in};
 use crate::runtime::RuntimeError;
+use crate::sample::Stream;
 
 mod collector;
 mod labelled;
@@ -176,6 +177,8 @@ fn identity(recording: &Recording, pipeline: &Pipeline, resolution: Resolution) 
 pub type Watch<'a> = &'a dyn Fn(usize, usize) -> bool;
 
 const INDEX: &str = "frames.json";
+/// Beams at least of a codebook of which only labels are known: that of the published recordings.
+const BEAMS: usize = 64;
 /// Beside a simulated recording, what it was made of.
 const SCENE: &str = "scene.toml";
 
@@ -211,6 +214,12 @@ pub fn open(request: &Request<'_>, watch: Watch<'_>) -> Result<DataSet, CollectE
     let recording = Recording::open(request.path, &options)?;
     let knows_heading = pipeline.site.is_some();
     fill_in(&mut pipeline, &recording);
+    let labelled_beams = recording.labelled_beams();
+    if let Some(last) = labelled_beams.iter().flatten().max()
+        && pipeline.codebook.beams.is_none()
+    {
+        pipeline.codebook.beams = Some((*last as usize + 1).max(BEAMS));
+    }
     let io = |path: &Path| {
         let path = path.to_owned();
         move |source| CollectError::Io { path, source }
@@ -242,22 +251,29 @@ pub fn open(request: &Request<'_>, watch: Watch<'_>) -> Result<DataSet, CollectE
     let index: Index =
         serde_json::from_slice(&text).map_err(|source| CollectError::Index { path, source })?;
     let store = Store::open(&folder, index.parts)?;
-    let mut labelled = Labelled::new(request, &pipeline, &recording, index.frames)?;
+    let mut labelled = Labelled::new(request, &pipeline, &recording, index.frames, &labelled_beams)?;
     labelled.examples()?;
     labelled.data.store = Some(store);
     for (modality, reason, count) in index.lost {
         let what = format!("samples of {modality} cannot be read ({reason})").into();
         labelled.data.lost.push(Lost { what, count: count as usize, first: None, is_broken: true });
     }
-    if let Some(row) = recording.malformed().first() {
-        labelled.data.lost.push(Lost {
-            what: "rows of the index cannot be read".into(),
-            count: recording.malformed().len(),
-            first: Some(row.to_string()),
-            is_broken: true,
-        });
+    let positions = recording.samples().iter().filter(|sample| matches!(sample.stream, Stream::Position(_)));
+    if pipeline.site.is_none() {
+        for sample in positions {
+            let what = "positions are not shown: where the unit stands is not known, neither by the recording nor by [site] of \
+                        the pipeline";
+            lose(&mut labelled.data.lost, what, false, || sample.path().display().to_string());
+        }
     }
     labelled.data.notes.extend(recording.notes().iter().cloned());
+    if let (Some(column), false) = (recording.label_column(), labelled_beams.is_empty()) {
+        let first = if recording.rows().iter().any(|row| row.label == Some(0)) { 0 } else { 1 };
+        labelled.data.notes.push(format!(
+            "no powers: beams are those of the labels (`{column}`), taken to count from {first}; what a wrong choice loses, \
+             nobody knows"
+        ));
+    }
     let is_position = |source: &Source| matches!(source, Source::Position(_));
     if !knows_heading && labelled.data.sources.iter().any(is_position) {
         labelled.data.notes.push(

@@ -2,8 +2,9 @@
 //! learned from on one side of a split and asked about on the other, whatever data sets the two sides are of.
 //!
 //! Two examples are twins when they speak of the same measurement: a report of enough beams is no other one's to the last
-//! bit, whatever stands around it. Where none was measured, they are twins when the same is true of both, and they see the
-//! same now.
+//! bit, whatever stands around it. Where none was measured when it is asked about, it is told by the reports before: windows
+//! that share a frame are twins, whatever their labels say and however far ahead. Where there is no report at all, they are
+//! twins when the same is true of both, and they see the same now.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -137,43 +138,68 @@ impl<'a> Others<'a> {
     }
 }
 
-/// What tells an example from all others, in 64 bits.
+/// What tells an example from all others, in 64 bits: of one that is told by the reports before it, a mark of each.
 ///
 /// # Errors
 /// When a reading cannot be looked up.
-pub fn mark(data: &DataSet, number: u32) -> Result<u64, StoreError> {
-    let Some(example) = data.examples.get(number as usize) else { return Ok(0) };
-    let print = match (reports(data, example, true).first(), &example.truth.pose) {
-        (Some(report), _) => *report,
-        (None, Some(pose)) => Sha256::digest(bytes(pose.iter().flatten().copied())).into(),
-        (None, None) => whole(data, number)?,
+pub fn marks(data: &DataSet, number: u32) -> Result<Vec<u64>, StoreError> {
+    let Some(example) = data.examples.get(number as usize) else { return Ok(Vec::new()) };
+    let now = instants(data, example, true);
+    let prints = match (now.first(), &example.truth.pose) {
+        (Some(report), _) => vec![*report],
+        (None, Some(pose)) => vec![Sha256::digest(bytes(pose.iter().flatten().copied())).into()],
+        (None, None) => {
+            let reports = reports(data, example, false);
+            if reports.is_empty() { vec![whole(data, number)?] } else { reports }
+        }
     };
-    let (first, _) = print.split_first_chunk::<8>().unwrap_or((&[0; 8], &[]));
-    Ok(u64::from_le_bytes(*first))
+    let short = |print: Print| {
+        let (first, _) = print.split_first_chunk::<8>().unwrap_or((&[0; 8], &[]));
+        u64::from_le_bytes(*first)
+    };
+    Ok(prints.into_iter().map(short).collect())
 }
 
-/// Whether an example's [`mark`] is made of what is true of it alone, whatever its readings were made small to.
+/// Whether an example's [`marks`] are made of what was measured, or is true of it, alone, whatever its readings were made small
+/// to.
 #[must_use]
 pub fn is_told_by_truth(data: &DataSet, number: u32) -> bool {
     let example = data.examples.get(number as usize);
-    example.is_some_and(|example| example.truth.pose.is_some() || !reports(data, example, true).is_empty())
+    example.is_some_and(|example| example.truth.pose.is_some() || !reports(data, example, false).is_empty())
 }
 
-/// Prints of the reports that tell what is true of an example: now, or at every instant.
+/// Prints of the reports that tell an example: what was measured now, or at any instant; where nothing was, what was before.
 fn reports(data: &DataSet, example: &Example, now: bool) -> Vec<Print> {
+    if example.truth.beams.iter().any(Option::is_some) {
+        return instants(data, example, now);
+    }
+    let before: Vec<Print> = prints(data, example.past.iter().copied()).collect();
+    if now && !before.is_empty() {
+        // All of them: rows that follow each other share all but one.
+        return vec![Sha256::digest(before.concat()).into()];
+    }
+    before
+}
+
+/// Prints of the reports at the instants that are asked about, or of the one of now.
+fn instants(data: &DataSet, example: &Example, now: bool) -> Vec<Print> {
     let instants = example.truth.beams.iter().take(if now { 1 } else { usize::MAX }).flatten();
-    let reports = instants.filter_map(|&report| data.reports.get(report as usize));
+    prints(data, instants.copied()).collect()
+}
+
+/// Prints of those reports that no other one is the same as by accident.
+fn prints(data: &DataSet, reports: impl Iterator<Item = u32>) -> impl Iterator<Item = Print> {
+    let reports = reports.filter_map(|report| data.reports.get(report as usize));
     let reports = reports.filter(|report| {
         let measured = report.linear.iter().filter(|power| !power.is_nan());
         let different: BTreeSet<u64> = measured.map(|power| power.to_bits()).collect();
         different.len() >= ENOUGH
     });
-    let print = |linear: &[f64]| {
+    reports.map(|report| {
         let mut hash = Sha256::new();
-        linear.iter().for_each(|power| hash.update(power.to_bits().to_le_bytes()));
+        report.linear.iter().for_each(|power| hash.update(power.to_bits().to_le_bytes()));
         hash.finalize().into()
-    };
-    reports.map(|report| print(&report.linear)).collect()
+    })
 }
 
 /// What is true of an example.

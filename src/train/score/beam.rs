@@ -13,6 +13,9 @@ use crate::train::simple;
 /// A measure of one row: its scores `[1, beams]`, the true beam, what was measured.
 type OfRow<'a> = dyn Fn(ArrayView2<'_, f64>, usize, &Report) -> Option<f64> + 'a;
 
+/// The scores of beams of an example; `None` where there is nothing to go by.
+type Guess<'a> = dyn Fn(&Example) -> Option<Vec<f64>> + 'a;
+
 /// The beam at one instant, `ms` ahead.
 pub(super) fn question(asked: &Asked<'_>, rows: &[Asking<'_>], instant: usize, ms: u32) -> Option<Question> {
     let data = asked.data;
@@ -48,6 +51,10 @@ pub(super) fn question(asked: &Asked<'_>, rows: &[Asking<'_>], instant: usize, m
             zero(per_row(&|scores, truth, _| beam::top_k_accuracy(scores, &[Some(truth)], k).ok()))
         };
         let loss = per_row(&|scores, _, report| {
+            // Where one beam alone is known, nothing is of what another one loses.
+            if report.linear.iter().filter(|power| !power.is_nan()).nth(1).is_none() {
+                return None;
+            }
             let power = ArrayView2::from_shape((1, report.linear.len()), &report.linear).ok()?;
             beam::power_loss_db(scores, power, 1).ok()?.first().copied()
         });
@@ -84,11 +91,14 @@ pub(super) fn question(asked: &Asked<'_>, rows: &[Asking<'_>], instant: usize, m
         *scores.get_mut(beam? as usize)? = 1.0;
         Some(scores)
     };
-    let mut add = |name: &str, guess: &dyn Fn(&Example) -> Option<Vec<f64>>| {
+    let common = asked.simple.and_then(|simple| simple.common_beams(beams, instant));
+    let mut add = |name: &str, guess: &Guess<'_>, instead: &Guess<'_>| {
         let guesses: Vec<Option<Vec<f64>>> =
             labelled.iter().map(|((_, example), _)| guess(example)).collect();
         if guesses.iter().any(Option::is_some) {
-            all.push(worth(name, &guesses));
+            let rows = guesses.into_iter().zip(&labelled);
+            let guesses = rows.map(|(guess, ((_, example), _))| guess.or_else(|| instead(example)));
+            all.push(worth(name, &guesses.collect::<Vec<_>>()));
         }
     };
     let in_rows = data.rows_ahead.as_ref().and_then(|ahead| Some((*ahead.rows.get(instant)?, ahead.period)));
@@ -99,14 +109,22 @@ pub(super) fn question(asked: &Asked<'_>, rows: &[Asking<'_>], instant: usize, m
         Some((1, _)) => "in 1 row".to_owned(),
         Some((rows, _)) => format!("in {rows} rows"),
     };
-    add("persistence", &|example| simple::persistence(data, example));
-    add("extrapolation", &|example| simple::extrapolation(data, example, ahead));
+    // Who has nothing to go by says what the next simpler one would say.
+    let commonest = |_: &Example| common.clone();
+    let last = |example: &Example| simple::persistence(data, example);
+    let last_or_commonest = |example: &Example| last(example).or_else(|| common.clone());
+    add("persistence", &last, &commonest);
+    add("extrapolation", &|example| simple::extrapolation(data, example, ahead), &commonest);
     if let Some(simple) = asked.simple {
-        add("15 nearest of two past beams", &|example| simple.by_past(data, example, instant));
-        add("15 nearest positions", &|example| simple.by_place(data, example, instant));
-        add("commonest beam", &|_| simple.common_beams(beams, instant));
+        add(
+            "15 nearest of two past beams",
+            &|example| simple.by_past(data, example, instant),
+            &last_or_commonest,
+        );
+        add("15 nearest positions", &|example| simple.by_place(data, example, instant), &commonest);
+        add("commonest beam", &commonest, &|_| None);
     }
-    add(ORACLE, &|example| one_hot(data.known_best(example, instant)));
+    add(ORACLE, &|example| one_hot(data.known_best(example, instant)), &|_| None);
     let scores = Array2::from_shape_vec((own.len(), beams), own.concat()).ok()?;
     let confusion = classes::Confusion::of_scores(&truth, scores.view()).ok();
     let mut question = Question {

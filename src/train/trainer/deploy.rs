@@ -10,7 +10,7 @@ use candle_nn::VarBuilder;
 use super::{LAST, MODEL, SIMPLE, Trainer};
 use crate::model::deployed::{self, Fit, Scaling};
 use crate::model::tasks::Task;
-use crate::model::{Network, Purpose};
+use crate::model::{Input, MODALITIES, Network, Purpose};
 use crate::train::TrainError;
 use crate::train::losses::{Interval, intervals};
 use crate::train::measures::calibration::{scaling_of_binary, temperature_of_classes};
@@ -35,7 +35,7 @@ impl Trainer<'_> {
             horizons_ms: part.data.shape.horizons_ms.clone(),
             instants_ms: part.data.shape.instants_ms.clone(),
             stride_ms: part.data.shape.stride_ms,
-            without: self.recipe.without.clone(),
+            without: self.unseen(),
             scaling,
             trained: true,
         };
@@ -46,6 +46,33 @@ impl Trainer<'_> {
         let text = serde_json::to_vec(&Simple::learn(self.parts)).unwrap_or_default();
         fs::write(&simple, text).map_err(|source| TrainError::Io { file: simple, source })?;
         Ok(file)
+    }
+
+    /// The inputs that no stage has learned from, nor the run that this one begins with: their encoders are as they were drawn,
+    /// and what they say is noise.
+    fn unseen(&self) -> Vec<Input> {
+        let mut seen = [false; MODALITIES];
+        if let Some(run) = &self.recipe.from {
+            // Of a run that was never deployed nothing is known.
+            let before = deployed::describe(&run.join(MODEL)).map(|(_, fit)| fit.without).unwrap_or_default();
+            seen = Input::ALL.map(|input| !before.contains(&input));
+        }
+        for part in self.parts.iter().filter(|part| !part.split.train.is_empty()) {
+            let holds = part.data.holds();
+            for stage in self.recipe.stage.iter().filter(|stage| super::is_of(self.recipe, stage, part)) {
+                let hidden = self.recipe.hidden_in(stage);
+                let shown = holds.iter().zip(hidden).map(|(&holds, hidden)| holds && !hidden);
+                seen.iter_mut().zip(shown).for_each(|(seen, shown)| *seen |= shown);
+            }
+        }
+        let hidden = self.recipe.hidden();
+        Input::ALL
+            .into_iter()
+            .zip(seen)
+            .zip(hidden)
+            .filter(|((_, seen), hidden)| !seen || *hidden)
+            .map(|((input, _), _)| input)
+            .collect()
     }
 
     /// Makes the scores of beams, activities and blockages believable on validation, by a temperature (Guo et al., On

@@ -60,6 +60,8 @@ pub(super) struct Labelled<'a> {
     sensor_sources: HashMap<(usize, u32), u32>,
     ue_sources: HashMap<(u32, UeId), [Option<Kept>; 2]>,
     poses: BTreeMap<usize, Labels>,
+    /// Per row the best beam, where labels alone say it; else nothing.
+    labelled_beams: &'a [Option<u32>],
     /// How far from a row a frame may be that shows it: half of what a frame number counts, where rows are further apart.
     reach: Span,
 }
@@ -71,6 +73,7 @@ impl<'a> Labelled<'a> {
         pipeline: &Pipeline,
         recording: &'a Recording,
         frames: Vec<FrameSeen>,
+        labelled_beams: &'a [Option<u32>],
     ) -> Result<Self, CollectError> {
         let codebook: Codebook = pipeline.codebook.clone();
         let beams = codebook.beams.unwrap_or(1);
@@ -121,6 +124,7 @@ impl<'a> Labelled<'a> {
             sequences,
             begins,
             known: BTreeMap::new(),
+            labelled_beams,
             data: DataSet {
                 scene: origin(request.path),
                 groups,
@@ -142,6 +146,15 @@ impl<'a> Labelled<'a> {
     /// Reads what the radio measured, and what people did.
     fn learn_truth(&mut self) -> Result<(), CollectError> {
         let noise_free = noise_free(self.recording.path())?;
+        for (row, &beam) in self.recording.rows().iter().zip(self.labelled_beams) {
+            // As one who measured that beam alone.
+            let mut linear = vec![f64::NAN; self.data.shape.sizes.beams];
+            let named = beam.and_then(|beam| linear.get_mut(beam as usize)).map(|power| *power = 1.0);
+            let Some(report) = named.and_then(|()| Report::new(row.capture, linear)) else { continue };
+            let known = self.known.entry(UeId::implied()).or_default();
+            known.reports.push((row.capture, self.data.reports.len() as u32));
+            self.data.reports.push(report);
+        }
         for row in self.recording.malformed() {
             let first = || format!("{}:{}: {}", row.file, row.line, row.reason);
             lose(&mut self.data.lost, "rows of the index cannot be read", true, first);
@@ -263,7 +276,7 @@ impl<'a> Labelled<'a> {
                 continue;
             };
             if of_ue {
-                for seen in &frame.ues {
+                for seen in &self.links_of(&frame) {
                     let truth = self.truth_of_ue(&frame, sequence, seen);
                     if truth.beams.iter().any(Option::is_some) || truth.blocked.iter().any(Option::is_some) {
                         examples.push(Example {
@@ -271,8 +284,8 @@ impl<'a> Labelled<'a> {
                             link: self.known.keys().take_while(|ue| **ue != seen.ue).count() as u32,
                             time: frame.time,
                             places: self.places(&frame, sequence, Some(&seen.ue)),
-                            past: self.past(seen, sequence),
-                            was_blocked: self.was_blocked(seen, sequence),
+                            past: self.told_before(&frame, seen, sequence),
+                            was_blocked: self.was_blocked(&frame, seen, sequence),
                             truth,
                         });
                     }
@@ -330,6 +343,27 @@ impl<'a> Labelled<'a> {
         begin.is_none_or(|begin| capture > begin)
     }
 
+    /// The links of a frame: those that it shows something of, and the one that labels speak of, which may show nothing.
+    fn links_of(&self, frame: &FrameSeen) -> Vec<UeSeen> {
+        let mut ues = frame.ues.clone();
+        let labelled = UeId::implied();
+        if !self.labelled_beams.is_empty() && ues.iter().all(|seen| seen.ue != labelled) {
+            ues.push(UeSeen { ue: labelled, position: None, reports: Vec::new() });
+        }
+        ues
+    }
+
+    /// What simple predictors go by: the reports that a frame shows; where labels alone are known, those of the two rows before.
+    fn told_before(&self, frame: &FrameSeen, seen: &UeSeen, sequence: usize) -> Vec<u32> {
+        let Some(known) = self.known.get(&seen.ue).filter(|_| !self.labelled_beams.is_empty()) else {
+            return self.past(seen, sequence);
+        };
+        let half = self.recording.period().half();
+        let before = known.reports.partition_point(|(capture, _)| *capture < frame.time - half);
+        let before = known.reports.get(before.saturating_sub(2)..before).unwrap_or_default();
+        before.iter().filter(|(capture, _)| self.is_of(sequence, *capture)).map(|report| report.1).collect()
+    }
+
     fn past(&self, seen: &UeSeen, sequence: usize) -> Vec<u32> {
         let reports = self.known.get(&seen.ue).map(|known| known.reports.as_slice()).unwrap_or_default();
         let find = |capture: &CaptureTime| {
@@ -339,10 +373,17 @@ impl<'a> Labelled<'a> {
         seen.reports.iter().filter(|capture| self.is_of(sequence, **capture)).filter_map(find).collect()
     }
 
-    fn was_blocked(&self, seen: &UeSeen, sequence: usize) -> Option<bool> {
-        let blocked = &self.known.get(&seen.ue)?.blocked;
+    /// Whether a link was blocked when its last report was made; one that is never measured, at the last row before.
+    fn was_blocked(&self, frame: &FrameSeen, seen: &UeSeen, sequence: usize) -> Option<bool> {
+        let Known { reports, blocked } = self.known.get(&seen.ue)?;
+        let half = self.recording.period().half();
+        if reports.is_empty() {
+            let before = blocked.partition_point(|(capture, _)| *capture < frame.time - half);
+            let (capture, blocked) = blocked.get(before.checked_sub(1)?)?;
+            return self.is_of(sequence, *capture).then_some(*blocked);
+        }
         let last = seen.reports.last().filter(|capture| self.is_of(sequence, **capture))?;
-        nearest(blocked, *last, self.recording.period().half()).map(|(_, blocked)| blocked)
+        nearest(blocked, *last, half).map(|(_, blocked)| blocked)
     }
 
     /// `[W · D]`
@@ -431,7 +472,9 @@ impl<'a> Labelled<'a> {
                 self.data.shape.instants_ms.iter().map(beam).collect()
             }
             Some(RowsAhead { rows: ahead, .. }) => {
-                let own = rows.iter().position(|row| (row.capture - frame.time).abs() <= half);
+                let captures: Vec<(CaptureTime, usize)> =
+                    rows.iter().zip(0..).map(|(row, at)| (row.capture, at)).collect();
+                let own = nearest(&captures, frame.time, half).map(|(_, at)| at);
                 let beam = |ahead: &usize| {
                     let row = rows.get(own? + ahead)?;
                     let found = unseen.binary_search_by_key(&row.capture, |report| report.0).ok()?;
