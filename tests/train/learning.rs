@@ -287,8 +287,8 @@ fn shipped_recipes_name_what_is_there() {
     let folders = ["", "paper", "paper/full"].map(|name| fs::read_dir(folder.join(name)).unwrap());
     for entry in folders.into_iter().flatten() {
         let path = entry.unwrap().path();
-        // A scene of a recipe stands beside it.
-        if path.is_dir() || path.ends_with("room.toml") {
+        // A scene of a recipe stands beside it, and what they came to.
+        if path.is_dir() || path.ends_with("room.toml") || path.ends_with("MEASURED.md") {
             continue;
         }
         let recipe = recipe::load(&path).unwrap_or_else(|error| panic!("{error}"));
@@ -578,8 +578,9 @@ fn a_run_that_was_stopped_comes_to_the_same_bytes_and_learns() {
             let worth = now.worth.iter().find(|worth| worth.predictor == name).unwrap();
             worth.figures["top-1"]
         };
-        // The beam walks one step a row: the last one is never the present one, the line through two is but at the turns.
-        assert_eq!(figure("persistence").value, 0.0);
+        // The beam walks one step a row: the last one is never the present one, the line through two is but at the turns. Of
+        // first rows, one in ten, they say the commonest.
+        assert!(figure("persistence").value <= 0.1);
         assert!(figure("extrapolation").value > 0.5);
         for name in ["network", "persistence", "extrapolation"] {
             // Three sequences are too few for an interval.
