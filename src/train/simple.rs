@@ -73,6 +73,11 @@ fn share(labels: impl Iterator<Item = bool>) -> Option<f64> {
     (all > 0).then(|| yes as f64 / all as f64)
 }
 
+/// Whether the one `at` a place among `all` is kept: those at which the count of what is kept grows.
+const fn is_kept(at: usize, all: usize) -> bool {
+    all <= KEPT || (at + 1) * KEPT / all > at * KEPT / all
+}
+
 /// The best beams of the last two reports before an example.
 fn past(data: &DataSet, example: &Example) -> Option<[u32; 2]> {
     match example.past.as_slice() {
@@ -123,9 +128,10 @@ impl Simple {
         let blocked = (0..horizons)
             .map(|at| share(of_ue.iter().filter_map(|known| known.blocked.get(at).copied().flatten())));
         let (beams, blocked) = (beams.collect(), blocked.collect());
-        let step = of_ue.len().div_ceil(KEPT).max(1);
+        let all = of_ue.len();
+        let known = of_ue.into_iter().enumerate().filter(|(at, _)| is_kept(*at, all));
         Self {
-            known: of_ue.into_iter().step_by(step).collect(),
+            known: known.map(|(_, known)| known).collect(),
             beams,
             blocked,
             activity: commonest(examples.iter().filter_map(|(_, example)| example.truth.activity)),
@@ -272,4 +278,17 @@ pub(super) fn error_of_mean_pose(parts: &[Part]) -> Option<f64> {
         }
     }
     Some(sum / count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_as_may_be_are_kept_and_evenly() {
+        let kept = |all: usize| (0..all).filter(|&at| is_kept(at, all)).count();
+        assert_eq!([0, 1, KEPT, KEPT + 1, 3 * KEPT - 1].map(kept), [0, 1, KEPT, KEPT, KEPT]);
+        let places: Vec<usize> = (0..2 * KEPT + 1).filter(|&at| is_kept(at, 2 * KEPT + 1)).collect();
+        assert!(places.windows(2).all(|two| (2..=3).contains(&(two[1] - two[0]))));
+    }
 }
