@@ -52,9 +52,7 @@ pub(super) fn question(asked: &Asked<'_>, rows: &[Asking<'_>], instant: usize, m
         };
         let loss = per_row(&|scores, _, report| {
             // Where one beam alone is known, nothing is of what another one loses.
-            if report.linear.iter().filter(|power| !power.is_nan()).nth(1).is_none() {
-                return None;
-            }
+            report.linear.iter().filter(|power| !power.is_nan()).nth(1)?;
             let power = ArrayView2::from_shape((1, report.linear.len()), &report.linear).ok()?;
             beam::power_loss_db(scores, power, 1).ok()?.first().copied()
         });
