@@ -432,14 +432,20 @@ impl Recording {
         })
     }
 
+    /// What beam labels that nothing can be compared with are taken to count from: 1, as those of all published recordings do,
+    /// unless one of them is 0.
+    #[must_use]
+    pub fn first_label(&self) -> i64 {
+        if self.rows.iter().any(|row| row.label == Some(0)) { 0 } else { 1 }
+    }
+
     /// Per row the best beam as its label names it, from 0; nothing of a recording that measures powers, which say it better.
-    /// Labels count from 1, as those of all published recordings do, unless one of them is 0.
     #[must_use]
     pub fn labelled_beams(&self) -> Vec<Option<u32>> {
         if self.beams().is_some() || self.rows.iter().all(|row| row.label.is_none()) {
             return Vec::new();
         }
-        let first = if self.rows.iter().any(|row| row.label == Some(0)) { 0 } else { 1 };
+        let first = self.first_label();
         let beam = |label: i64| u32::try_from(label - first).ok();
         self.rows.iter().map(|row| row.label.and_then(beam)).collect()
     }

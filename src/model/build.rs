@@ -266,6 +266,10 @@ fn backbone_of(
         }
     };
     let prompts = Prompts::new(&ids, config.embeddings)?;
+    // A network that was trained is what it is.
+    if matches!(prompting, Prompting::Tokenizer) {
+        prompts.check_apart(&config)?;
+    }
     let taps = match &choice.taps {
         Some(layers) => Taps::new(&config, layers.clone())?,
         None => Taps::spread(&config, Taps::DEFAULT),

@@ -410,6 +410,22 @@ fn prompts_that_cannot_be_are_refused() {
 }
 
 #[test]
+fn prompts_that_would_look_alike_are_refused() {
+    let same_end = Prompts::new(&[vec![1, 2], vec![3], vec![4, 5, 2]], 40).unwrap();
+    let sees_sensors_alone = BackboneConfig { layers: 3, cross_layers: vec![0, 1, 2], ..small() };
+    assert_eq!(same_end.check_apart(&sees_sensors_alone), Err(PromptsError::Alike { one: 0, other: 2 }));
+    // A self layer too late changes nothing.
+    let late = BackboneConfig { layers: 3, cross_layers: vec![0, 1], ..small() };
+    assert_eq!(same_end.check_apart(&late), Err(PromptsError::Alike { one: 0, other: 2 }));
+    for cross_layers in [vec![0, 2], vec![1, 2]] {
+        let between = BackboneConfig { layers: 3, cross_layers, ..small() };
+        assert_eq!(same_end.check_apart(&between), Ok(()));
+    }
+    let other_ends = Prompts::new(&[vec![1, 2], vec![3]], 40).unwrap();
+    assert_eq!(other_ends.check_apart(&sees_sensors_alone), Ok(()));
+}
+
+#[test]
 fn rows_that_are_not_there_are_refused() {
     let backbone = Backbone::load(&small(), &loud(3, DType::F32), None).unwrap();
     let prepared = backbone.prepare(&prompts()).unwrap();

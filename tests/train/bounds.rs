@@ -5,12 +5,12 @@ use std::fs;
 
 use mmsense::model::Task;
 use mmsense::time::Span;
-use mmsense::train::data::recording::{self, Request, Resolution};
+use mmsense::train::data::recording::{self, Request};
 use mmsense::train::data::{Ahead, DataSet};
 use mmsense::train::evaluate::{Answers, Row};
 use mmsense::train::score::{self, Asked};
 
-use crate::learning::{ROWS, SEQUENCES, make_rooms, open, open_rooms, prepare, tiny};
+use crate::learning::{ROWS, SEQUENCES, asking, make_rooms, open, open_rooms, prepare};
 
 /// A road that looks further back than sequences stand apart.
 const FAR: &str = "window = 2\nstride_ms = 2100.0\nlink_max_age_ms = 9000.0\ngap_ms = 9000.0\n[align.position]\n\
@@ -82,16 +82,9 @@ fn instants_count_rows_where_they_are_told_to() {
     }
     fs::write(&index, stamped).unwrap();
     let open = |ahead: Ahead| -> DataSet {
-        let request = Request {
-            name: "walk",
-            path: &recording,
-            pipeline: &pipeline,
-            tasks: &[Task::Beam],
-            resolution: Resolution::of(&tiny()),
-            instants_ms: &[0, 100, 300],
-            ahead,
-            cache: &folder.path().join("cache"),
-        };
+        let cache = folder.path().join("cache");
+        let instants_ms = &[0, 100, 300];
+        let request = Request { instants_ms, ahead, ..asking(&recording, &pipeline, &cache) };
         recording::open(&request, &|_, _| true).unwrap()
     };
     let later = |data: &DataSet, instant: usize| -> Vec<i64> {

@@ -94,32 +94,29 @@ pub(crate) fn make_rooms(
 }
 
 pub(crate) fn open_rooms(folder: &Path, recording: &Path) -> DataSet {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let request = Request {
-        name: "rooms",
-        path: recording,
-        pipeline: &root.join("pipelines/simulated-room.toml"),
-        tasks: &[Task::Activity, Task::Pose],
-        resolution: Resolution::of(&tiny()),
-        instants_ms: &[0],
-        ahead: Ahead::Time,
-        cache: &folder.join("cache"),
-    };
+    let pipeline = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/simulated-room.toml");
+    let cache = folder.join("cache");
+    let tasks = &[Task::Activity, Task::Pose];
+    let request = Request { name: "rooms", tasks, instants_ms: &[0], ..asking(recording, &pipeline, &cache) };
     recording::open(&request, &|_, _| true).unwrap()
 }
 
-pub(crate) fn open(folder: &Path, recording: &Path, pipeline: &Path) -> DataSet {
-    let request = Request {
+/// What tests ask of [`prepare`]'s recording.
+pub(crate) fn asking<'a>(path: &'a Path, pipeline: &'a Path, cache: &'a Path) -> Request<'a> {
+    Request {
         name: "walk",
-        path: recording,
+        path,
         pipeline,
         tasks: &[Task::Beam, Task::Blockage],
         resolution: Resolution::of(&tiny()),
         instants_ms: &[0, 100],
         ahead: Ahead::Time,
-        cache: &folder.join("cache"),
-    };
-    recording::open(&request, &|_, _| true).unwrap()
+        cache,
+    }
+}
+
+pub(crate) fn open(folder: &Path, recording: &Path, pipeline: &Path) -> DataSet {
+    recording::open(&asking(recording, pipeline, &folder.join("cache")), &|_, _| true).unwrap()
 }
 
 #[test]
@@ -154,16 +151,8 @@ fn labels_are_those_of_the_recording() {
 fn decoding_says_how_far_it_is_and_stops_when_it_is_told_to() {
     let folder = tempfile::tempdir().unwrap();
     let (recording, pipeline) = prepare(folder.path());
-    let request = Request {
-        name: "walk",
-        path: &recording,
-        pipeline: &pipeline,
-        tasks: &[Task::Beam],
-        resolution: Resolution::of(&tiny()),
-        instants_ms: &[0],
-        ahead: Ahead::Time,
-        cache: &folder.path().join("cache"),
-    };
+    let cache = folder.path().join("cache");
+    let request = asking(&recording, &pipeline, &cache);
     let error = recording::open(&request, &|_, _| false).unwrap_err().to_string();
     assert!(error.contains("scenario: stopped before all of it was decoded"), "{error}");
     let kept = fs::read_dir(folder.path().join("cache/decoded")).unwrap();

@@ -10,13 +10,13 @@ use mmsense::config;
 use mmsense::model::{Input, MODALITIES, Task};
 use mmsense::recording::{Options, Recording};
 use mmsense::time::Span;
-use mmsense::train::data::recording::{self, Request, Resolution};
+use mmsense::train::data::recording::{self, Request};
 use mmsense::train::data::{Ahead, DataSet, Part, split::Split};
 use mmsense::train::evaluate::{Answers, Row};
 use mmsense::train::score::{self, Asked, Question};
 use mmsense::train::simple::{self, Simple};
 
-use super::learning::{ROWS, SEQUENCES, make_rooms, open, prepare, tiny};
+use super::learning::{ROWS, SEQUENCES, asking, make_rooms, open, prepare};
 
 /// Puts other columns in the place of an index's: `row` says them of row and sequence.
 fn rewrite(recording: &Path, header: &str, row: impl Fn(usize, usize) -> String) {
@@ -149,16 +149,8 @@ fn a_row_is_asked_about_its_own_beam_however_near_another_one_is() {
         stamped += &format!("{line},{}\n", if number == 0 { "time_stamp" } else { &time });
     }
     fs::write(&index, stamped).unwrap();
-    let request = Request {
-        name: "walk",
-        path: &recording,
-        pipeline: &pipeline,
-        tasks: &[Task::Beam],
-        resolution: Resolution::of(&tiny()),
-        instants_ms: &[0],
-        ahead: Ahead::Rows,
-        cache: &folder.path().join("cache"),
-    };
+    let cache = folder.path().join("cache");
+    let request = Request { instants_ms: &[0], ahead: Ahead::Rows, ..asking(&recording, &pipeline, &cache) };
     let data = recording::open(&request, &|_, _| true).unwrap();
     assert_eq!(data.examples.len(), SEQUENCES * ROWS);
     for example in &data.examples {

@@ -1,7 +1,10 @@
 //! The prompts of the tasks, and what of a pass depends on them alone.
 
+use std::collections::BTreeMap;
+
 use candle_core::{Device, Result, Tensor};
 
+use super::config::BackboneConfig;
 use super::layer::Text;
 use super::{Backbone, Layer};
 use crate::model::layers::Mode;
@@ -37,6 +40,17 @@ pub enum PromptsError {
         /// Rows of the backbone's embedding.
         embeddings: usize,
     },
+    /// What looks at the sensors for one prompt is the same as for another.
+    #[error(
+        "prompts {one} and {other} end in the same token, and nothing lets it see the words before it: their tasks would look at \
+         the sensors alike; allowed is a self layer before the last cross layer"
+    )]
+    Alike {
+        /// The place of one.
+        one: usize,
+        /// The place of the other.
+        other: usize,
+    },
 }
 
 impl Prompts {
@@ -57,6 +71,25 @@ impl Prompts {
         // What pads is never looked at: it stands behind every token that looks.
         let padded = ids.iter().flat_map(|ids| ids.iter().copied().chain(std::iter::repeat(0)).take(longest));
         Ok(Self { ids: padded.collect(), lengths: ids.iter().map(Vec::len).collect() })
+    }
+
+    /// Checks that each looks at the sensors in a way of its own: that of a prompt is its last token's, which sees the words
+    /// before it in self layers alone.
+    ///
+    /// # Errors
+    /// When two end in the same token and the backbone has no self layer before its last cross layer.
+    pub fn check_apart(&self, config: &BackboneConfig) -> std::result::Result<(), PromptsError> {
+        let last = config.cross_layers.last().copied().unwrap_or_default();
+        if (0..last).any(|layer| !config.cross_layers.contains(&layer)) {
+            return Ok(());
+        }
+        let mut seen = BTreeMap::new();
+        for (other, ids) in self.rows().iter().enumerate() {
+            if let Some(one) = seen.insert(ids.last().copied(), other) {
+                return Err(PromptsError::Alike { one, other });
+            }
+        }
+        Ok(())
     }
 
     /// P, prompts.

@@ -268,10 +268,10 @@ pub fn open(request: &Request<'_>, watch: Watch<'_>) -> Result<DataSet, CollectE
     }
     labelled.data.notes.extend(recording.notes().iter().cloned());
     if let (Some(column), false) = (recording.label_column(), labelled_beams.is_empty()) {
-        let first = if recording.rows().iter().any(|row| row.label == Some(0)) { 0 } else { 1 };
         labelled.data.notes.push(format!(
-            "no powers: beams are those of the labels (`{column}`), taken to count from {first}; what a wrong choice loses, \
-             nobody knows"
+            "no powers: beams are those of the labels (`{column}`), taken to count from {}; what a wrong choice loses, nobody \
+             knows",
+            recording.first_label()
         ));
     }
     let is_position = |source: &Source| matches!(source, Source::Position(_));
