@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Component, Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -175,6 +176,10 @@ fn file_name(path: &Path) -> String {
     path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
+fn first_line_ends_in_crlf(text: &[u8]) -> bool {
+    text.split_inclusive(|&byte| byte == b'\n').next().is_some_and(|line| line.ends_with(b"\r\n"))
+}
+
 fn read_index(path: &Path, number: usize, raw: &mut Raw) -> Result<(), RecordingError> {
     let io = |source| RecordingError::Io { path: path.to_owned(), source };
     let csv_error = |source| RecordingError::Csv { path: path.to_owned(), source };
@@ -182,8 +187,10 @@ fn read_index(path: &Path, number: usize, raw: &mut Raw) -> Result<(), Recording
     if size > INDEX_LIMIT {
         return Err(RecordingError::TooLarge { path: path.to_owned(), found: size, allowed: INDEX_LIMIT });
     }
-    let file = payload::open_file(path).map_err(io)?;
-    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(std::io::BufReader::new(file));
+    let mut text = BufReader::new(payload::open_file(path).map_err(io)?);
+    // Of lines that end in "\r\n" the reader is through with the first character when it says where the next record begins.
+    let behind = u64::from(first_line_ends_in_crlf(text.fill_buf().map_err(io)?));
+    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(text);
     let header = reader.byte_headers().map_err(csv_error)?.clone();
     let names: Vec<String> = header.iter().map(|cell| String::from_utf8_lossy(cell).into_owned()).collect();
     let columns = Columns::parse(names.iter().map(String::as_str));
@@ -201,7 +208,7 @@ fn read_index(path: &Path, number: usize, raw: &mut Raw) -> Result<(), Recording
         if record.iter().all(|cell| cell.trim_ascii().is_empty()) {
             continue;
         }
-        let line = record.position().map_or(0, csv::Position::line);
+        let line = record.position().map_or(0, |position| position.line() + behind);
         match read_row(&record, root, number, &columns, needed, names.len(), raw) {
             Ok(row) => raw.rows.push(RawRow { ordinal, ..row }),
             Err(reason) => raw.malformed.push(MalformedRow { file: file_name(path), line, reason }),

@@ -398,6 +398,25 @@ fn rows_are_taken_in_the_order_of_their_index_where_it_tells() {
 }
 
 #[test]
+fn lines_count_the_same_whatever_ends_them() {
+    for end in ["\n", "\r\n"] {
+        let folder = Folder::new();
+        let rows = [
+            "index,unit1_pwr_60ghz,seq_index",
+            "1,a.txt,1",
+            "broken",
+            "",
+            "2,b.txt,1",
+            "broken",
+            "3,c.txt,1",
+        ];
+        folder.put("scenario1.csv", rows.join(end));
+        let lines: Vec<u64> = folder.open().malformed().iter().map(|row| row.line).collect();
+        assert_eq!(lines, [3, 6], "{end:?}");
+    }
+}
+
+#[test]
 fn malformed_rows_are_left_out_and_named() {
     let folder = Folder::new();
     let mut csv = b"index,unit1_pwr_60ghz,unit1_beam_index,seq_index\n1,a.txt,1,1\n2,b.txt\n".to_vec();
