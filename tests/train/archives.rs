@@ -367,12 +367,24 @@ fn windows_of_two_data_sets_that_share_a_frame_stand_on_one_side() {
 }
 
 #[test]
-fn windows_in_which_nothing_was_measured_are_refused_by_what_they_lack() {
+fn windows_in_which_nothing_was_measured_are_counted_and_refused_where_there_is_no_other() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("val_Tp1.npz");
-    let dark = [Array("features", &[2, 3, 54], vec![0.0; 2 * 3 * 54]), Array("labels", &[2], vec![0.0, 1.0])];
-    write(&path, &dark);
+    let mut arrays =
+        [Array("features", &[2, 3, 54], vec![0.0; 2 * 3 * 54]), Array("labels", &[2], vec![0.0, 1.0])];
+    write(&path, &arrays);
     let request = request(&path, Layout::BlockageWindows, &[Task::Blockage], Windowing::default());
     let error = archive::open(&request).unwrap_err().to_string();
     assert!(error.contains("any beam has a power above 0"), "{error}");
+    // The first measures something.
+    arrays[0].2[..3 * 54].fill(1.0);
+    write(&path, &arrays);
+    let data = archive::open(&request).unwrap();
+    assert_eq!((data.examples.len(), data.groups.len()), (1, 1));
+    assert_eq!((data.lost.len(), data.lost[0].count, data.lost[0].is_broken), (1, 1, false));
+    let lost = data.lost[0].to_string();
+    assert!(
+        lost.starts_with("1 windows have no power above 0") && lost.contains("val_Tp1.npz: row 1"),
+        "{lost}"
+    );
 }

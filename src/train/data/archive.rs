@@ -549,9 +549,9 @@ fn blockages(request: &Request<'_>, files: &[PathBuf]) -> Result<DataSet, Archiv
         {
             return Err(archive.fail(format!("`labels`: found {label} in row {row}, allowed are 0 and 1")));
         }
-        known.push((ahead, frames, labels, features));
+        known.push((path, ahead, frames, labels, features));
     }
-    let frames = known.iter().map(|(_, frames, ..)| *frames).max().unwrap_or_default();
+    let frames = known.iter().map(|(_, _, frames, ..)| *frames).max().unwrap_or_default();
     let slots = frames.div_ceil(LINK_SLOTS).max(1);
     let sizes = Sizes::new(slots, BEAMS, AHEAD as usize);
     let horizons_ms = (1..=AHEAD).map(|ahead| ahead * FRAME_MS as u32).collect();
@@ -563,8 +563,8 @@ fn blockages(request: &Request<'_>, files: &[PathBuf]) -> Result<DataSet, Archiv
     let apart = Span::from_millis(FRAME_MS * (frames as i64 + 200));
     let mut begin = CaptureTime::from_nanos(0);
     let mut windows = Vec::new();
-    for (ahead, frames, labels, features) in &known {
-        for (label, window) in labels.iter().zip(features.chunks_exact(frames * beams)) {
+    for (path, ahead, frames, labels, features) in &known {
+        for (row, (label, window)) in labels.iter().zip(features.chunks_exact(frames * beams)).enumerate() {
             begin = begin + apart;
             let mut reports = Vec::with_capacity(*frames);
             let mut captured = begin;
@@ -589,6 +589,11 @@ fn blockages(request: &Request<'_>, files: &[PathBuf]) -> Result<DataSet, Archiv
                 *own = Some(*label != 0.0);
             }
             let places = link_places(&mut data, &reports, captured, slots);
+            if places.iter().rev().take(MODALITIES).all(Option::is_none) {
+                let first = || format!("{}: row {row}", path.display());
+                lose(&mut data.lost, "windows have no power above 0 in their newest frames", false, first);
+                continue;
+            }
             windows.push((
                 member,
                 Example {
@@ -609,9 +614,7 @@ fn blockages(request: &Request<'_>, files: &[PathBuf]) -> Result<DataSet, Archiv
         let next = groups.len() as u32;
         let name = format!("run {}", shared.root(member));
         example.group = *groups.entry(name).or_insert(next);
-        if example.places.iter().rev().take(MODALITIES).any(Option::is_some) {
-            data.examples.push(example);
-        }
+        data.examples.push(example);
     }
     finish(request, data, groups)
 }
