@@ -56,7 +56,7 @@ pub(super) fn run(arguments: &Arguments, format: Format) -> Result<Outcome, Fail
     let stop = Arc::clone(&stopped);
     shutdown::on_signal(move || stop.store(true, Ordering::Relaxed)).map_err(Failure::failed)?;
     let checkpoint = if arguments.checkpoint.is_dir() {
-        arguments.checkpoint.join(MODEL)
+        network_of(&arguments.checkpoint)?
     } else {
         arguments.checkpoint.clone()
     };
@@ -366,6 +366,20 @@ impl Live<'_> {
             results,
         })
     }
+}
+
+/// The trained network in the folder of a run.
+fn network_of(folder: &Path) -> Result<PathBuf, Failure> {
+    let file = folder.join(MODEL);
+    if file.exists() {
+        return Ok(file);
+    }
+    let allowed = if folder.join(RECIPE).is_file() {
+        "training writes it when it ends; the same `mmsense train` goes on from what was learned"
+    } else {
+        "allowed is the folder of a run, or a network's file"
+    };
+    Err(Failure::Usage(format!("{}: found no {MODEL}: {allowed}", folder.display())))
 }
 
 /// Refuses a file that figures cannot be written to, before they are measured.

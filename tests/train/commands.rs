@@ -143,6 +143,18 @@ fn a_recipe_learns_from_other_data_and_is_asked_about_recordings_of_both_layouts
     let told = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{told}");
     assert!(told.contains("nowhere") && output.stdout.is_empty(), "{told}");
+
+    // A run that has not ended, and a folder that is none.
+    let asked = |run: &Path| {
+        let output = mmsense(&["eval", text(run)]);
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    fs::remove_file(part.join("model.safetensors")).unwrap();
+    let told = asked(&part);
+    assert!(told.contains("the same `mmsense train` goes on"), "{told}");
+    let told = asked(folder);
+    assert!(told.contains("allowed is the folder of a run"), "{told}");
 }
 
 #[test]
