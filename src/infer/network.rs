@@ -270,14 +270,29 @@ impl NetworkPredictor {
         self.units.clear();
         let again = if self.rebuilt { None } else { open(self.choice).ok() };
         self.rebuilt = true;
-        self.opened = again.unwrap_or_else(|| Opened::cpu(format!("{} failed: {error}", self.opened.name)));
-        let device = &self.opened.device;
-        self.network = match &self.weights {
-            Weights::Fresh => Network::fresh(self.network.config(), self.network.sizes(), device)
-                .map_err(candle_core::Error::wrap)?,
-            Weights::File(file) => deployed::load(file, device).map_err(candle_core::Error::wrap)?.0,
+        let cpu = || Opened::cpu(format!("{} failed: {error}", self.opened.name));
+        // A device may open and yet have no memory for the weights.
+        let again = again.and_then(|opened| Some((self.built(&opened.device).ok()?, opened)));
+        let (network, opened) = match again {
+            Some(again) => again,
+            None => {
+                let opened = cpu();
+                (self.built(&opened.device)?, opened)
+            }
         };
+        (self.network, self.opened) = (network, opened);
         Ok(())
+    }
+
+    /// The same network on a device.
+    fn built(&self, device: &Device) -> candle_core::Result<Network> {
+        match &self.weights {
+            Weights::Fresh => Network::fresh(self.network.config(), self.network.sizes(), device)
+                .map_err(candle_core::Error::wrap),
+            Weights::File(file) => {
+                deployed::load(file, device).map(|(network, _)| network).map_err(candle_core::Error::wrap)
+            }
+        }
     }
 
     fn forward(&mut self, windows: &[Window]) -> candle_core::Result<Vec<Prediction>> {
@@ -560,7 +575,8 @@ impl Predictor for NetworkPredictor {
 
     fn predict(&mut self, windows: &[Window]) -> Result<Vec<Prediction>, ModelError> {
         let outcome = match self.forward(windows) {
-            Err(error) if !matches!(self.opened.device, Device::Cpu) => {
+            // What is wrong with the input is no fault of the device.
+            Err(error) if !self.opened.device.is_cpu() && InputError::of(&error).is_none() => {
                 self.recover(&error).and_then(|()| self.forward(windows))
             }
             outcome => outcome,

@@ -144,6 +144,8 @@ impl Network {
             (AnyCore::Baseline(core), _) => core,
         };
         let prior = prior_of(config, sizes, vb).map_err(typed)?;
+        // A GPU has a queue for each thread, and the one that asks the network need not be this one.
+        vb.device().synchronize()?;
         Ok(Self {
             config: config.clone(),
             sizes,

@@ -17,6 +17,11 @@ pub(super) struct Golden {
     looked_at: RefCell<BTreeSet<String>>,
 }
 
+/// A tensor as numbers of a type, flat; converted on the CPU, as GPUs do not know every pair of types.
+fn flat(tensor: &Tensor, dtype: DType) -> candle_core::Result<Tensor> {
+    tensor.to_device(&Device::Cpu)?.to_dtype(dtype)?.flatten_all()
+}
+
 fn unreadable(path: &Path, error: impl std::fmt::Display) -> CaseError {
     CaseError::File { file: path.to_owned(), reason: error.to_string() }
 }
@@ -72,12 +77,12 @@ impl Golden {
 
     /// A tensor of integers, flat.
     pub(super) fn integers(&self, name: &str) -> Result<Vec<i64>, CaseError> {
-        Ok(self.get(name)?.to_dtype(DType::I64)?.flatten_all()?.to_vec1()?)
+        Ok(flat(self.get(name)?, DType::I64)?.to_vec1()?)
     }
 
     /// A tensor of any type as 64-bit floats, flat.
     pub(super) fn floats(&self, name: &str) -> Result<Vec<f64>, CaseError> {
-        Ok(self.get(name)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?)
+        Ok(flat(self.get(name)?, DType::F64)?.to_vec1()?)
     }
 
     /// An entry of the metadata.
@@ -110,7 +115,7 @@ impl Golden {
     pub(super) fn gradient_tolerance(&self, name: &str) -> Result<Tolerance, CaseError> {
         const ROUNDING: f64 = 1e-6;
         let largest = |tensor: &Tensor| -> Result<f64, CaseError> {
-            let numbers: Vec<f64> = tensor.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?;
+            let numbers: Vec<f64> = flat(tensor, DType::F64)?.to_vec1()?;
             Ok(numbers.iter().fold(0.0, |most, number| number.abs().max(most)))
         };
         let tensor = self.get(name)?;

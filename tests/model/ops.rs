@@ -254,8 +254,8 @@ fn dense_products_agree_with_differences() {
 
 #[test]
 fn rows_of_neighbours_agree_with_differences() {
-    // More points than a task takes, and few; a row that is nobody's neighbour, and one that is several's.
-    for (m, n, k, width) in [(50, 70, 3, 6), (4, 5, 16, 17), (3, 1, 1, 32)] {
+    // More points than a task takes, and few; a row that is nobody's neighbour, one that is several's, and few that are any's.
+    for (m, n, k, width) in [(50, 70, 3, 6), (4, 5, 16, 17), (3, 1, 1, 32), (100, 3, 1, 4)] {
         let indices: Vec<u32> = (0..n * k).map(|at| (at * 7 % (m - 1)) as u32).collect();
         let indices = Tensor::from_vec(indices, (n, k), &Device::Cpu).unwrap();
         let inputs = [numbers(&[m, width], 1), numbers(&[n, k, width], 2), numbers(&[n, width], 3)];

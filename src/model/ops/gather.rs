@@ -2,7 +2,10 @@
 //!
 //! The same of candle's parts makes three to five tensors of all neighbours and, going back, a gradient for each of them.
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
+use candle_core::backend::BackendStorage;
+use candle_core::{
+    CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Storage, Tensor,
+};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -18,7 +21,93 @@ const POINTS: usize = 64;
 /// When the shapes do not fit or an index is out of range.
 pub fn rows(x: &Tensor, indices: &Tensor) -> Result<Tensor> {
     let (n, k) = indices.dims2()?;
-    x.contiguous()?.index_select(&indices.flatten_all()?, 0)?.reshape((n, k, ()))
+    let (x, indices) = (x.contiguous()?, indices.flatten_all()?);
+    let near = if x.track_op() && x.rank() == 2 && !on_cpu_f32(&x) {
+        x.apply_op1(Rows { indices })?
+    } else {
+        x.index_select(&indices, 0)?
+    };
+    near.reshape((n, k, ()))
+}
+
+/// Rows of `[m, c]`. A GPU adds the rows of candle's own gradient one after the other, in a thread for each of the c columns:
+/// here each of the m rows takes what it gave, all at the same time, and always in the same order.
+struct Rows {
+    /// u32 `[n · k]`
+    indices: Tensor,
+}
+
+impl Rows {
+    /// Places that this many times the gradient's rows hold are no gain.
+    const MOST: usize = 16;
+
+    /// For each row the places that it went to, as many as the most, the others `n · k`, which is none: u32 `[rows, most]`.
+    /// `None` where a few rows went to so many places that this would take much more memory than the gradient.
+    fn places(&self, rows: usize) -> Result<Option<Tensor>> {
+        let indices = self.indices.to_vec1::<u32>()?;
+        let mut counts = vec![0; rows];
+        for &index in &indices {
+            let Some(count) = counts.get_mut(index as usize) else {
+                candle_core::bail!("neighbours: found row {index}, allowed are those below {rows}")
+            };
+            *count += 1;
+        }
+        let most: usize = counts.iter().copied().max().unwrap_or_default();
+        if most == 0 || rows * most > Self::MOST * indices.len() {
+            return Ok(None);
+        }
+        let mut places = vec![indices.len() as u32; rows * most];
+        counts.fill(0);
+        for (place, &index) in (0..).zip(&indices) {
+            let row = index as usize;
+            if let (Some(count), Some(places)) = (counts.get_mut(row), places.chunks_exact_mut(most).nth(row))
+            {
+                if let Some(own) = places.get_mut(*count) {
+                    *own = place;
+                }
+                *count += 1;
+            }
+        }
+        Tensor::from_vec(places, (rows, most), self.indices.device()).map(Some)
+    }
+
+    fn shape(&self, layout: &Layout) -> Result<Shape> {
+        let (_, width) = layout.shape().dims2()?;
+        Ok((self.indices.elem_count(), width).into())
+    }
+}
+
+impl CustomOp1 for Rows {
+    fn name(&self) -> &'static str {
+        "neighbours-rows"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (indices, of_indices) = self.indices.storage_and_layout();
+        let Storage::Cpu(indices) = &*indices else {
+            candle_core::bail!("neighbours on another device than their rows");
+        };
+        Ok((x.index_select(indices, layout, of_indices, 0)?, self.shape(layout)?))
+    }
+
+    fn cuda_fwd(&self, x: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        let (indices, of_indices) = self.indices.storage_and_layout();
+        let Storage::Cuda(indices) = &*indices else {
+            candle_core::bail!("neighbours on another device than their rows");
+        };
+        Ok((x.index_select(indices, layout, of_indices, 0)?, self.shape(layout)?))
+    }
+
+    fn bwd(&self, x: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let (rows, width) = x.dims2()?;
+        let grad = grad.contiguous()?;
+        let Some(places) = self.places(rows)? else {
+            return x.detach().zeros_like()?.index_add(&self.indices, &grad, 0).map(Some);
+        };
+        let none = Tensor::zeros((1, width), grad.dtype(), grad.device())?;
+        let taken = Tensor::cat(&[&grad, &none], 0)?.index_select(&places.flatten_all()?, 0)?;
+        taken.reshape((rows, (), width))?.sum(1).map(Some)
+    }
 }
 
 /// x_j − c_i + δ_ij: rows x `[m, c]` by indices `[n, k]` u32, less the point's own centre `[n, c]`, where there is one, and
